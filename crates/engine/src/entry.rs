@@ -1,0 +1,29 @@
+//! The log entry's types, generated from `proto/entry.proto`, and how they are built.
+
+#[allow(missing_docs, clippy::all)]
+mod generated {
+    include!(concat!(env!("OUT_DIR"), "/quoris.entry.rs"));
+}
+
+pub use generated::{
+    Batch, Call, Entry, Genesis, GroupInfo, NodeInfo, SlotRange, Stamp, Topology, Watch,
+};
+pub use prost::{DecodeError, Message};
+
+impl Call {
+    /// A call of `args`, the command's name first.
+    pub fn new<I, A>(args: I) -> Call
+    where
+        I: IntoIterator<Item = A>,
+        A: Into<bytes::Bytes>,
+    {
+        Call { args: args.into_iter().map(Into::into).collect() }
+    }
+}
+
+impl Batch {
+    /// A batch without preconditions.
+    pub fn of(calls: Vec<Call>) -> Batch {
+        Batch { calls, watches: Vec::new() }
+    }
+}

@@ -1,0 +1,28 @@
+//! Everything the replicas of a group must agree on: entries in, replies out.
+//!
+//! [`Machine::apply`] is a pure function of (machine, entry). This crate has no clock, no randomness, no disk,
+//! no network, no threads and no maps with a default hasher (`clippy.toml` forbids them): whatever an entry's
+//! outcome depends on is in the entry's [`Stamp`] or in the machine's state.
+//!
+//! Reading order: [`entry`] (what arrives), [`command`] (one row per command), [`machine`] (apply), [`keyspace`]
+//! and [`slot`] (state), `commands/` (the handlers), [`snapshot`].
+
+pub mod args;
+pub mod command;
+pub mod commands;
+pub mod entry;
+pub mod error;
+pub mod hash_slot;
+pub mod keyspace;
+pub mod machine;
+pub mod reply;
+pub mod rng;
+pub mod slot;
+pub mod snapshot;
+pub mod value;
+
+pub use entry::{Batch, Call, Entry, Stamp};
+pub use error::CommandError;
+pub use hash_slot::{SLOT_COUNT, SlotId};
+pub use machine::Machine;
+pub use reply::Reply;

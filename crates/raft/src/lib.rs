@@ -1,0 +1,5 @@
+//! How entries reach every replica of a group and survive: consensus, disk, peers.
+//!
+//! Only `types`, `storage`, `network` and `group` name openraft; only [`env`] names the operating system.
+
+pub mod env;

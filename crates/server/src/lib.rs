@@ -1,0 +1,1 @@
+//! What a client of quoris sees: RESP, sessions, routing, configuration, administration.

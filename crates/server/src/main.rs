@@ -1,0 +1,3 @@
+//! The `quoris` program.
+
+fn main() {}
