@@ -77,6 +77,12 @@ pub enum CommandError {
     /// The write may or may not have been applied, now or later: the one class that is not safe to retry.
     #[error("UNKNOWN {0}")]
     Unknown(String),
+    /// The group does not serve the slot (any more); the session routes the call again.
+    #[error("TRYAGAIN slot {slot} is moving")]
+    WrongGroup {
+        /// The key's hash slot.
+        slot: u16,
+    },
     /// The memory limit forbids writes that need more.
     #[error("OOM command not allowed when used memory > 'maxmemory'.")]
     OutOfMemory,

@@ -3,3 +3,4 @@
 //! Only `types`, `storage`, `network` and `group` name openraft; only [`env`] names the operating system.
 
 pub mod env;
+pub mod types;

@@ -1,0 +1,403 @@
+//! One row per command. Dispatch, arity, key extraction, COMMAND, the documentation and the simulator's
+//! workload all derive from the row: adding a command is a row, a handler and a golden script.
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use indexmap::IndexMap;
+
+use crate::args::Args;
+use crate::commands;
+use crate::error::{CommandError, unknown_command};
+use crate::keyspace::Keyspace;
+use crate::reply::Reply;
+use crate::rng::Rng;
+
+/// What a handler returns.
+pub type Outcome = Result<Reply, CommandError>;
+
+/// What a read sees.
+pub struct ReadContext<'a> {
+    /// The group's keys, at the machine's clock.
+    pub keys: &'a Keyspace,
+    /// The time of the read, in milliseconds since the Unix epoch: never behind the machine's clock.
+    pub now_ms: u64,
+    /// For commands that pick at random.
+    pub rng: Rng,
+}
+
+/// What a write sees and changes. The time is the machine's clock, [`Keyspace::now_ms`].
+pub struct WriteContext<'a> {
+    /// The group's keys.
+    pub keys: &'a mut Keyspace,
+    /// Seeded by the entry's stamp: the same numbers on every replica.
+    pub rng: Rng,
+}
+
+/// How a command runs; the type says what it may touch.
+#[derive(Clone, Copy, Debug)]
+pub enum Run {
+    /// Reads the keyspace on the leader alone.
+    Read(fn(&mut ReadContext, Args) -> Outcome),
+    /// Changes the keyspace, on every replica, through the log.
+    Write(fn(&mut WriteContext, Args) -> Outcome),
+    /// Concerns the connection, the node or the cluster: the server runs it.
+    Session(Verb),
+    /// Only its subcommands run.
+    Container,
+}
+
+/// The commands that the server runs itself.
+#[allow(missing_docs)] // each is the command of that name
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    Asking,
+    Auth,
+    ClientCaching,
+    ClientGetname,
+    ClientGetredir,
+    ClientId,
+    ClientInfo,
+    ClientKill,
+    ClientList,
+    ClientNoEvict,
+    ClientNoTouch,
+    ClientPause,
+    ClientReply,
+    ClientSetinfo,
+    ClientSetname,
+    ClientUnpause,
+    ClusterCountkeysinslot,
+    ClusterGetkeysinslot,
+    ClusterInfo,
+    ClusterKeyslot,
+    ClusterLinks,
+    ClusterMyid,
+    ClusterNodes,
+    ClusterShards,
+    ClusterSlots,
+    Command,
+    CommandCount,
+    CommandDocs,
+    CommandGetkeys,
+    CommandInfo,
+    CommandList,
+    ConfigGet,
+    ConfigResetstat,
+    ConfigRewrite,
+    ConfigSet,
+    Echo,
+    Hello,
+    Help,
+    Info,
+    Lolwut,
+    Ping,
+    Quit,
+    QuorisStatus,
+    Readonly,
+    Readwrite,
+    Reset,
+    Select,
+    Time,
+}
+
+/// Where a call's keys stand among its words.
+#[derive(Clone, Copy, Debug)]
+pub struct Keys {
+    /// The first key's word; 0 if the command has none.
+    pub first: usize,
+    /// The last key's word; negative counts from the end (-1 is the last word).
+    pub last: i32,
+    /// Words from one key to the next.
+    pub step: usize,
+}
+
+impl Keys {
+    /// No keys.
+    pub const NONE: Keys = Keys { first: 0, last: 0, step: 0 };
+    /// One key, word 1.
+    pub const ONE: Keys = Keys::range(1, 1, 1);
+    /// Two keys, words 1 and 2.
+    pub const TWO: Keys = Keys::range(1, 2, 1);
+    /// Every word from 1 on.
+    pub const ALL: Keys = Keys::range(1, -1, 1);
+    /// A subcommand's key, word 2.
+    pub const AFTER_SUBCOMMAND: Keys = Keys::range(2, 2, 1);
+
+    /// Words `first` to `last`, every `step`th.
+    pub const fn range(first: usize, last: i32, step: usize) -> Keys {
+        Keys { first, last, step }
+    }
+
+    /// The keys among `words`.
+    pub fn of<'a>(&self, words: &'a [Bytes]) -> impl Iterator<Item = &'a Bytes> + use<'a> {
+        let last = if self.last < 0 { words.len() as i64 + i64::from(self.last) } else { i64::from(self.last) };
+        let (first, step) = (self.first, self.step.max(1));
+        let end = if first == 0 { 0 } else { (last + 1).clamp(0, words.len() as i64) as usize };
+        (first..end).step_by(step).map(move |i| &words[i])
+    }
+}
+
+/// How the answers of several groups become one, for commands without a key that concern every key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gather {
+    /// Not such a command.
+    None,
+    /// Integers, added.
+    Sum,
+    /// Arrays, one after the other.
+    Concat,
+    /// `+OK` if all say so.
+    AllOk,
+    /// One group's answer, drawn by its number of keys.
+    Draw,
+    /// A cursor that walks the groups in the order of their slots ([`crate::commands::scan`]).
+    Scan,
+}
+
+bitflags::bitflags! {
+    /// What COMMAND INFO and the access checks say of a command; Redis's names.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Flags: u32 {
+        /// Changes the keyspace.
+        const WRITE = 1;
+        /// Reads the keyspace.
+        const READONLY = 1 << 1;
+        /// Refused when memory is short.
+        const DENYOOM = 1 << 2;
+        /// For administrators.
+        const ADMIN = 1 << 3;
+        /// Not in scripts.
+        const NOSCRIPT = 1 << 4;
+        /// Allowed while data is loaded.
+        const LOADING = 1 << 5;
+        /// Allowed on a node that cannot reach its group's leader.
+        const STALE = 1 << 6;
+        /// Constant or logarithmic time.
+        const FAST = 1 << 7;
+        /// Allowed before authentication.
+        const NO_AUTH = 1 << 8;
+        /// Not within MULTI.
+        const NO_MULTI = 1 << 9;
+        /// Dangerous in production (KEYS, FLUSHALL).
+        const DANGEROUS = 1 << 10;
+    }
+}
+
+/// The chapter of the command reference; `COMMAND DOCS`' group.
+#[allow(missing_docs)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chapter {
+    Cluster,
+    Connection,
+    Generic,
+    Hash,
+    Server,
+    String,
+}
+
+impl Chapter {
+    /// Redis's name of it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Chapter::Cluster => "cluster",
+            Chapter::Connection => "connection",
+            Chapter::Generic => "generic",
+            Chapter::Hash => "hash",
+            Chapter::Server => "server",
+            Chapter::String => "string",
+        }
+    }
+}
+
+/// A row of the command table.
+#[derive(Clone, Copy, Debug)]
+pub struct Command {
+    /// Lower case. A subcommand's is its own word alone.
+    pub name: &'static str,
+    /// Number of words, the name (and the container's) included; negative: at least so many.
+    pub arity: i32,
+    /// Its properties.
+    pub flags: Flags,
+    /// Where its keys are.
+    pub keys: Keys,
+    /// How several groups' answers are merged.
+    pub gather: Gather,
+    /// How it runs.
+    pub run: Run,
+    /// Chapter of the reference.
+    pub chapter: Chapter,
+    /// The version of Redis it came with.
+    pub since: &'static str,
+    /// Cost, in Redis's words.
+    pub complexity: &'static str,
+    /// What it does, in a sentence.
+    pub summary: &'static str,
+    /// Its subcommands, if it is a container.
+    pub subcommands: &'static [Command],
+}
+
+impl Command {
+    const fn new(name: &'static str, arity: i32, flags: Flags, keys: Keys, run: Run) -> Command {
+        Command {
+            name,
+            arity,
+            flags,
+            keys,
+            gather: Gather::None,
+            run,
+            chapter: Chapter::Generic,
+            since: "1.0.0",
+            complexity: "O(1)",
+            summary: "",
+            subcommands: &[],
+        }
+    }
+
+    /// A command that reads.
+    pub const fn read(
+        name: &'static str,
+        arity: i32,
+        keys: Keys,
+        run: fn(&mut ReadContext, Args) -> Outcome,
+    ) -> Command {
+        Command::new(name, arity, Flags::READONLY, keys, Run::Read(run))
+    }
+
+    /// A command that writes.
+    pub const fn write(
+        name: &'static str,
+        arity: i32,
+        keys: Keys,
+        run: fn(&mut WriteContext, Args) -> Outcome,
+    ) -> Command {
+        Command::new(name, arity, Flags::WRITE, keys, Run::Write(run))
+    }
+
+    /// A command that the server runs.
+    pub const fn session(name: &'static str, arity: i32, verb: Verb) -> Command {
+        let flags = Flags::NOSCRIPT.union(Flags::LOADING).union(Flags::STALE);
+        Command::new(name, arity, flags, Keys::NONE, Run::Session(verb))
+    }
+
+    /// A command that only has subcommands.
+    pub const fn container(name: &'static str, subcommands: &'static [Command]) -> Command {
+        let mut command = Command::new(name, -2, Flags::empty(), Keys::NONE, Run::Container);
+        command.subcommands = subcommands;
+        command
+    }
+
+    /// Also has subcommands (COMMAND runs with and without one).
+    pub const fn with_subcommands(mut self, subcommands: &'static [Command]) -> Command {
+        self.subcommands = subcommands;
+        self
+    }
+
+    /// With more flags.
+    pub const fn with(mut self, flags: Flags) -> Command {
+        self.flags = self.flags.union(flags);
+        self
+    }
+
+    /// Over the keys of several groups.
+    pub const fn gathered(mut self, gather: Gather) -> Command {
+        self.gather = gather;
+        self
+    }
+
+    /// With its documentation.
+    pub const fn doc(
+        mut self,
+        chapter: Chapter,
+        since: &'static str,
+        complexity: &'static str,
+        summary: &'static str,
+    ) -> Command {
+        self.chapter = chapter;
+        self.since = since;
+        self.complexity = complexity;
+        self.summary = summary;
+        self
+    }
+
+    /// Whether a call of `words` words has the right number.
+    pub fn accepts(&self, words: usize) -> bool {
+        if self.arity >= 0 { words == self.arity as usize } else { words >= self.arity.unsigned_abs() as usize }
+    }
+
+    /// Whether it goes through the log.
+    pub fn is_write(&self) -> bool {
+        matches!(self.run, Run::Write(_))
+    }
+}
+
+/// A call's row and the name that errors give it: `get`, `config|get`.
+#[derive(Clone, Copy)]
+pub struct Resolved {
+    /// The row; for a subcommand, the subcommand's.
+    pub command: &'static Command,
+    /// The container's row, for a subcommand.
+    pub container: Option<&'static Command>,
+}
+
+impl Resolved {
+    /// Redis's full name: `get`, `config|get`.
+    pub fn full_name(&self) -> String {
+        match self.container {
+            Some(container) => format!("{}|{}", container.name, self.command.name),
+            None => self.command.name.to_string(),
+        }
+    }
+}
+
+static TABLE: LazyLock<IndexMap<&'static str, &'static Command, foldhash::fast::FixedState>> =
+    LazyLock::new(|| {
+        let mut table = IndexMap::with_hasher(foldhash::fast::FixedState::default());
+        for command in commands::all() {
+            let earlier = table.insert(command.name, command);
+            assert!(earlier.is_none(), "two rows named {}", command.name);
+        }
+        table
+    });
+
+/// Every row, containers included, subcommands not, in the table's order.
+pub fn table() -> impl ExactSizeIterator<Item = &'static Command> {
+    TABLE.values().copied()
+}
+
+/// The row of `name`, whatever its case.
+pub fn find(name: &[u8]) -> Option<&'static Command> {
+    const LONGEST: usize = 32;
+    if name.len() > LONGEST {
+        return None;
+    }
+    let mut lower = [0u8; LONGEST];
+    let lower = &mut lower[..name.len()];
+    lower.copy_from_slice(name);
+    lower.make_ascii_lowercase();
+    TABLE.get(std::str::from_utf8(lower).ok()?).copied()
+}
+
+/// The row that `words` call, with their number checked.
+pub fn resolve(words: &[Bytes]) -> Result<Resolved, CommandError> {
+    let command = words.first().and_then(|name| find(name)).ok_or_else(|| unknown_command(words))?;
+    let resolved = match words.get(1) {
+        Some(sub) if !command.subcommands.is_empty() => {
+            let found = command.subcommands.iter().find(|c| c.name.as_bytes().eq_ignore_ascii_case(sub));
+            match found {
+                Some(found) => Resolved { command: found, container: Some(command) },
+                None => return Err(unknown_subcommand(command, sub)),
+            }
+        }
+        _ => Resolved { command, container: None },
+    };
+    if !resolved.command.accepts(words.len()) {
+        return Err(CommandError::WrongArity(resolved.full_name()));
+    }
+    Ok(resolved)
+}
+
+fn unknown_subcommand(command: &Command, sub: &[u8]) -> CommandError {
+    let sub = String::from_utf8_lossy(&sub[..sub.len().min(128)]).replace(['\r', '\n'], " ");
+    CommandError::UnknownSubcommand { command: command.name.to_ascii_uppercase(), sub }
+}

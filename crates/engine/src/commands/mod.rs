@@ -1,0 +1,13 @@
+//! The handlers, a file for each family, and the table of all rows.
+
+pub mod generic;
+pub mod scan;
+pub mod session;
+pub mod string;
+
+use crate::command::Command;
+
+/// Every row, family by family.
+pub fn all() -> impl Iterator<Item = &'static Command> {
+    [generic::COMMANDS, string::COMMANDS, session::COMMANDS].into_iter().flatten()
+}

@@ -1,0 +1,198 @@
+//! A machine's state as a sequence of chunks: the same bytes for the same state, on every replica.
+//!
+//! Chunk 0 is the header (genesis, applied index, clock); each further chunk holds up to [`CHUNK_BYTES`] or so of
+//! one slot's objects, in the slot's order. The store that keeps the chunks adds framing and checksums; here only
+//! their meaning is known.
+
+use std::sync::Arc;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use prost::Message;
+
+use crate::entry::Genesis;
+use crate::hash_slot::{SLOT_COUNT, SlotId};
+use crate::machine::{Machine, ranges};
+use crate::slot::{Key, Object, Slot};
+use crate::value::Value;
+
+/// A chunk is closed once it is at least this long; a single object may make it longer.
+pub const CHUNK_BYTES: usize = 64 * 1024;
+
+const FORMAT: u8 = 1;
+
+/// Why a snapshot cannot be read.
+#[derive(Debug, thiserror::Error, PartialEq)]
+#[error("snapshot chunk {chunk} is not of this format: {reason}")]
+pub struct SnapshotError {
+    /// The chunk's number, from 0.
+    pub chunk: usize,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+/// A machine's state at one index. Taking it costs a pointer for each slot; it shares its contents with the
+/// machine until the machine changes them.
+pub struct Snapshot {
+    genesis: Genesis,
+    applied: u64,
+    now_ms: u64,
+    slots: Vec<(SlotId, Arc<Slot>)>,
+}
+
+impl Machine {
+    /// The state as it is now.
+    pub fn snapshot(&self) -> Snapshot {
+        let slots = (0..SLOT_COUNT)
+            .map(|id| (id, self.keyspace.slot(id)))
+            .filter(|(_, slot)| !slot.is_empty())
+            .map(|(id, slot)| (id, Arc::clone(slot)))
+            .collect();
+        Snapshot {
+            genesis: self.genesis.clone(),
+            applied: self.applied,
+            now_ms: self.keyspace.now_ms(),
+            slots,
+        }
+    }
+
+    /// A digest of the whole state: equal on two replicas at the same index, or one of them is broken. Costs as
+    /// much as a snapshot.
+    pub fn digest(&self) -> u32 {
+        let mut hasher = crc32fast::Hasher::new();
+        self.snapshot().chunks().for_each(|chunk| hasher.update(&chunk));
+        hasher.finalize()
+    }
+}
+
+impl Snapshot {
+    /// The index of the last entry in it.
+    pub fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    /// The chunks, made one at a time.
+    pub fn chunks(&self) -> impl Iterator<Item = Bytes> + Send + '_ {
+        std::iter::once(self.header()).chain(self.slots.iter().flat_map(|(id, slot)| SlotChunks {
+            id: *id,
+            slot,
+            position: 0,
+        }))
+    }
+
+    fn header(&self) -> Bytes {
+        let mut chunk = BytesMut::new();
+        chunk.put_u8(FORMAT);
+        chunk.put_u64_le(self.applied);
+        chunk.put_u64_le(self.now_ms);
+        chunk.put_slice(&self.genesis.encode_to_vec());
+        chunk.freeze()
+    }
+}
+
+struct SlotChunks<'a> {
+    id: SlotId,
+    slot: &'a Slot,
+    position: usize,
+}
+
+impl Iterator for SlotChunks<'_> {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        self.slot.at(self.position)?;
+        let mut chunk = BytesMut::new();
+        chunk.put_u16_le(self.id);
+        while chunk.len() < CHUNK_BYTES {
+            let Some((key, object)) = self.slot.at(self.position) else { break };
+            put_object(&mut chunk, key, object);
+            self.position += 1;
+        }
+        Some(chunk.freeze())
+    }
+}
+
+/// Rebuilds a machine from a snapshot's chunks, in order.
+pub struct Restore {
+    machine: Machine,
+    chunks: usize,
+}
+
+impl Restore {
+    /// `hash_seed`: see [`Machine::new`].
+    pub fn new(hash_seed: u64) -> Restore {
+        Restore { machine: Machine::new(hash_seed), chunks: 0 }
+    }
+
+    /// Takes the next chunk.
+    pub fn push(&mut self, chunk: Bytes) -> Result<(), SnapshotError> {
+        let number = self.chunks;
+        self.chunks += 1;
+        let result = if number == 0 { self.take_header(chunk) } else { self.take_objects(chunk) };
+        result.map_err(|reason| SnapshotError { chunk: number, reason })
+    }
+
+    /// The machine, after the last chunk.
+    pub fn finish(self) -> Result<Machine, SnapshotError> {
+        if self.chunks == 0 {
+            return Err(SnapshotError { chunk: 0, reason: "there is no header" });
+        }
+        Ok(self.machine)
+    }
+
+    fn take_header(&mut self, mut chunk: Bytes) -> Result<(), &'static str> {
+        if chunk.remaining() < 17 {
+            return Err("the header is cut short");
+        }
+        if chunk.get_u8() != FORMAT {
+            return Err("it was written by another version");
+        }
+        let applied = chunk.get_u64_le();
+        let now_ms = chunk.get_u64_le();
+        let genesis = Genesis::decode(chunk).map_err(|_| "the genesis cannot be decoded")?;
+        self.machine.keyspace.set_owned(ranges(&genesis));
+        self.machine.keyspace.begin_entry(applied, now_ms);
+        self.machine.genesis = genesis;
+        self.machine.applied = applied;
+        Ok(())
+    }
+
+    fn take_objects(&mut self, mut chunk: Bytes) -> Result<(), &'static str> {
+        const SHORT: &str = "an object is cut short";
+        let slot = chunk.try_get_u16_le().map_err(|_| SHORT)?;
+        if slot >= SLOT_COUNT {
+            return Err("there is no such slot");
+        }
+        while chunk.has_remaining() {
+            let (key, object) = take_object(&mut chunk).ok_or(SHORT)?;
+            self.machine.keyspace.restore(slot, key, object);
+        }
+        Ok(())
+    }
+}
+
+fn put_object(out: &mut BytesMut, key: &[u8], object: &Object) {
+    put_bytes(out, key);
+    out.put_u64_le(object.expire_ms);
+    out.put_u64_le(object.version);
+    object.value.put(out);
+}
+
+fn take_object(from: &mut Bytes) -> Option<(Key, Object)> {
+    let key = Key::from(&take_bytes(from)?[..]);
+    let expire_ms = from.try_get_u64_le().ok()?;
+    let version = from.try_get_u64_le().ok()?;
+    let value = Value::take(from)?;
+    Some((key, Object { value, expire_ms, version }))
+}
+
+/// Appends `bytes` with their length.
+pub(crate) fn put_bytes(out: &mut BytesMut, bytes: &[u8]) {
+    out.put_u32_le(bytes.len() as u32);
+    out.put_slice(bytes);
+}
+
+/// Takes what [`put_bytes`] wrote; `None` if it is cut short.
+pub(crate) fn take_bytes(from: &mut Bytes) -> Option<Bytes> {
+    let len = from.try_get_u32_le().ok()? as usize;
+    (from.remaining() >= len).then(|| from.split_to(len))
+}

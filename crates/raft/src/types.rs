@@ -1,0 +1,67 @@
+//! The words that all of this crate, and the server above it, share.
+
+use quoris_engine::Reply;
+use quoris_engine::machine::BatchOutcome;
+
+/// A node's number: given by the operator, 1 or more, never reused within a cluster.
+pub type NodeId = u64;
+
+/// A Raft group's number: 0 is the meta group, whose machine keeps the topology.
+pub type GroupId = u32;
+
+/// What became of a write: the three outcomes, from the group to the client.
+#[derive(Debug)]
+pub enum WriteOutcome {
+    /// Committed on a majority, applied here: one outcome for each batch.
+    Applied(Vec<BatchOutcome>),
+    /// Certainly not applied, now or later: safe to try again.
+    Refused(Refusal),
+    /// It entered the log, and this node cannot say whether it was, or will be, committed.
+    Unknown(&'static str),
+}
+
+/// What became of a read.
+pub type ReadOutcome = Result<Vec<Reply>, Refusal>;
+
+/// Why nothing was done. Always safe to try again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Another node leads the group.
+    #[error("node {leader} leads the group")]
+    NotLeader {
+        /// The node to ask.
+        leader: NodeId,
+    },
+    /// No node is known to lead the group, or the leader has lost its quorum.
+    #[error("the group has no leader with a quorum")]
+    NoQuorum,
+    /// More is waiting than the node accepts ([`crate::limits`]).
+    #[error("too many writes are waiting")]
+    Busy,
+    /// The node is going down.
+    #[error("the node is shutting down")]
+    ShuttingDown,
+}
+
+/// What `ctl status` and CLUSTER show of a group, as this node sees it.
+#[derive(Clone, Debug)]
+pub struct GroupStatus {
+    /// The group.
+    pub id: GroupId,
+    /// Its leader, if one is known.
+    pub leader: Option<NodeId>,
+    /// The current term.
+    pub term: u64,
+    /// Index of the last entry in this node's log; 0 if there is none.
+    pub last_index: u64,
+    /// Index of the last entry known to be committed.
+    pub committed: u64,
+    /// Index of the last entry applied here.
+    pub applied: u64,
+    /// Index of the last entry in this node's newest snapshot; 0 if there is none.
+    pub snapshot_index: u64,
+    /// Index of the last entry that was purged from this node's log.
+    pub purged: u64,
+    /// The voters.
+    pub voters: Vec<NodeId>,
+}
