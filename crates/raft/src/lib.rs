@@ -3,4 +3,5 @@
 //! Only `types`, `storage`, `network` and `group` name openraft; only [`env`] names the operating system.
 
 pub mod env;
+pub mod log;
 pub mod types;
