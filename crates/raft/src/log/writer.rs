@@ -68,7 +68,7 @@ impl Writer {
         }
         let body_len = wanted + extra.iter().map(Record::len).sum::<usize>();
         if body_len > 0 {
-            if !self.fits(body_len) {
+            if self.end.offset == SECTOR || !self.fits(body_len) {
                 // A segment's first batch ends with the small state of all groups, so that older segments are
                 // needed for their entries only.
                 extra = inner.groups.iter().flat_map(|(id, group)| group.small_state(*id)).collect();
