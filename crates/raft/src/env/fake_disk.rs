@@ -5,7 +5,8 @@
 //!
 //! - at a crash, every write since the file's last fsync survives whole, in part (sector by sector) or not at
 //!   all, each by itself; so does every name created, changed or removed since the directory's last fsync;
-//! - operations fail: the n-th, by chance, or when the disk is full;
+//! - operations fail: the n-th, by chance, or when the disk is full; after a failed fsync the data is still read,
+//!   and never gets written;
 //! - the worker's fsync and offloaded jobs take time (tokio's, which a simulator owns).
 //!
 //! [`FakeDisk`] is the platters and outlives crashes; [`FakeDisk::mount`] is what a process sees of it until the
@@ -149,6 +150,11 @@ impl FakeDisk {
         self.lock().crash();
     }
 
+    /// The process dies and the power stays: all mounts are dead, and nothing is lost, nor made durable.
+    pub fn kill(&self) {
+        self.lock().end_life();
+    }
+
     /// Replaces how it misbehaves.
     pub fn set_options(&self, options: FakeDiskOptions) {
         self.lock().options = options;
@@ -259,6 +265,10 @@ impl State {
         self.names = self.durable_names.clone();
         let named: BTreeSet<_> = self.names.values().copied().collect();
         self.inodes.retain(|id, _| named.contains(id));
+        self.end_life();
+    }
+
+    fn end_life(&mut self) {
         self.locks.clear();
         self.life += 1;
         self.power_fails_at = None;
@@ -368,8 +378,14 @@ impl File for FakeFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.mount.state()?;
-        if state.begin("fsync", &self.path)? {
-            return Err(io::Error::other("the power went off"));
+        match state.begin("fsync", &self.path) {
+            Ok(false) => {}
+            Ok(true) => return Err(io::Error::other("the power went off")),
+            Err(e) => {
+                // As Linux does it: the pages count as clean now, and are still seen by readers.
+                state.inode(self.inode).unsynced.clear();
+                return Err(e);
+            }
         }
         let inode = state.inode(self.inode);
         for change in std::mem::take(&mut inode.unsynced) {

@@ -173,7 +173,10 @@ impl History {
             matches |= i + 1 >= must && model == found;
         }
         if !matches {
-            return Err(format!("{must} acknowledged of {:#?} on {:?}; found {found:?}", self.issued, self.base));
+            return Err(format!(
+                "{must} acknowledged of {:#?} on {:?}; found {found:?}",
+                self.issued, self.base
+            ));
         }
         (self.base, self.now) = (found.clone(), found);
         self.issued.clear();
@@ -215,8 +218,17 @@ fn random_lives(seed: u64) -> Result<(), String> {
             }
             let log = open(&disk, rng.next_u64()).map_err(|e| format!("life {life}: {e}"))?;
             history.check(&log).await.map_err(|e| format!("life {life}: {e}"))?;
+            if rng.next_u64().is_multiple_of(4) {
+                disk.fail_once_after(rng.next_u64() % 60);
+            }
             disk.fail_power_after(rng.next_u64() % 120);
             live(&log, &mut history, &rng, 80).await;
+            if rng.next_u64().is_multiple_of(2) {
+                // What a new process has seen must be durable, whoever wrote it.
+                disk.kill();
+                let log = open(&disk, rng.next_u64()).map_err(|e| format!("life {life}, killed: {e}"))?;
+                history.check(&log).await.map_err(|e| format!("life {life}, killed: {e}"))?;
+            }
             disk.crash();
         }
         Ok(())
@@ -225,7 +237,7 @@ fn random_lives(seed: u64) -> Result<(), String> {
 
 #[test]
 fn random_operations_and_power_cuts_lose_nothing_acknowledged() {
-    let seeds = std::env::var("QUORIS_LOG_SEEDS").map_or(600, |n| n.parse().expect("a number"));
+    let seeds = std::env::var("QUORIS_LOG_SEEDS").map_or(2000, |n| n.parse().expect("a number"));
     for seed in 1..=seeds {
         random_lives(seed).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
     }
