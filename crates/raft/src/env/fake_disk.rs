@@ -279,11 +279,10 @@ impl State {
     fn begin(&mut self, what: &str, path: &Path) -> io::Result<bool> {
         let op = self.ops;
         self.ops += 1;
-        if let Some(at) = self.power_fails_at {
-            if op > at {
-                return Err(io::Error::other("the power is off"));
-            }
-            return Ok(op == at);
+        match self.power_fails_at {
+            Some(at) if op > at => return Err(io::Error::other("the power is off")),
+            Some(at) if op == at => return Ok(true),
+            _ => {}
         }
         let unlucky =
             self.options.failures_ppm > 0 && self.random() % 1_000_000 < self.options.failures_ppm.into();

@@ -223,6 +223,11 @@ fn random_lives(seed: u64) -> Result<(), String> {
             }
             disk.fail_power_after(rng.next_u64() % 120);
             live(&log, &mut history, &rng, 80).await;
+            if rng.next_u64().is_multiple_of(4) {
+                // The power fails while it closes, too.
+                drop(log);
+                let_run(rng.next_u64() % 4).await;
+            }
             if rng.next_u64().is_multiple_of(2) {
                 // What a new process has seen must be durable, whoever wrote it.
                 disk.kill();
@@ -293,6 +298,52 @@ fn a_power_cut_at_any_disk_operation_loses_nothing_acknowledged() {
                 history.check(&log).await.unwrap_or_else(|e| panic!("operation {at}, seed {seed}: {e}"));
                 // It must also go on working.
                 workload(&disk, &mut history).await.unwrap_or_else(|e| panic!("operation {at}: {e}"));
+            });
+        }
+    }
+}
+
+#[test]
+fn what_a_new_process_builds_on_survives_a_power_cut() {
+    for at in 0..200 {
+        for seed in 0..8 {
+            let disk = FakeDisk::new(at << 8 | seed, FakeDiskOptions::default());
+            let case = format!("failure of operation {at}, seed {seed}");
+            disk.fail_once_after(at);
+            run(async {
+                let mut history = History::default();
+                drop(workload(&disk, &mut history).await);
+                disk.kill();
+                let log = open(&disk, 9).unwrap_or_else(|e| panic!("{case}: {e}"));
+                history.check(&log).await.unwrap_or_else(|e| panic!("{case}: {e}"));
+                let last = history.now[&0].last();
+                let entry = LogEntry { index: last + 1, bytes: bytes("after the restart") };
+                history.issue(&log, 0, Change::Append(vec![entry]));
+                let_run(6).await;
+                disk.crash();
+                let log = open(&disk, 10).unwrap_or_else(|e| panic!("{case}: {e}"));
+                history.check(&log).await.unwrap_or_else(|e| panic!("{case}: {e}"));
+            });
+        }
+    }
+}
+
+#[test]
+fn a_power_cut_while_closing_is_no_damage() {
+    for at in 0..6 {
+        for seed in 0..40 {
+            let disk = FakeDisk::new(at << 8 | seed, FakeDiskOptions::default());
+            run(async {
+                let mut history = acknowledged(&disk, 1, true).await;
+                let log = open(&disk, 4).expect("a log");
+                let vote = Change::Vote(bytes("v".repeat(1500)));
+                history.issue(&log, 0, vote);
+                disk.fail_power_after(at);
+                drop(log);
+                let_run(9).await;
+                disk.crash();
+                let log = open(&disk, 5).unwrap_or_else(|e| panic!("operation {at}, seed {seed}: {e}"));
+                history.check(&log).await.unwrap_or_else(|e| panic!("operation {at}, seed {seed}: {e}"));
             });
         }
     }
@@ -472,6 +523,13 @@ fn disk_use_follows_what_the_groups_hold() {
         let state = log.group(0).state().await.expect("readable");
         assert_eq!((state.purged.map(|p| p.0), state.last.map(|e| e.index)), (Some(399), Some(400)));
     });
+}
+
+#[test]
+fn bytes_of_a_former_life_are_not_taken_for_batches() {
+    let sector = format::seal(7, 1, 0x5a17);
+    assert_eq!(format::BatchHeader::decode(&sector, 0x5a17).map(|header| header.seq), Some(7));
+    assert_eq!(format::BatchHeader::decode(&sector, 0x5a18), None);
 }
 
 #[test]
