@@ -9,13 +9,14 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, watch};
 
 use super::format::{Kind, Record};
 use super::group::{Group, Place, Slot};
 use super::segment::Segment;
 use super::{Done, LogEntry, LogOptions, LogUsage, MAX_WAITING_BYTES};
 use crate::env::Disk;
+use crate::env::offload::offload;
 use crate::types::GroupId;
 
 /// An operation on its way to the disk.
@@ -258,10 +259,7 @@ pub async fn read(
     if sources.iter().all(|(_, source)| matches!(source, Source::Memory(_))) {
         return sources.into_iter().map(load).collect();
     }
-    let (tell, told) = oneshot::channel();
-    let job = move || drop(tell.send(sources.into_iter().map(load).collect()));
-    disk.offload(Box::new(job)).await;
-    told.await.map_err(io::Error::other)?
+    offload(disk, move || sources.into_iter().map(load).collect()).await?
 }
 
 fn find(shared: &Shared, group: GroupId, range: Range<u64>) -> io::Result<Vec<(u64, Source)>> {

@@ -165,6 +165,10 @@ impl Writer {
         if self.shared.lock().queue.is_empty() {
             self.seal()?;
         }
+        if self.end.offset > self.files.newest().header.len / 2 {
+            // Ahead of need, so that no batch waits for zeros. If it fails, it fails again when needed, and counts.
+            let _ = self.files.make_spare();
+        }
         Ok(())
     }
 
