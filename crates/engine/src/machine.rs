@@ -81,7 +81,8 @@ impl Machine {
             self.found(genesis);
         }
         let mut call_number = 0;
-        let mut outcomes = Vec::with_capacity(if replies == Replies::Wanted { entry.batches.len() } else { 0 });
+        let mut outcomes =
+            Vec::with_capacity(if replies == Replies::Wanted { entry.batches.len() } else { 0 });
         for batch in &entry.batches {
             let outcome = self.run_batch(batch, &stamp, &mut call_number, replies);
             if replies == Replies::Wanted {
@@ -139,7 +140,13 @@ impl Machine {
         }
     }
 
-    fn run_batch(&mut self, batch: &Batch, stamp: &Stamp, call_number: &mut u64, replies: Replies) -> BatchOutcome {
+    fn run_batch(
+        &mut self,
+        batch: &Batch,
+        stamp: &Stamp,
+        call_number: &mut u64,
+        replies: Replies,
+    ) -> BatchOutcome {
         let changed = |watch: &crate::entry::Watch| self.keyspace.version_of(&watch.key) != watch.version;
         if batch.watches.iter().any(changed) {
             return BatchOutcome::WatchFailed;

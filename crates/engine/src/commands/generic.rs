@@ -6,7 +6,12 @@ use crate::reply::Reply;
 
 /// The rows.
 pub const COMMANDS: &[Command] = &[
-    Command::write("del", -2, Keys::ALL, del).doc(Chapter::Generic, "1.0.0", "O(N)", "Deletes one or more keys."),
+    Command::write("del", -2, Keys::ALL, del).doc(
+        Chapter::Generic,
+        "1.0.0",
+        "O(N)",
+        "Deletes one or more keys.",
+    ),
     Command::read("dbsize", 1, Keys::NONE, dbsize).with(Flags::FAST).gathered(Gather::Sum).doc(
         Chapter::Server,
         "1.0.0",
