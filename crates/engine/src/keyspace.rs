@@ -124,7 +124,9 @@ impl Keyspace {
     pub fn nth(&self, mut n: usize) -> Option<(&Key, Option<&Object>)> {
         for slot in &self.slots {
             match slot.at(n) {
-                Some((key, object)) => return Some((key, Some(object).filter(|object| self.is_live(object)))),
+                Some((key, object)) => {
+                    return Some((key, Some(object).filter(|object| self.is_live(object))));
+                }
                 None => n -= slot.len(),
             }
         }
@@ -226,7 +228,8 @@ impl Keyspace {
         let before = deadline_of(object);
         let result = change(object);
         object.version = version;
-        let (after, gone) = (deadline_of(object), object.expire_ms <= now_ms || object.value.is_empty(now_ms));
+        let (after, gone) =
+            (deadline_of(object), object.expire_ms <= now_ms || object.value.is_empty(now_ms));
         self.move_deadline(key, before, after);
         if gone {
             self.remove(key);
@@ -321,7 +324,8 @@ impl Keyspace {
     /// Removes `key` if it is due, else fields of it that are, at most `limit`. How many keys and fields.
     fn remove_due_of(&mut self, key: &[u8], limit: usize) -> usize {
         let (now_ms, version) = (self.now_ms, self.version);
-        let object = self.slot_mut(key).objects.get_mut(key).expect("`deadlines` holds only keys that are there");
+        let object =
+            self.slot_mut(key).objects.get_mut(key).expect("`deadlines` holds only keys that are there");
         if object.expire_ms <= now_ms {
             self.remove(key);
             return 1;

@@ -168,7 +168,8 @@ impl HashValue {
 
     /// Removes the field `name`. Whether it was there.
     pub fn remove(&mut self, name: &[u8], now_ms: u64) -> bool {
-        let Some((live, before)) = self.find(name).map(|field| (field.is_live(now_ms), field.expire_ms)) else {
+        let Some((live, before)) = self.find(name).map(|field| (field.is_live(now_ms), field.expire_ms))
+        else {
             return false;
         };
         match &mut self.repr {

@@ -79,6 +79,18 @@ impl Value {
         }
     }
 
+    /// The name that OBJECT ENCODING answers.
+    pub fn encoding(&self) -> &'static str {
+        /// Redis's longest string that shares an allocation with its header.
+        const EMBEDDED_BYTES: usize = 44;
+        match self {
+            Value::String(string) if number::parse_int(string.as_bytes()).is_some() => "int",
+            Value::String(string) if string.as_bytes().len() <= EMBEDDED_BYTES => "embstr",
+            Value::String(_) => "raw",
+            Value::Hash(hash) => hash.encoding(),
+        }
+    }
+
     /// The earliest deadline of its parts (a hash's fields), past ones included; [`NEVER`] if none expires.
     pub fn next_deadline_ms(&self) -> u64 {
         match self {

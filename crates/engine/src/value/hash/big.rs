@@ -9,11 +9,13 @@ use indexmap::IndexMap;
 use super::Field;
 use crate::slot::NEVER;
 
+type Name = Box<[u8]>;
+
 #[derive(Clone, Debug)]
 pub(super) struct Big {
-    fields: IndexMap<Box<[u8]>, Held, FixedState>,
+    fields: IndexMap<Name, Held, FixedState>,
     /// Exactly the fields that expire.
-    deadlines: BTreeSet<(u64, Box<[u8]>)>,
+    deadlines: BTreeSet<(u64, Name)>,
 }
 
 #[derive(Clone, Debug)]
@@ -107,6 +109,6 @@ impl Big {
     }
 }
 
-fn field_of<'a>((name, held): (&'a Box<[u8]>, &'a Held)) -> Field<'a> {
+fn field_of<'a>((name, held): (&'a Name, &'a Held)) -> Field<'a> {
     Field { name, value: &held.value, expire_ms: held.expire_ms }
 }
