@@ -1,6 +1,7 @@
 //! What a key can hold.
 
 pub mod hash;
+pub mod long_double;
 pub mod number;
 pub mod string;
 
@@ -12,6 +13,7 @@ use crate::slot::NEVER;
 use crate::snapshot::{put_bytes, take_bytes};
 
 pub use hash::HashValue;
+pub use long_double::LongDouble;
 pub use string::StringValue;
 
 /// A key's value. Cloning is cheap: the contents are shared until one side changes them.
