@@ -175,8 +175,9 @@ fn remaining(context: &mut ReadContext, args: Args, unit: i64, base: Base) -> Ou
         None => -2,
         Some(NEVER) => -1,
         Some(at) => {
-            ((at as i64 - base.ms(context.now_ms)).max(0) as u64).saturating_add(unit as u64 / 2) as i64
-                / unit
+            let left_ms = at.saturating_sub(base.ms(context.now_ms) as u64);
+            let unit = unit as u64;
+            (left_ms.saturating_add(unit / 2) / unit) as i64
         }
     };
     Ok(Reply::Int(left))

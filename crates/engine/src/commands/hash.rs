@@ -13,7 +13,7 @@ use crate::reply::Reply;
 use crate::rng::Rng;
 use crate::slot::NEVER;
 use crate::value::hash::Field;
-use crate::value::{HashValue, number};
+use crate::value::{HashValue, LongDouble, number};
 
 /// The rows.
 pub const COMMANDS: &[Command] = &[
@@ -46,6 +46,12 @@ pub const COMMANDS: &[Command] = &[
         "2.0.0",
         "O(1)",
         "Increments the integer value of a field in a hash by a number. Uses 0 as initial value if the field doesn't exist.",
+    ),
+    Command::write("hincrbyfloat", 4, Keys::ONE, hincrbyfloat).with(Flags::DENYOOM.union(Flags::FAST)).doc(
+        Chapter::Hash,
+        "2.6.0",
+        "O(1)",
+        "Increments the floating point value of a field by a number. Uses 0 as initial value if the field doesn't exist.",
     ),
     Command::read("hkeys", 2, Keys::ONE, hkeys).doc(
         Chapter::Hash,
@@ -162,6 +168,18 @@ fn hincrby(context: &mut WriteContext, args: Args) -> Outcome {
     })
 }
 
+fn hincrbyfloat(context: &mut WriteContext, args: Args) -> Outcome {
+    let increment = LongDouble::parse(args.bytes(3)).ok_or(CommandError::NotFloat)?;
+    if increment == LongDouble::Infinite {
+        return Err(CommandError::NotFinite);
+    }
+    increment_field(context, args, |held| {
+        let before = LongDouble::parse(held.unwrap_or(b"0")).ok_or(CommandError::HashNotFloat)?;
+        let after = before.checked_add(&increment).ok_or(CommandError::NanOrInfinity)?.to_string();
+        Ok((after.clone(), Reply::bulk(after)))
+    })
+}
+
 /// Puts in word 2's field what `step` makes of its value; the field keeps its deadline.
 fn increment_field(
     context: &mut WriteContext,
@@ -243,11 +261,16 @@ fn hrandfield(context: &mut ReadContext, args: Args) -> Outcome {
             .map_or(Reply::Null, |f| Reply::bulk(f.name)));
     }
     let count = args.int(2)?;
+    if count < -i64::MAX {
+        return Err(CommandError::Text(
+            "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+        ));
+    }
     let with_values = args.is(3, "withvalues");
     if args.len() > 4 || args.len() == 4 && !with_values {
         return Err(CommandError::Syntax);
     }
-    if count < -i64::MAX || with_values && count.unsigned_abs() > i64::MAX as u64 / 2 {
+    if with_values && count.unsigned_abs() > i64::MAX as u64 / 2 {
         return Err(CommandError::OutOfRange);
     }
     let Some(hash) = context.keys.hash(args.bytes(1))? else { return Ok(Reply::Array(Vec::new())) };
