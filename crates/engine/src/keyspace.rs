@@ -406,3 +406,6 @@ impl<R> Edit<R> {
         Edit::new(answer, false)
     }
 }
+
+#[cfg(test)]
+mod tests;

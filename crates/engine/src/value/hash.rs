@@ -256,3 +256,6 @@ impl HashValue {
         Some(hash)
     }
 }
+
+#[cfg(test)]
+mod tests;
