@@ -6,7 +6,6 @@
 # shellcheck shell=bash
 
 TESTS_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-REPO_DIR=$(dirname "$TESTS_DIR")
 TOOLS_DIR=$TESTS_DIR/.tools
 PYTHON=$TOOLS_DIR/venv/bin/python
 
