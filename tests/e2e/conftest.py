@@ -1,0 +1,29 @@
+"""Shared fixtures, and the nodes' logs beside every failed test."""
+
+import pytest
+
+from cluster import Cluster
+
+
+def pytest_addoption(parser):
+    parser.addoption("--kills", type=int, default=8, help="kills per failover measurement (50 for the full one)")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    if report.failed:
+        for cluster in Cluster.live:
+            report.sections.extend(cluster.log_tails())
+
+
+@pytest.fixture
+def cluster():
+    """Three nodes, three groups, of this test alone."""
+    with Cluster() as started:
+        yield started
+
+
+@pytest.fixture
+def kills(request):
+    return request.config.getoption("--kills")
