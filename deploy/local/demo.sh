@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Writes numbered records while killing leaders with -9, then counts what was lost. Exit code 1 if anything was.
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-# shellcheck source=../../tests/tools.sh
+# shellcheck source-path=SCRIPTDIR source=../../tests/tools.sh
 source "$REPO_DIR/tests/tools.sh"
 
 show_help() {

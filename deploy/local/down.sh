@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Stops the local cluster gracefully; its data stays.
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 data=$DEFAULT_DATA

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Plays with one node of the local cluster: start, stop, kill -9, SIGSTOP, SIGCONT.
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 show_help() {

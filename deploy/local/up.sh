@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Starts a quoris cluster on this machine and waits until it serves.
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 show_help() {

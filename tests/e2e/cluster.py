@@ -148,11 +148,6 @@ class Node:
         except (subprocess.SubprocessError, json.JSONDecodeError):
             return None
 
-    def cpu_seconds(self):
-        """User plus system time of the process so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(") ", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
     def disk_bytes(self):
         return sum(f.stat().st_blocks * 512 for f in self.data_dir.rglob("*") if f.is_file())
 

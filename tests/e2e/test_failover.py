@@ -30,7 +30,7 @@ class Pauses:
         ordered = sorted(self.seconds)
         return ordered[min(len(ordered) - 1, int(len(ordered) * quantile))]
 
-    def __str__(self):
+    def __repr__(self):
         if not self.seconds:
             return f"{self.name}: none"
         return (
