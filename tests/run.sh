@@ -56,8 +56,11 @@ suite_e2e() {
 
 # count WORD FILE: the sum of the numbers before WORD in the summary lines of cargo test and pytest.
 count() {
-    grep -hE '^test result:|^=+ .*(passed|failed|error|skipped).* in [0-9.]+s' "$2" |
-        grep -oE "[0-9]+ $1" | awk '{ sum += $1 } END { print sum + 0 }'
+    awk -v word="$1" '
+        /^test result:/ || /^=+ .*(passed|failed|error|skipped|deselected|no tests ran).* in [0-9.]+s/ {
+            for (i = 2; i <= NF; i++) { if ($i ~ "^" word "[,;.]?$") { sum += $(i - 1) } }
+        }
+        END { print sum + 0 }' "$2"
 }
 
 mkdir -p tests/out
