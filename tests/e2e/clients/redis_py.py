@@ -31,13 +31,16 @@ def check(client, count):
         for key in sorted(keys)[:50]:
             pipe.get(key)
         assert pipe.execute() == sorted(keys)[:50]
-    assert client.dbsize() == count, client.dbsize()
-    listed = client.keys("*")
+    # redis-py asks one node unless told otherwise; FLUSHALL and scan_iter visit every primary by themselves.
+    everywhere = RedisCluster.PRIMARIES
+    size = client.dbsize(target_nodes=everywhere)
+    assert size == count, f"DBSIZE is {size}"
+    listed = client.keys("*", target_nodes=everywhere)
     assert sorted(listed) == sorted(keys), f"KEYS lists {len(listed)}"
     scanned = list(client.scan_iter(count=100))
     assert sorted(set(scanned)) == sorted(keys), f"SCAN lists {len(set(scanned))}"
     assert client.flushall()
-    assert client.dbsize() == 0
+    assert client.dbsize(target_nodes=everywhere) == 0
 
 
 def hammer(client, seconds):
