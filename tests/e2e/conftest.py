@@ -1,8 +1,16 @@
 """Shared fixtures, and the nodes' logs beside every failed test."""
 
+import signal
+import sys
+
 import pytest
 
 from cluster import Cluster
+
+
+def pytest_configure():
+    # A run that is told to end (a time limit, CI) must still take its nodes with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
 
 
 def pytest_addoption(parser):
