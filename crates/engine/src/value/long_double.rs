@@ -73,8 +73,10 @@ impl LongDouble {
 
     /// The rounded sum; `None` if it is not finite.
     pub fn checked_add(&self, other: &LongDouble) -> Option<LongDouble> {
-        let (LongDouble::Finite { mantissa: a, exponent: i }, LongDouble::Finite { mantissa: b, exponent: j }) =
-            (self, other)
+        let (
+            LongDouble::Finite { mantissa: a, exponent: i },
+            LongDouble::Finite { mantissa: b, exponent: j },
+        ) = (self, other)
         else {
             return None;
         };
@@ -226,7 +228,9 @@ mod tests {
 
     #[test]
     fn only_numbers_are_numbers() {
-        for text in ["", " 1", "1 ", "nan", "1e", "1e+", ".", "0x", "--1", "1.2.3", "1e5000", "1e-5000", "abc", "e5"] {
+        for text in
+            ["", " 1", "1 ", "nan", "1e", "1e+", ".", "0x", "--1", "1.2.3", "1e5000", "1e-5000", "abc", "e5"]
+        {
             assert_eq!(LongDouble::parse(text.as_bytes()), None, "{text}");
         }
         for text in ["0", ".5", "5.", "+1", "1E3", "0x1p4", "inf", "-Infinity", "0e999999999999", "1e-4950"] {
