@@ -27,7 +27,9 @@ pub enum CatalogError {
         dir: PathBuf,
     },
     /// It is another node's.
-    #[error("data-dir {dir} belongs to node {theirs}, not to node {ours}: give each node a directory of its own")]
+    #[error(
+        "data-dir {dir} belongs to node {theirs}, not to node {ours}: give each node a directory of its own"
+    )]
     OtherNode {
         /// The directory.
         dir: PathBuf,
@@ -128,7 +130,11 @@ fn check(dir: &Path, theirs: Identity, own: &Identity) -> Result<Identity, Catal
         return Err(CatalogError::Newer { file: dir.join(FILE), format: theirs.format });
     }
     if theirs.cluster_id != own.cluster_id {
-        return Err(CatalogError::OtherCluster { dir, theirs: theirs.cluster_id, ours: own.cluster_id.clone() });
+        return Err(CatalogError::OtherCluster {
+            dir,
+            theirs: theirs.cluster_id,
+            ours: own.cluster_id.clone(),
+        });
     }
     if theirs.node_id != own.node_id {
         return Err(CatalogError::OtherNode { dir, theirs: theirs.node_id, ours: own.node_id });

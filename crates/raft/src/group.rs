@@ -162,7 +162,8 @@ impl Group {
     /// Proposes an entry of this crate's own (a genesis). Its fate is read off the machine.
     pub(crate) async fn write_entry(&self, entry: Entry) {
         let (tell, told) = oneshot::channel();
-        let callback = Callback(Box::new(move |result: ClientWriteResult<TypeConfig>| drop(tell.send(result))));
+        let callback =
+            Callback(Box::new(move |result: ClientWriteResult<TypeConfig>| drop(tell.send(result))));
         let data = Data(entry.encode_to_vec().into());
         if self.raft.write(data).responder(callback).await.is_ok() {
             // Refused, timed out or applied: the caller looks and, if need be, tries again.

@@ -5,9 +5,9 @@
 //! Only `consensus`, `wire`, `storage`, `network`, `service` and `group` name openraft; only [`env`] names the
 //! operating system.
 
+mod catalog;
 #[allow(missing_docs)] // openraft's words; documented there
 mod consensus;
-mod catalog;
 pub mod env;
 mod founding;
 pub mod group;

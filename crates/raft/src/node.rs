@@ -189,7 +189,8 @@ impl Node {
                 Err(_) => std::future::pending().await,
             }
         };
-        let group_failed = futures::future::select_all(self.groups.iter().map(|group| Box::pin(group.failed())));
+        let group_failed =
+            futures::future::select_all(self.groups.iter().map(|group| Box::pin(group.failed())));
         tokio::select! {
             biased;
             reason = log_failed => format!("the log has failed: {reason}"),
@@ -317,9 +318,8 @@ fn open_log(env: &Env, config: &NodeConfig) -> Result<SharedLog, LogError> {
 fn start_links(env: &Env, config: &NodeConfig) -> Links {
     let hello = Hello { cluster_id: config.cluster_id.clone(), node_id: config.node_id };
     let peers = config.initial_cluster.iter().filter(|node| node.id != config.node_id);
-    let link = |node: &NodeInfo| {
-        (node.id, Link::start(env.clone(), hello.clone(), node.id, node.peer_addr.clone()))
-    };
+    let link =
+        |node: &NodeInfo| (node.id, Link::start(env.clone(), hello.clone(), node.id, node.peer_addr.clone()));
     Arc::new(peers.map(link).collect())
 }
 
@@ -356,7 +356,8 @@ fn raft_config(config: &NodeConfig) -> Config {
         enable_pre_vote: Some(true),
         snapshot_policy: SnapshotPolicy::LogsSinceLast(config.limits.snapshot_entries),
         max_in_snapshot_log_to_keep: config.limits.entries_behind_snapshot,
-        replication_lag_threshold: config.limits.entries_behind_snapshot.max(config.limits.snapshot_entries) + 1,
+        replication_lag_threshold: config.limits.entries_behind_snapshot.max(config.limits.snapshot_entries)
+            + 1,
         // A snapshot of any size gets through as long as its bytes move.
         install_snapshot_timeout: 600_000,
         ..Config::default()

@@ -15,8 +15,8 @@ use crate::limits;
 use crate::snapshot_store::SnapshotStore;
 use crate::standing::Standing;
 use crate::types::GroupId;
-use crate::wire::proto::{self, Frame, Packet, SnapshotPart, SnapshotReply, frame, peer_server::Peer};
 use crate::wire;
+use crate::wire::proto::{self, Frame, Packet, SnapshotPart, SnapshotReply, frame, peer_server::Peer};
 
 /// Answers peers. Shared by all their streams.
 #[derive(Clone)]
@@ -79,7 +79,8 @@ impl Service {
                 let from = wire::from_vote(&request.from.unwrap_or_default());
                 let last = request.last.as_ref().map(wire::from_log_id);
                 let request = TransferLeaderRequest::new(from, request.to, last);
-                let reply = group.raft.handle_transfer_leader(request).await.map_err(|error| words(&error))?;
+                let reply =
+                    group.raft.handle_transfer_leader(request).await.map_err(|error| words(&error))?;
                 Ok(frame::Body::TransferReply(proto::TransferReply { accepted: reply.is_ok() }))
             }
             frame::Body::Found(_) => {
@@ -109,7 +110,11 @@ impl Peer for Service {
         let hello = first.and_then(|packet| packet.hello);
         let hello = hello.ok_or_else(|| Status::invalid_argument("the first packet must be a hello"))?;
         if let Err(refused) = self.check_cluster(&hello.cluster_id) {
-            tracing::warn!(peer = hello.node_id, cluster = hello.cluster_id, "refused a peer of another cluster");
+            tracing::warn!(
+                peer = hello.node_id,
+                cluster = hello.cluster_id,
+                "refused a peer of another cluster"
+            );
             return Err(refused);
         }
         let (outbound, frames) = mpsc::channel(limits::WAITING_FRAMES);

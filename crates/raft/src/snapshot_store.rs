@@ -88,7 +88,11 @@ pub struct SnapshotFile {
 
 impl SnapshotStore {
     /// Opens the snapshots of `group` in `dir`, removing leftovers, and verifies the newest. Blocks.
-    pub fn open(disk: Arc<dyn Disk>, dir: &Path, group: GroupId) -> Result<SnapshotStore, SnapshotStoreError> {
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        group: GroupId,
+    ) -> Result<SnapshotStore, SnapshotStoreError> {
         let failed = |file: &Path| {
             let file = file.to_path_buf();
             move |source| SnapshotStoreError::Io { file, source }
@@ -225,7 +229,8 @@ impl SnapshotReceiver {
     /// Makes the file durable and verifies it, whole. It is not current before [`SnapshotStore::adopt`].
     pub async fn finish(mut self) -> io::Result<SnapshotFile> {
         self.flush().await?;
-        let (disk, file, path) = (Arc::clone(&self.store.inner.disk), Arc::clone(&self.file), self.path.clone());
+        let (disk, file, path) =
+            (Arc::clone(&self.store.inner.disk), Arc::clone(&self.file), self.path.clone());
         let verified = offload(&self.store.inner.disk, move || {
             file.sync()?;
             Ok(open_verified(&disk, path)?)
@@ -326,7 +331,8 @@ impl<'a> Frames<'a> {
     fn next(&mut self) -> Result<Option<Bytes>, SnapshotStoreError> {
         let begin = self.offset;
         let header = self.read(FRAME_HEADER)?;
-        let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let word =
+            |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         let (len, crc) = (word(0) as usize, word(4));
         if len == 0 {
             return match &self.checksum {

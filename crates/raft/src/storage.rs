@@ -232,9 +232,7 @@ impl RaftStateMachine<TypeConfig> for Replica {
         Ok(())
     }
 
-    async fn get_current_snapshot(
-        &mut self,
-    ) -> io::Result<Option<Snapshot>> {
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
         let Some(snapshot) = self.snapshots.current() else { return Ok(None) };
         let meta = wire::proto::SnapshotMeta::decode(snapshot.meta()).map_err(io::Error::other)?;
         Ok(Some(openraft::Snapshot { meta: wire::from_snapshot_meta(&meta), snapshot }))

@@ -154,8 +154,13 @@ async fn take_over(node: &Node, dead: NodeId) {
         return;
     }
     let orphans: Vec<&Arc<Group>> = node.groups().iter().filter(|g| g.leader() == Some(dead)).collect();
-    let survivors: BTreeSet<NodeId> =
-        node.config().initial_cluster.iter().map(|n| n.id).filter(|id| *id != dead && node.is_reachable(*id)).collect();
+    let survivors: BTreeSet<NodeId> = node
+        .config()
+        .initial_cluster
+        .iter()
+        .map(|n| n.id)
+        .filter(|id| *id != dead && node.is_reachable(*id))
+        .collect();
     let own_place = survivors.iter().position(|id| *id == node.id()).unwrap_or(0);
     for place in 0..survivors.len() {
         for group in &orphans {
