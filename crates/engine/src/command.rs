@@ -131,7 +131,8 @@ impl Keys {
 
     /// The keys among `words`.
     pub fn of<'a>(&self, words: &'a [Bytes]) -> impl Iterator<Item = &'a Bytes> + use<'a> {
-        let last = if self.last < 0 { words.len() as i64 + i64::from(self.last) } else { i64::from(self.last) };
+        let last =
+            if self.last < 0 { words.len() as i64 + i64::from(self.last) } else { i64::from(self.last) };
         let (first, step) = (self.first, self.step.max(1));
         let end = if first == 0 { 0 } else { (last + 1).clamp(0, words.len() as i64) as usize };
         (first..end).step_by(step).map(move |i| &words[i])
@@ -322,7 +323,11 @@ impl Command {
 
     /// Whether a call of `words` words has the right number.
     pub fn accepts(&self, words: usize) -> bool {
-        if self.arity >= 0 { words == self.arity as usize } else { words >= self.arity.unsigned_abs() as usize }
+        if self.arity >= 0 {
+            words == self.arity as usize
+        } else {
+            words >= self.arity.unsigned_abs() as usize
+        }
     }
 
     /// Whether it goes through the log.

@@ -5,9 +5,7 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/quoris.entry.rs"));
 }
 
-pub use generated::{
-    Batch, Call, Entry, Genesis, GroupInfo, NodeInfo, SlotRange, Stamp, Topology, Watch,
-};
+pub use generated::{Batch, Call, Entry, Genesis, GroupInfo, NodeInfo, SlotRange, Stamp, Topology, Watch};
 pub use prost::{DecodeError, Message};
 
 impl Call {

@@ -11,9 +11,9 @@ use crate::keyspace::Keyspace;
 use crate::reply::Reply;
 use crate::rng::Rng;
 
-/// At most so many due keys are removed by one entry, so that none of them stalls the group; the rest are absent
-/// all the same.
-const DUE_KEYS_PER_ENTRY: usize = 1000;
+/// At most so many due keys and fields are removed by one entry, so that none of them stalls the group; the rest
+/// are absent all the same.
+const DUE_PER_ENTRY: usize = 1000;
 
 /// What became of a batch.
 #[derive(Debug, PartialEq)]
@@ -76,12 +76,13 @@ impl Machine {
         self.applied = index;
         let stamp = entry.stamp.unwrap_or_default();
         self.keyspace.begin_entry(index, stamp.now_ms);
-        self.keyspace.remove_due(DUE_KEYS_PER_ENTRY);
+        self.keyspace.remove_due(DUE_PER_ENTRY);
         if let Some(genesis) = &entry.genesis {
             self.found(genesis);
         }
         let mut call_number = 0;
-        let mut outcomes = Vec::with_capacity(if replies == Replies::Wanted { entry.batches.len() } else { 0 });
+        let mut outcomes =
+            Vec::with_capacity(if replies == Replies::Wanted { entry.batches.len() } else { 0 });
         for batch in &entry.batches {
             let outcome = self.run_batch(batch, &stamp, &mut call_number, replies);
             if replies == Replies::Wanted {
@@ -139,7 +140,13 @@ impl Machine {
         }
     }
 
-    fn run_batch(&mut self, batch: &Batch, stamp: &Stamp, call_number: &mut u64, replies: Replies) -> BatchOutcome {
+    fn run_batch(
+        &mut self,
+        batch: &Batch,
+        stamp: &Stamp,
+        call_number: &mut u64,
+        replies: Replies,
+    ) -> BatchOutcome {
         let changed = |watch: &crate::entry::Watch| self.keyspace.version_of(&watch.key) != watch.version;
         if batch.watches.iter().any(changed) {
             return BatchOutcome::WatchFailed;

@@ -1,20 +1,19 @@
-//! Snapshots on disk: one checksummed file per group and log index.
+//! One group's snapshots on disk: one checksummed file per log index.
 //!
-//! A snapshot is written aside, fsynced, renamed, and its directory fsynced; only then is it current, and only
-//! then are older ones removed. So a half-written one is never seen, and there is always one to start from.
-//! docs/internals/disk-format.md draws the file. Invariants:
+//! A snapshot is written aside, fsynced, verified whole, renamed, and its directory fsynced; only then is it
+//! *current*, and only then are older ones removed. So a half-written one is never seen, and there is always a whole
+//! one behind the purged log. docs/internals/disk-format.md draws the file. Invariants:
 //!
-//! - a group's current snapshot never goes back to a lower index, whoever finishes last;
+//! - the current snapshot never goes back to a lower index, whoever finishes last: the log behind it is gone;
 //! - what a reader hands out has matched its checksum;
-//! - a file received from a peer is verified whole before it is adopted.
+//! - chunks come back as they were pushed.
 //!
-//! The store must never know what is in a snapshot: `meta` and the data are the caller's.
+//! The store must never know what is in a snapshot: `meta` and the chunks are the caller's.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::{Bytes, BytesMut};
 
@@ -23,11 +22,13 @@ use crate::env::disk::File;
 use crate::env::offload::offload;
 use crate::types::GroupId;
 
-/// Most bytes of data in a frame.
-pub const MAX_FRAME_BYTES: usize = 1 << 20;
+/// A frame longer than this is damage, not data: a chunk holds one object at most beyond its usual size.
+pub const MAX_FRAME_BYTES: usize = 1 << 30;
 /// Most bytes of meta.
 pub const MAX_META_BYTES: usize = 1 << 20;
 
+/// Bytes collected before they are written.
+const WRITE_BYTES: usize = 1 << 20;
 const MAGIC: &[u8; 8] = b"quorisSN";
 const VERSION: u32 = 1;
 const HEADER: usize = 32;
@@ -36,13 +37,13 @@ const FRAME_HEADER: usize = 8;
 const END: u32 = u32::MAX;
 const TRAILER: usize = 24;
 
-/// Why a snapshot cannot be had.
+/// Why the snapshots of a group cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum SnapshotError {
-    /// The file is not what was written.
+pub enum SnapshotStoreError {
+    /// Bytes that were durable are not what was written.
     #[error(
-        "the snapshot is damaged: {file} at offset {offset}: {reason}. This node cannot start from it: restore the \
-         file, or wipe the node's data directory and let it join again"
+        "the snapshot is damaged: {file} at offset {offset}: {reason}. Restore the file from the same disk, or wipe \
+         the node's data directory and let it join again"
     )]
     Damaged {
         /// The file.
@@ -50,7 +51,7 @@ pub enum SnapshotError {
         /// Where in it.
         offset: u64,
         /// What is wrong there.
-        reason: String,
+        reason: &'static str,
     },
     /// Written by a newer build.
     #[error("{file} has format {version}, newer than this build reads: start the newer build")]
@@ -60,288 +61,276 @@ pub enum SnapshotError {
         /// Its format.
         version: u32,
     },
-    /// The group has a newer snapshot already; this one was thrown away.
-    #[error("group {group} already has a snapshot at index {index}")]
-    Superseded {
-        /// The group.
-        group: GroupId,
-        /// Index of the current snapshot.
-        index: u64,
-    },
     /// The disk failed or is full.
-    #[error("{file}: {source}")]
+    #[error("cannot use the snapshots: {file}: {source}")]
     Io {
-        /// The file.
+        /// The file or directory.
         file: PathBuf,
         /// What the system said.
         source: io::Error,
     },
 }
 
-type Result<T> = std::result::Result<T, SnapshotError>;
-
-/// A durable snapshot.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SnapshotInfo {
-    /// The group.
-    pub group: GroupId,
-    /// Index of the last log entry in it.
-    pub index: u64,
-    /// The caller's description.
-    pub meta: Bytes,
-    /// Length of the file.
-    pub file_bytes: u64,
-    path: PathBuf,
+impl From<SnapshotStoreError> for io::Error {
+    fn from(error: SnapshotStoreError) -> io::Error {
+        let kind = match &error {
+            SnapshotStoreError::Io { source, .. } => source.kind(),
+            _ => io::ErrorKind::InvalidData,
+        };
+        io::Error::new(kind, error.to_string())
+    }
 }
 
-/// All snapshots of a node. Cheap to clone.
+type Result<T> = std::result::Result<T, SnapshotStoreError>;
+
+/// One group's snapshots. Cheap to clone.
 #[derive(Clone)]
 pub struct SnapshotStore {
-    inner: Arc<Inner>,
+    inner: Arc<Store>,
 }
 
-struct Inner {
+struct Store {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
-    current: Mutex<BTreeMap<GroupId, SnapshotInfo>>,
-    next_temp: AtomicU64,
+    group: GroupId,
+    state: Mutex<State>,
+}
+
+struct State {
+    current: Option<SnapshotFile>,
+    next_temp: u64,
+}
+
+/// A whole, verified snapshot. Cheap to clone; it stays readable while any clone lives, also when it is replaced.
+#[derive(Clone)]
+pub struct SnapshotFile {
+    disk: Arc<dyn Disk>,
+    file: Arc<SourceFile>,
+    /// Until it is adopted.
+    temp: Option<Arc<Temp>>,
 }
 
 impl SnapshotStore {
-    /// Opens the snapshots in `dir`, and removes what was left half-written or has been replaced. Blocks.
-    pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<SnapshotStore> {
-        let current = survey(&*disk, dir)?;
-        let inner = Inner {
-            disk,
-            dir: dir.to_path_buf(),
-            current: Mutex::new(current),
-            next_temp: AtomicU64::new(0),
-        };
-        Ok(SnapshotStore { inner: Arc::new(inner) })
+    /// Opens the snapshots of `group` in `dir`, verifies the newest, and removes the others. Blocks.
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path, group: GroupId) -> Result<SnapshotStore> {
+        let current = survey(&disk, dir, group)?;
+        let state = Mutex::new(State { current, next_temp: 0 });
+        Ok(SnapshotStore { inner: Arc::new(Store { disk, dir: dir.to_path_buf(), group, state }) })
     }
 
-    /// The group's newest snapshot.
-    pub fn current(&self, group: GroupId) -> Option<SnapshotInfo> {
-        self.inner.lock().get(&group).cloned()
+    /// The newest whole snapshot.
+    pub fn current(&self) -> Option<SnapshotFile> {
+        self.inner.lock().current.clone()
     }
 
-    /// Begins a snapshot of everything up to the entry `index`.
-    pub async fn write(&self, group: GroupId, index: u64, meta: Bytes) -> Result<SnapshotWriter> {
+    /// Begins a snapshot of everything up to the entry `index`, which says `meta` of itself.
+    pub async fn write(&self, index: u64, meta: Bytes) -> io::Result<SnapshotWriter> {
         assert!(meta.len() <= MAX_META_BYTES, "a snapshot's meta has at most {MAX_META_BYTES} bytes");
-        let header = Header { group, index, meta };
-        let (bytes, salt) = header.encode();
-        let mut temp = Temp::create(&self.inner).await?;
-        temp.append(bytes.into()).await?;
-        Ok(SnapshotWriter { temp, group, salt, frames: 0, total: 0, pending: BytesMut::new() })
+        let (header, salt) = Header { group: self.inner.group, index, meta }.encode();
+        let mut raw = self.receive().await?;
+        raw.push(header.into()).await?;
+        Ok(SnapshotWriter { raw, salt, frames: 0, total: 0 })
     }
 
-    /// Reads the group's newest snapshot; it stays readable while newer ones replace it.
-    pub async fn read(&self, group: GroupId) -> Result<Option<SnapshotReader>> {
-        let Some(file) = self.open_current(group).await? else { return Ok(None) };
-        Ok(Some(SnapshotReader { store: self.inner.clone(), frames: Frames::start(&file.header), file }))
-    }
-
-    /// The group's newest snapshot as a file, to be streamed to a peer's [`SnapshotReceiver`].
-    pub async fn send(&self, group: GroupId) -> Result<Option<SnapshotSender>> {
-        let Some(file) = self.open_current(group).await? else { return Ok(None) };
-        Ok(Some(SnapshotSender { store: self.inner.clone(), file, offset: 0 }))
-    }
-
-    /// Begins to receive a snapshot file of `group` from a peer.
-    pub async fn receive(&self, group: GroupId) -> Result<SnapshotReceiver> {
-        Ok(SnapshotReceiver { temp: Temp::create(&self.inner).await?, group })
-    }
-
-    async fn open_current(&self, group: GroupId) -> Result<Option<Arc<SnapshotFile>>> {
-        let Some(info) = self.current(group) else { return Ok(None) };
+    /// Begins a snapshot whose file comes from a peer.
+    pub async fn receive(&self) -> io::Result<SnapshotReceiver> {
+        let number = {
+            let mut state = self.inner.lock();
+            state.next_temp += 1;
+            state.next_temp
+        };
+        let path = self.inner.dir.join(format!("{:08x}-{number:016x}.tmp", self.inner.group));
+        let temp = Temp { disk: self.inner.disk.clone(), path: path.clone(), kept: AtomicBool::new(false) };
         let disk = self.inner.disk.clone();
-        let path = info.path.clone();
-        self.inner.run(&info.path, move || SnapshotFile::open(&*disk, &path)).await.map(|f| Some(Arc::new(f)))
+        let file = offload(&*self.inner.disk, move || disk.create(&path)).await??;
+        let store = self.inner.clone();
+        Ok(SnapshotReceiver {
+            store,
+            temp: Arc::new(temp),
+            file: file.into(),
+            waiting: BytesMut::new(),
+            written: 0,
+        })
+    }
+
+    /// Makes a received snapshot the current one, durably; older ones go. Answers what is current then: the same
+    /// snapshot, unless a newer one was there before.
+    pub async fn adopt(&self, snapshot: SnapshotFile) -> io::Result<SnapshotFile> {
+        let store = self.inner.clone();
+        Ok(offload(&*self.inner.disk, move || store.adopt(snapshot)).await??)
     }
 }
 
-impl Inner {
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<GroupId, SnapshotInfo>> {
-        self.current.lock().expect("no holder of the snapshot list panics")
+impl Store {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no code panics while it holds this lock")
     }
 
-    async fn run<T: Send + 'static>(
-        &self,
-        path: &Path,
-        job: impl FnOnce() -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        offload(&*self.disk, job).await.map_err(|e| failed(path, e))?
-    }
-
-    /// Makes the finished file at `temp` the group's current snapshot. Blocks.
-    fn adopt(&self, temp: &Path, header: Header, file_bytes: u64) -> Result<SnapshotInfo> {
-        let Header { group, index, meta } = header;
+    fn adopt(&self, snapshot: SnapshotFile) -> Result<SnapshotFile> {
+        let Some(temp) = &snapshot.temp else { return Ok(snapshot) };
         // Held throughout, so that of two that finish together the newer one stays.
-        let mut current = self.lock();
-        let previous = current.get(&group).cloned();
-        if let Some(newer) = previous.as_ref().filter(|previous| previous.index > index) {
-            self.disk.remove(temp).map_err(|e| failed(temp, e))?;
-            return Err(SnapshotError::Superseded { group, index: newer.index });
+        let mut state = self.lock();
+        let index = snapshot.index();
+        if let Some(newer) = state.current.as_ref().filter(|current| current.index() > index) {
+            return Ok(newer.clone());
         }
-        let path = self.dir.join(format!("{group:08x}-{index:016x}.snap"));
-        self.disk.rename(temp, &path).map_err(|e| failed(temp, e))?;
+        let path = self.dir.join(format!("{:08x}-{index:016x}.snap", self.group));
+        self.disk.rename(&temp.path, &path).map_err(|e| failed(&temp.path, e))?;
+        temp.kept.store(true, Ordering::Relaxed);
         self.disk.sync_dir(&self.dir).map_err(|e| failed(&self.dir, e))?;
-        let info = SnapshotInfo { group, index, meta, file_bytes, path };
-        current.insert(group, info.clone());
-        if let Some(previous) = previous.filter(|previous| previous.path != info.path) {
-            self.disk.remove(&previous.path).map_err(|e| failed(&previous.path, e))?;
+        let adopted = open_verified(&self.disk, &path, Verify::Header)?;
+        let older = state.current.replace(adopted.clone()).map(|older| older.file.path.clone());
+        if let Some(older) = older.filter(|older| *older != path) {
+            // Not made durable: if it comes back after a crash, the next start removes it.
+            self.disk.remove(&older).map_err(|e| failed(&older, e))?;
         }
-        Ok(info)
+        Ok(adopted)
     }
 }
 
-/// Finds each group's newest snapshot.
-fn survey(disk: &dyn Disk, dir: &Path) -> Result<BTreeMap<GroupId, SnapshotInfo>> {
+/// Finds the newest snapshot, and removes the others.
+fn survey(disk: &Arc<dyn Disk>, dir: &Path, group: GroupId) -> Result<Option<SnapshotFile>> {
     let io = |source| failed(dir, source);
     disk.create_dir(dir).map_err(io)?;
-    // The newest must be durable before older ones go.
+    // The newest one's name must be durable, and the file whole, before older ones go.
     disk.sync_dir(dir).map_err(io)?;
-    let mut current = BTreeMap::new();
-    for path in disk.list(dir).map_err(io)? {
-        match path.extension().and_then(|e| e.to_str()) {
-            Some("tmp") => disk.remove(&path).map_err(io)?,
-            Some("snap") => {
-                let file = SnapshotFile::open(disk, &path)?;
-                let Header { group, index, meta } = file.header;
-                let info = SnapshotInfo { group, index, meta, file_bytes: file.len, path };
-                // Sorted by name, so by group and index: a later one is newer.
-                if let Some(older) = current.insert(group, info) {
-                    disk.remove(&older.path).map_err(io)?;
-                }
-            }
+    let prefix = format!("{group:08x}-");
+    let ours = |path: &PathBuf| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&prefix));
+    let (mut whole, mut others) = (Vec::new(), Vec::new());
+    for path in disk.list(dir).map_err(io)?.into_iter().filter(ours) {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("snap") => whole.push(path),
+            Some("tmp") => others.push(path),
             _ => {}
         }
     }
-    Ok(current)
+    // Sorted by name, which is by index.
+    let newest = whole.pop().map(|path| open_verified(disk, &path, Verify::All)).transpose()?;
+    if let Some(newest) = newest.as_ref().filter(|newest| newest.file.header.group != group) {
+        return Err(newest.file.damaged(12, "it is another group's"));
+    }
+    others.extend(whole);
+    for path in others {
+        disk.remove(&path).map_err(io)?;
+    }
+    Ok(newest)
 }
 
-fn failed(file: &Path, source: io::Error) -> SnapshotError {
-    SnapshotError::Io { file: file.to_path_buf(), source }
+#[derive(PartialEq, Eq)]
+enum Verify {
+    Header,
+    All,
 }
 
-/// A file being made; removed if it is dropped before it is adopted.
+fn open_verified(disk: &Arc<dyn Disk>, path: &Path, verify: Verify) -> Result<SnapshotFile> {
+    let file = SourceFile::open(&**disk, path)?;
+    if verify == Verify::All {
+        let mut frames = Frames::start(&file.header);
+        while frames.next(&file)?.is_some() {}
+    }
+    Ok(SnapshotFile { disk: disk.clone(), file: Arc::new(file), temp: None })
+}
+
+fn failed(file: &Path, source: io::Error) -> SnapshotStoreError {
+    SnapshotStoreError::Io { file: file.to_path_buf(), source }
+}
+
+/// The file of a snapshot that is not yet current; removed with its last handle.
 struct Temp {
-    store: Arc<Inner>,
+    disk: Arc<dyn Disk>,
     path: PathBuf,
-    file: Arc<dyn File>,
-    len: u64,
-    adopted: bool,
-}
-
-impl Temp {
-    async fn create(store: &Arc<Inner>) -> Result<Temp> {
-        let number = store.next_temp.fetch_add(1, Ordering::Relaxed);
-        let path = store.dir.join(format!("{number:016x}.tmp"));
-        let (disk, name) = (store.disk.clone(), path.clone());
-        let create = move || disk.create(&name).map_err(|e| failed(&name, e));
-        let file = store.run(&path, create).await?;
-        Ok(Temp { store: store.clone(), path, file: file.into(), len: 0, adopted: false })
-    }
-
-    async fn append(&mut self, bytes: Bytes) -> Result<()> {
-        let (file, path, offset) = (self.file.clone(), self.path.clone(), self.len);
-        self.len += bytes.len() as u64;
-        let write = move || file.write_at(&bytes, offset).map_err(|e| failed(&path, e));
-        self.store.run(&self.path, write).await
-    }
-
-    /// Fsyncs, checks all of it, and makes it current.
-    async fn adopt(mut self, group: GroupId) -> Result<SnapshotInfo> {
-        let (store, file, path) = (self.store.clone(), self.file.clone(), self.path.clone());
-        let adopt = move || {
-            file.sync().map_err(|e| failed(&path, e))?;
-            let whole = SnapshotFile::open(&*store.disk, &path)?;
-            let mut frames = Frames::start(&whole.header);
-            while frames.next(&whole)?.is_some() {}
-            if whole.header.group != group {
-                return Err(whole.damaged(12, &format!("it is of group {}", whole.header.group)));
-            }
-            store.adopt(&path, whole.header, whole.len)
-        };
-        let adopted = self.store.run(&self.path, adopt).await;
-        self.adopted = matches!(adopted, Ok(_) | Err(SnapshotError::Superseded { .. }));
-        adopted
-    }
+    kept: AtomicBool,
 }
 
 impl Drop for Temp {
     fn drop(&mut self) {
-        if !self.adopted {
-            let (disk, path) = (self.store.disk.clone(), self.path.clone());
+        if !self.kept.load(Ordering::Relaxed) {
+            let (disk, path) = (self.disk.clone(), std::mem::take(&mut self.path));
             // Best effort: what stays is removed at the next start.
-            drop(self.store.disk.offload(Box::new(move || drop(disk.remove(&path)))));
+            drop(self.disk.offload(Box::new(move || drop(disk.remove(&path)))));
         }
     }
 }
 
-/// Writes a snapshot; dropped before [`SnapshotWriter::finish`], it leaves nothing.
+/// Writes a snapshot chunk by chunk; dropped before it is finished, it leaves nothing.
 pub struct SnapshotWriter {
-    temp: Temp,
-    group: GroupId,
+    raw: SnapshotReceiver,
     salt: u32,
     frames: u64,
     total: u64,
-    pending: BytesMut,
 }
 
 impl SnapshotWriter {
-    /// Adds data; how it is cut into pieces does not matter.
-    pub async fn append(&mut self, mut data: &[u8]) -> Result<()> {
-        while !data.is_empty() {
-            let room = MAX_FRAME_BYTES - self.pending.len();
-            let (now, later) = data.split_at(room.min(data.len()));
-            self.pending.extend_from_slice(now);
-            data = later;
-            if self.pending.len() == MAX_FRAME_BYTES {
-                self.flush().await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn flush(&mut self) -> Result<()> {
-        let data = self.pending.split();
-        let mut frame = BytesMut::with_capacity(FRAME_HEADER + data.len());
-        frame.extend_from_slice(&(data.len() as u32).to_le_bytes());
-        frame.extend_from_slice(&frame_crc(self.salt, self.frames, &data).to_le_bytes());
-        frame.extend_from_slice(&data);
+    /// Adds a chunk.
+    pub async fn push(&mut self, chunk: Bytes) -> io::Result<()> {
+        assert!(chunk.len() <= MAX_FRAME_BYTES, "a chunk has at most {MAX_FRAME_BYTES} bytes");
+        let mut frame = BytesMut::with_capacity(FRAME_HEADER);
+        frame.extend_from_slice(&(chunk.len() as u32).to_le_bytes());
+        frame.extend_from_slice(&frame_crc(self.salt, self.frames, &chunk).to_le_bytes());
         self.frames += 1;
-        self.total += data.len() as u64;
-        self.temp.append(frame.freeze()).await
+        self.total += chunk.len() as u64;
+        self.raw.push(frame.freeze()).await?;
+        self.raw.push(chunk).await
     }
 
-    /// Makes the snapshot durable and current.
-    pub async fn finish(mut self) -> Result<SnapshotInfo> {
-        if !self.pending.is_empty() {
-            self.flush().await?;
-        }
+    /// Makes the snapshot durable and current; answers what [`SnapshotStore::adopt`] does.
+    pub async fn finish(mut self) -> io::Result<SnapshotFile> {
         let mut trailer = BytesMut::with_capacity(TRAILER);
         trailer.extend_from_slice(&END.to_le_bytes());
         trailer
             .extend_from_slice(&frame_crc(self.salt, self.frames, &self.total.to_le_bytes()).to_le_bytes());
         trailer.extend_from_slice(&self.frames.to_le_bytes());
         trailer.extend_from_slice(&self.total.to_le_bytes());
-        self.temp.append(trailer.freeze()).await?;
-        self.temp.adopt(self.group).await
+        self.raw.push(trailer.freeze()).await?;
+        let store = SnapshotStore { inner: self.raw.store.clone() };
+        store.adopt(self.raw.finish().await?).await
     }
 }
 
-/// Reads a snapshot piece by piece, checking each.
-pub struct SnapshotReader {
-    store: Arc<Inner>,
-    file: Arc<SnapshotFile>,
-    frames: Frames,
+/// Takes a snapshot's file piece by piece; dropped before it is finished, it leaves nothing.
+pub struct SnapshotReceiver {
+    store: Arc<Store>,
+    temp: Arc<Temp>,
+    file: Arc<dyn File>,
+    waiting: BytesMut,
+    written: u64,
 }
 
-impl SnapshotReader {
-    /// What the snapshot's writer said of it.
-    pub fn meta(&self) -> &Bytes {
-        &self.file.header.meta
+impl SnapshotReceiver {
+    /// Adds the file's next bytes.
+    pub async fn push(&mut self, bytes: Bytes) -> io::Result<()> {
+        self.waiting.extend_from_slice(&bytes);
+        if self.waiting.len() >= WRITE_BYTES { self.flush().await } else { Ok(()) }
+    }
+
+    /// Makes the file durable and verifies it, whole. It is not current before [`SnapshotStore::adopt`].
+    pub async fn finish(mut self) -> io::Result<SnapshotFile> {
+        self.flush().await?;
+        let Self { store, temp, file, .. } = self;
+        let disk = store.disk.clone();
+        let verify = move || {
+            file.sync().map_err(|e| failed(&temp.path, e))?;
+            let whole = open_verified(&store.disk, &temp.path, Verify::All)?;
+            if whole.file.header.group != store.group {
+                return Err(whole.file.damaged(12, "it is another group's"));
+            }
+            Ok(SnapshotFile { temp: Some(temp), ..whole })
+        };
+        Ok(offload(&*disk, verify).await??)
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        let bytes = self.waiting.split().freeze();
+        let (file, offset) = (self.file.clone(), self.written);
+        self.written += bytes.len() as u64;
+        offload(&*self.store.disk, move || file.write_at(&bytes, offset)).await?
+    }
+}
+
+impl SnapshotFile {
+    /// What the snapshot says of itself.
+    pub fn meta(&self) -> Bytes {
+        self.file.header.meta.clone()
     }
 
     /// Index of the last log entry in it.
@@ -349,63 +338,38 @@ impl SnapshotReader {
         self.file.header.index
     }
 
-    /// The next piece; `None` once the whole file has been verified.
-    pub async fn next(&mut self) -> Result<Option<Bytes>> {
-        let (file, mut frames) = (self.file.clone(), self.frames);
-        let next = move || frames.next(&file).map(|data| (frames, data));
-        let (frames, data) = self.store.run(&self.file.path, next).await?;
+    /// Its chunks, from the first.
+    pub fn reader(&self) -> SnapshotReader {
+        SnapshotReader { snapshot: self.clone(), frames: Frames::start(&self.file.header) }
+    }
+
+    /// Up to `len` bytes of the file at `offset`; none at its end.
+    pub async fn read_raw(&self, offset: u64, len: usize) -> io::Result<Bytes> {
+        let file = self.file.clone();
+        let read = move || {
+            let mut bytes = vec![0; len];
+            let read = file.file.read_at(&mut bytes, offset)?;
+            bytes.truncate(read);
+            Ok(Bytes::from(bytes))
+        };
+        offload(&*self.disk, read).await?
+    }
+}
+
+/// Reads a snapshot's chunks in order, checking each once more.
+pub struct SnapshotReader {
+    snapshot: SnapshotFile,
+    frames: Frames,
+}
+
+impl SnapshotReader {
+    /// The next chunk; `None` once the end has been verified, too.
+    pub async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        let (file, mut frames) = (self.snapshot.file.clone(), self.frames);
+        let next = move || frames.next(&file).map(|chunk| (frames, chunk));
+        let (frames, chunk) = offload(&*self.snapshot.disk, next).await??;
         self.frames = frames;
-        Ok(data)
-    }
-}
-
-/// Reads a snapshot's file as it is.
-pub struct SnapshotSender {
-    store: Arc<Inner>,
-    file: Arc<SnapshotFile>,
-    offset: u64,
-}
-
-impl SnapshotSender {
-    /// What the snapshot's writer said of it.
-    pub fn meta(&self) -> &Bytes {
-        &self.file.header.meta
-    }
-
-    /// Length of the file.
-    pub fn file_bytes(&self) -> u64 {
-        self.file.len
-    }
-
-    /// The next bytes of the file, at most `max`; `None` at its end.
-    pub async fn next(&mut self, max: usize) -> Result<Option<Bytes>> {
-        let want = (self.file.len - self.offset).min(max as u64) as usize;
-        if want == 0 {
-            return Ok(None);
-        }
-        let (file, offset) = (self.file.clone(), self.offset);
-        let read = move || file.read(offset, want).map(Bytes::from);
-        let bytes = self.store.run(&self.file.path, read).await?;
-        self.offset += want as u64;
-        Ok(Some(bytes))
-    }
-}
-
-/// Takes in a snapshot's file; dropped before [`SnapshotReceiver::finish`], it leaves nothing.
-pub struct SnapshotReceiver {
-    temp: Temp,
-    group: GroupId,
-}
-
-impl SnapshotReceiver {
-    /// Adds the file's next bytes.
-    pub async fn append(&mut self, bytes: Bytes) -> Result<()> {
-        self.temp.append(bytes).await
-    }
-
-    /// Verifies all of it and makes it the group's current snapshot.
-    pub async fn finish(self) -> Result<SnapshotInfo> {
-        self.temp.adopt(self.group).await
+        Ok(chunk)
     }
 }
 
@@ -433,27 +397,27 @@ impl Header {
 }
 
 /// An open snapshot whose header is whole.
-struct SnapshotFile {
+struct SourceFile {
     path: PathBuf,
     file: Box<dyn File>,
     len: u64,
     header: Header,
 }
 
-impl SnapshotFile {
-    fn open(disk: &dyn Disk, path: &Path) -> Result<SnapshotFile> {
+impl SourceFile {
+    fn open(disk: &dyn Disk, path: &Path) -> Result<SourceFile> {
         let io = |source| failed(path, source);
         let file = disk.open(path).map_err(io)?;
         let len = file.len().map_err(io)?;
         let header = Header { group: 0, index: 0, meta: Bytes::new() };
-        let mut this = SnapshotFile { path: path.to_path_buf(), file, len, header };
+        let mut this = SourceFile { path: path.to_path_buf(), file, len, header };
         let head = this.read(0, HEADER)?;
         if &head[..8] != MAGIC {
             return Err(this.damaged(0, "it is not a snapshot"));
         }
         let version = u32_at(&head, 8);
         if version > VERSION {
-            return Err(SnapshotError::Newer { file: path.to_path_buf(), version });
+            return Err(SnapshotStoreError::Newer { file: path.to_path_buf(), version });
         }
         let meta_len = u32_at(&head, 24) as usize;
         if meta_len > MAX_META_BYTES {
@@ -477,8 +441,8 @@ impl SnapshotFile {
         }
     }
 
-    fn damaged(&self, offset: u64, reason: &str) -> SnapshotError {
-        SnapshotError::Damaged { file: self.path.clone(), offset, reason: reason.to_string() }
+    fn damaged(&self, offset: u64, reason: &'static str) -> SnapshotStoreError {
+        SnapshotStoreError::Damaged { file: self.path.clone(), offset, reason }
     }
 }
 
@@ -498,7 +462,7 @@ impl Frames {
         Frames { salt, offset: bytes.len() as u64, frames: 0, total: 0, ended: false }
     }
 
-    fn next(&mut self, file: &SnapshotFile) -> Result<Option<Bytes>> {
+    fn next(&mut self, file: &SourceFile) -> Result<Option<Bytes>> {
         if self.ended {
             return Ok(None);
         }
@@ -520,7 +484,7 @@ impl Frames {
         Ok(Some(data.into()))
     }
 
-    fn end(&mut self, file: &SnapshotFile, crc: u32) -> Result<Option<Bytes>> {
+    fn end(&mut self, file: &SourceFile, crc: u32) -> Result<Option<Bytes>> {
         let trailer = file.read(self.offset, TRAILER)?;
         let told = (u64_at(&trailer, 8), u64_at(&trailer, 16));
         let good = told == (self.frames, self.total)

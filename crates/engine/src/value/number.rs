@@ -16,9 +16,94 @@ pub fn parse_int(text: &[u8]) -> Option<i64> {
     if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
 }
 
-/// A floating point number that is not NaN; infinities are spelt `inf`, `+inf`, `-inf`, `infinity`.
+/// A floating point number that is not NaN; infinities are spelt `inf`, `+inf`, `-inf`, `infinity`. A number that is
+/// too large or, though not zero, too small for the type is none.
 pub fn parse_float(text: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(text).ok()?;
     let value: f64 = text.parse().ok()?;
-    (!value.is_nan()).then_some(value)
+    let mantissa = text.split(['e', 'E']).next().unwrap_or(text);
+    let fits = if value.is_infinite() {
+        text.contains(['n', 'N'])
+    } else {
+        value != 0.0 || !mantissa.contains(|c: char| ('1'..='9').contains(&c))
+    };
+    (fits && !value.is_nan()).then_some(value)
+}
+
+/// A floating point number as C's `%.17g` prints it: 17 significant digits without trailing zeros, which is what
+/// Redis 7 replies. Infinities are `inf` and `-inf`.
+pub fn format_double(value: f64) -> String {
+    const DIGITS: i32 = 17;
+    if value.is_infinite() {
+        return if value > 0.0 { "inf" } else { "-inf" }.to_string();
+    }
+    if value.is_nan() {
+        return "nan".to_string();
+    }
+    let scientific = format!("{value:.*e}", DIGITS as usize - 1);
+    let (mantissa, exponent) = scientific.split_once('e').expect("`e` in scientific notation");
+    let exponent: i32 = exponent.parse().expect("an integer after `e`");
+    if (-4..DIGITS).contains(&exponent) {
+        let decimals = (DIGITS - 1 - exponent) as usize;
+        return trim_decimals(&format!("{value:.decimals$}")).to_string();
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{}e{sign}{:02}", trim_decimals(mantissa), exponent.unsigned_abs())
+}
+
+/// `text` without the zeros that end its decimals, nor a decimal point that nothing follows.
+pub fn trim_decimals(text: &str) -> &str {
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubles_are_printed_as_c_does() {
+        // The right side is what glibc's printf("%.17g") gives.
+        for (value, printed) in [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (3.0, "3"),
+            (0.1, "0.10000000000000001"),
+            (1.0 / 3.0, "0.33333333333333331"),
+            (1e16, "10000000000000000"),
+            (1e17, "1e+17"),
+            (1.5e300, "1.5000000000000001e+300"),
+            (0.0001, "0.0001"),
+            (0.00001, "1.0000000000000001e-05"),
+            (5e-324, "4.9406564584124654e-324"),
+            (f64::MAX, "1.7976931348623157e+308"),
+            // A tie (1.00000762939453125): to the even digit.
+            (1.0 + 1.0 / 131_072.0, "1.0000076293945312"),
+            (f64::INFINITY, "inf"),
+            (f64::NEG_INFINITY, "-inf"),
+        ] {
+            assert_eq!(format_double(value), printed);
+        }
+    }
+
+    #[test]
+    fn floats_are_read_as_redis_does() {
+        for text in ["1", "-.5", "5.", "+1e3", "inf", "-INF", "+Infinity", "0e999", "-0", "5e-324"] {
+            assert!(parse_float(text.as_bytes()).is_some(), "{text}");
+        }
+        for text in ["", " 1", "1 ", "nan", "1e", ".", "1e400", "-1e400", "1e-400", "1_0", "1\0"] {
+            assert_eq!(parse_float(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn integers_have_one_form() {
+        for text in ["0", "-1", "9223372036854775807", "-9223372036854775808"] {
+            assert_eq!(parse_int(text.as_bytes()).map(|n| n.to_string()).as_deref(), Some(text));
+        }
+        for text in
+            ["", "-", "-0", "+1", "01", " 1", "1 ", "1.0", "9223372036854775808", "-9223372036854775809"]
+        {
+            assert_eq!(parse_int(text.as_bytes()), None, "{text}");
+        }
+    }
 }

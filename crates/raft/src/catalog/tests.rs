@@ -5,12 +5,8 @@ use crate::env::fake_disk::{FakeDisk, FakeDiskOptions};
 
 const DIR: &str = "/node";
 
-fn identity(node: NodeId, cluster: &str) -> Identity {
-    Identity { node, cluster: cluster.to_string() }
-}
-
-fn open(disk: &Arc<dyn Disk>, identity: Identity) -> Result<Catalog, CatalogError> {
-    Catalog::open(disk.clone(), Path::new(DIR), identity)
+fn open(disk: &Arc<dyn Disk>, node: NodeId, cluster: &str) -> Result<Catalog, CatalogError> {
+    Catalog::open(disk, Path::new(DIR), node, cluster)
 }
 
 fn run<T>(test: impl Future<Output = T>) -> T {
@@ -21,42 +17,35 @@ fn run<T>(test: impl Future<Output = T>) -> T {
 fn each_refusal_has_its_name() {
     let platters = FakeDisk::new(1, FakeDiskOptions::default());
     let disk = platters.mount();
-    let catalog = open(&disk, identity(1, "blue")).expect("a fresh directory");
-    assert!(matches!(open(&disk, identity(1, "blue")), Err(CatalogError::Locked { .. })));
+    let catalog = open(&disk, 1, "blue").expect("a fresh directory");
+    assert!(matches!(open(&disk, 1, "blue"), Err(CatalogError::Locked { .. })));
     drop(catalog);
-    assert!(matches!(open(&disk, identity(2, "blue")), Err(CatalogError::OtherNode { found: 1, .. })));
-    assert!(matches!(open(&disk, identity(1, "red")), Err(CatalogError::OtherCluster { .. })));
+    assert!(matches!(open(&disk, 2, "blue"), Err(CatalogError::OtherNode { theirs: 1, .. })));
+    assert!(matches!(open(&disk, 1, "red"), Err(CatalogError::OtherCluster { .. })));
     let path = Path::new(DIR).join("catalog");
     let len = platters.content(&path).expect("written").len() as u64;
     for offset in 0..len {
         platters.flip(&path, offset, 1);
-        let refused = open(&disk, identity(1, "blue")).map(drop).expect_err("a flipped bit");
+        let refused = open(&disk, 1, "blue").map(drop).expect_err("a flipped bit");
         assert!(matches!(refused, CatalogError::Damaged { .. } | CatalogError::Newer { .. }), "{refused}");
         platters.flip(&path, offset, 1);
     }
     disk.create(&Path::new(DIR).join("other")).expect("created");
     disk.remove(&path).expect("removed");
-    assert!(matches!(open(&disk, identity(1, "blue")), Err(CatalogError::Foreign { .. })));
+    assert!(matches!(open(&disk, 1, "blue"), Err(CatalogError::Foreign { .. })));
 }
 
 #[test]
-fn groups_are_replaced_whole() {
+fn it_is_replaced_whole() {
     for at in 0..12 {
         for seed in 0..20 {
             let platters = FakeDisk::new(at << 8 | seed, FakeDiskOptions::default());
             platters.fail_power_after(at);
             let disk = platters.mount();
-            let mut durable = Vec::new();
-            if let Ok(catalog) = open(&disk, identity(1, "blue")) {
-                for groups in [vec![0], vec![0, 1, 2]] {
-                    if run(catalog.set_groups(groups.clone())).is_ok() {
-                        durable = groups;
-                    }
-                }
-            }
+            let voter = open(&disk, 1, "blue").is_ok_and(|catalog| run(catalog.set_voter()).is_ok());
             platters.crash();
-            let found = open(&platters.mount(), identity(1, "blue")).expect("a catalog").groups();
-            assert!(found.len() >= durable.len(), "operation {at}: {durable:?} became {found:?}");
+            let found = open(&platters.mount(), 1, "blue").expect("a catalog").is_voter();
+            assert!(found || !voter, "operation {at}: a voter forgot that it is one");
         }
     }
 }
@@ -67,14 +56,14 @@ fn a_real_directory_is_locked_and_must_be_writable() {
     let dir = tempfile::tempdir().expect("a directory");
     let disk: Arc<dyn Disk> = Arc::new(OsDisk::new().expect("a disk thread"));
     let data = dir.path().join("deep").join("data");
-    let catalog = Catalog::open(disk.clone(), &data, identity(1, "blue")).expect("a fresh directory");
-    run(catalog.set_groups(vec![3])).expect("durable");
-    let locked = Catalog::open(disk.clone(), &data, identity(1, "blue")).map(drop);
+    let catalog = Catalog::open(&disk, &data, 1, "blue").expect("a fresh directory");
+    run(catalog.set_voter()).expect("durable");
+    let locked = Catalog::open(&disk, &data, 1, "blue").map(drop);
     assert!(matches!(locked, Err(CatalogError::Locked { .. })), "{locked:?}");
     drop(catalog);
-    let catalog = Catalog::open(disk.clone(), &data, identity(1, "blue")).expect("our own directory");
-    assert_eq!(catalog.groups(), [3]);
+    let catalog = Catalog::open(&disk, &data, 1, "blue").expect("our own directory");
+    assert!(catalog.is_voter());
     std::fs::write(dir.path().join("file"), "x").expect("written");
-    let refused = Catalog::open(disk, &dir.path().join("file"), identity(1, "blue")).map(drop);
+    let refused = Catalog::open(&disk, &dir.path().join("file"), 1, "blue").map(drop);
     assert!(matches!(refused, Err(CatalogError::Unwritable { .. })), "{refused:?}");
 }
