@@ -67,3 +67,22 @@ fn a_real_directory_is_locked_and_must_be_writable() {
     let refused = Catalog::open(&disk, &dir.path().join("file"), 1, "blue").map(drop);
     assert!(matches!(refused, Err(CatalogError::Unwritable { .. })), "{refused:?}");
 }
+
+#[test]
+fn what_a_new_process_finds_survives_a_power_cut() {
+    for at in 0..10 {
+        for seed in 0..20 {
+            let platters = FakeDisk::new(at << 8 | seed, FakeDiskOptions::default());
+            platters.fail_once_after(at);
+            if let Ok(catalog) = open(&platters.mount(), 1, "blue") {
+                // It may fail; the process then dies.
+                drop(run(catalog.set_voter()));
+            }
+            platters.kill();
+            let found = open(&platters.mount(), 1, "blue").expect("a catalog").is_voter();
+            platters.crash();
+            let again = open(&platters.mount(), 1, "blue").expect("a catalog").is_voter();
+            assert_eq!(found, again, "operation {at}, seed {seed}");
+        }
+    }
+}

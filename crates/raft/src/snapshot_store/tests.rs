@@ -172,3 +172,25 @@ fn a_full_or_failing_disk_keeps_the_old_snapshot() {
         }
     });
 }
+
+#[test]
+fn what_a_new_process_finds_survives_a_power_cut() {
+    for at in 0..30 {
+        for seed in 0..20 {
+            let disk = FakeDisk::new(at << 8 | seed, FakeDiskOptions::default());
+            run(async {
+                let store = open(&disk).expect("a store");
+                disk.fail_once_after(at);
+                for index in 1..=3 {
+                    // One of them fails; the process then dies.
+                    drop(write(&store, index, 5000).await);
+                }
+                disk.kill();
+                let found = open(&disk).expect("a store").current().map_or(0, |current| current.index());
+                disk.crash();
+                let current = open(&disk).expect("a store").current();
+                assert_eq!(current.map_or(0, |c| c.index()), found, "operation {at}, seed {seed}");
+            });
+        }
+    }
+}
