@@ -1,9 +1,11 @@
 //! The handlers, a file for each family, and the table of all rows.
 
+pub mod counter;
 pub mod expire;
 pub mod generic;
 pub mod hash;
 pub mod hash_expire;
+pub mod lcs;
 pub mod scan;
 pub mod session;
 pub mod string;
@@ -17,6 +19,8 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         expire::COMMANDS,
         scan::COMMANDS,
         string::COMMANDS,
+        counter::COMMANDS,
+        lcs::COMMANDS,
         hash::COMMANDS,
         hash_expire::COMMANDS,
         session::COMMANDS,

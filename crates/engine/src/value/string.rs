@@ -7,13 +7,18 @@ use bytes::Bytes;
 /// The longest string, in bytes (Redis's default `proto-max-bulk-len`).
 pub const MAX_STRING_BYTES: usize = 512 * 1024 * 1024;
 
-/// A string value. SET stores it at its exact size; APPEND, SETRANGE and SETBIT turn it into a growable one, so
-/// that building a string piece by piece costs no copy for each piece.
+/// A string value. A short one stands within the object itself; SET stores a longer one at its exact size; APPEND,
+/// SETRANGE and SETBIT turn it into a growable one, so that building a string piece by piece costs no copy for each
+/// piece.
 #[derive(Clone, Debug)]
 pub struct StringValue(Repr);
 
+/// What is left of a [`crate::value::Value`] beside its tag and a length.
+const INLINE_BYTES: usize = 22;
+
 #[derive(Clone, Debug)]
 enum Repr {
+    Inline(u8, [u8; INLINE_BYTES]),
     Exact(Arc<[u8]>),
     Growable(Arc<Vec<u8>>),
 }
@@ -24,12 +29,18 @@ const SHARE_BYTES: usize = 4096;
 impl StringValue {
     /// A string of `bytes`, copied: a value never pins the entry it came in.
     pub fn new(bytes: &[u8]) -> StringValue {
-        StringValue(Repr::Exact(Arc::from(bytes)))
+        if bytes.len() > INLINE_BYTES {
+            return StringValue(Repr::Exact(Arc::from(bytes)));
+        }
+        let mut inline = [0; INLINE_BYTES];
+        inline[..bytes.len()].copy_from_slice(bytes);
+        StringValue(Repr::Inline(bytes.len() as u8, inline))
     }
 
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
+            Repr::Inline(len, bytes) => &bytes[..usize::from(*len)],
             Repr::Exact(bytes) => bytes,
             Repr::Growable(bytes) => bytes,
         }
@@ -45,12 +56,36 @@ impl StringValue {
 
     /// The bytes, to change in place. The caller keeps them within [`MAX_STRING_BYTES`].
     pub fn make_mut(&mut self) -> &mut Vec<u8> {
-        if let Repr::Exact(bytes) = &self.0 {
-            self.0 = Repr::Growable(Arc::new(bytes.to_vec()));
+        if !matches!(self.0, Repr::Growable(_)) {
+            self.0 = Repr::Growable(Arc::new(self.as_bytes().to_vec()));
         }
         match &mut self.0 {
             Repr::Growable(bytes) => Arc::make_mut(bytes),
-            Repr::Exact(_) => unreachable!("made growable above"),
+            _ => unreachable!("made growable above"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::Value;
+
+    #[test]
+    fn short_strings_make_no_value_larger() {
+        assert_eq!(size_of::<Value>(), 24);
+    }
+
+    #[test]
+    fn every_form_holds_the_same_bytes() {
+        for len in [0, 1, INLINE_BYTES, INLINE_BYTES + 1, SHARE_BYTES, SHARE_BYTES + 1] {
+            let bytes = vec![7u8; len];
+            let mut string = StringValue::new(&bytes);
+            let before = string.clone();
+            string.make_mut().push(8);
+            assert_eq!(before.as_bytes(), bytes);
+            assert_eq!(before.to_bytes(), bytes);
+            assert_eq!(string.as_bytes(), [&bytes[..], &[8]].concat());
         }
     }
 }
