@@ -26,6 +26,36 @@ pub enum CommandError {
     /// A key that must exist does not.
     #[error("ERR no such key")]
     NoSuchKey,
+    /// A count out of its range.
+    #[error("ERR value is out of range")]
+    OutOfRange,
+    /// A floating point argument that must be finite.
+    #[error("ERR value is NaN or Infinity")]
+    NotFinite,
+    /// A hash's field to be incremented is not a 64-bit signed integer.
+    #[error("ERR hash value is not an integer")]
+    HashNotInteger,
+    /// A hash's field to be incremented is not a floating point number.
+    #[error("ERR hash value is not a float")]
+    HashNotFloat,
+    /// SCAN's cursor is not an unsigned 64-bit integer.
+    #[error("ERR invalid cursor")]
+    InvalidCursor,
+    /// A database other than 0: a cluster has no other.
+    #[error("ERR DB index is out of range")]
+    DbIndex,
+    /// COPY onto itself.
+    #[error("ERR source and destination objects are the same")]
+    SameObject,
+    /// EXPIRE's options: `NX` with another.
+    #[error("ERR NX and XX, GT or LT options at the same time are not compatible")]
+    ExpireNxWithOther,
+    /// EXPIRE's options: `GT` with `LT`.
+    #[error("ERR GT and LT options at the same time are not compatible")]
+    ExpireGtWithLt,
+    /// EXPIRE's options: one it does not have.
+    #[error("ERR Unsupported option {0}")]
+    UnsupportedOption(String),
     /// A relative or absolute expiry that no clock can hold, or a negative one where none is allowed.
     #[error("ERR invalid expire time in '{0}' command")]
     InvalidExpire(&'static str),

@@ -1,8 +1,13 @@
 //! The keys of one group, at the machine's clock.
 //!
 //! Invariants: a key whose deadline is at or before [`Keyspace::now_ms`] is absent to every reader, whether or
-//! not it has been removed yet; every change sets the key's version to the index of the entry being applied;
-//! `deadlines` holds exactly the keys that have something to expire.
+//! not it has been removed yet, and so is a key whose value has nothing left; every change sets the key's version
+//! to the index of the entry being applied, and a write that changes nothing leaves it; `deadlines` holds exactly
+//! the keys that have something to expire.
+//!
+//! WATCH compares versions, and an absent key's is 0. A key that was absent, came and went again between WATCH and
+//! EXEC therefore passes: the transaction finds what its WATCH saw, so it is as serializable as if nothing had
+//! happened. A key that was there cannot come back with the version it had.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -11,7 +16,7 @@ use std::sync::Arc;
 use crate::error::CommandError;
 use crate::hash_slot::{SLOT_COUNT, SlotId, slot_of};
 use crate::slot::{Key, NEVER, Object, Slot};
-use crate::value::{HashValue, StringValue, Value};
+use crate::value::{Collection, HashValue, StringValue, Value};
 
 /// The keys of one group.
 pub struct Keyspace {
@@ -94,9 +99,43 @@ impl Keyspace {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
+    /// Keeps clients from choosing colliding keys; without influence on order or replies.
+    pub(crate) fn hash_seed(&self) -> u64 {
+        self.hash_seed
+    }
+
+    /// How many keys `slot` holds (due ones included).
+    pub fn count_in_slot(&self, slot: SlotId) -> usize {
+        self.slot(slot).len()
+    }
+
+    /// Up to `count` keys of `slot`.
+    pub fn keys_in_slot(&self, slot: SlotId, count: usize) -> impl Iterator<Item = &Key> {
+        let live = |(key, object): (_, &Object)| self.is_live(object).then_some(key);
+        self.slot(slot).iter().filter_map(live).take(count)
+    }
+
+    /// Every key that is there, in the order of slots, with its object.
+    pub fn iter(&self) -> impl Iterator<Item = (&Key, &Object)> {
+        self.slots.iter().flat_map(|slot| slot.iter()).filter(|(_, object)| self.is_live(object))
+    }
+
+    /// The `n`th key of all in the order of slots, due ones included, with its object if it is not due.
+    pub fn nth(&self, mut n: usize) -> Option<(&Key, Option<&Object>)> {
+        for slot in &self.slots {
+            match slot.at(n) {
+                Some((key, object)) => {
+                    return Some((key, Some(object).filter(|object| self.is_live(object))));
+                }
+                None => n -= slot.len(),
+            }
+        }
+        None
+    }
+
     /// Whether an object is visible at the machine's clock.
     pub fn is_live(&self, object: &Object) -> bool {
-        object.expire_ms > self.now_ms
+        object.expire_ms > self.now_ms && !object.value.is_empty(self.now_ms)
     }
 
     /// The object of `key`.
@@ -111,7 +150,12 @@ impl Keyspace {
 
     /// What WATCH remembers of `key`: its version, 0 if it is absent.
     pub fn version_of(&self, key: &[u8]) -> u64 {
-        self.get(key).map_or(0, |object| object.version)
+        match self.get(key) {
+            None => 0,
+            // It has fields that are gone but not removed: changed, as late as anybody can tell.
+            Some(object) if object.value.next_deadline_ms() <= self.now_ms => self.version,
+            Some(object) => object.version,
+        }
     }
 
     /// The string at `key`; `WrongType` if it holds something else.
@@ -125,29 +169,25 @@ impl Keyspace {
 
     /// The hash at `key`; `WrongType` if it holds something else.
     pub fn hash(&self, key: &[u8]) -> Result<Option<&HashValue>, CommandError> {
-        match self.get(key).map(|object| &object.value) {
+        self.collection(key)
+    }
+
+    /// The collection at `key`; `WrongType` if it holds something else.
+    pub fn collection<C: Collection>(&self, key: &[u8]) -> Result<Option<&C>, CommandError> {
+        match self.get(key) {
             None => Ok(None),
-            Some(Value::Hash(hash)) => Ok(Some(hash)),
-            Some(_) => Err(CommandError::WrongType),
+            Some(object) => C::of(&object.value).map(Some).ok_or(CommandError::WrongType),
         }
     }
 
-    /// The object of `key`, to change; counts as a change of the key.
-    /// Call [`Keyspace::deadline_changed`] after changing what is to expire.
-    pub fn get_mut(&mut self, key: &[u8]) -> Option<&mut Object> {
-        let (now_ms, version) = (self.now_ms, self.version);
-        if !self.contains(key) {
-            return None;
-        }
-        let object = self.slot_mut(key).objects.get_mut(key)?;
-        debug_assert!(object.expire_ms > now_ms);
-        object.version = version;
-        Some(object)
-    }
-
-    /// Stores `value` at `key`, replacing whatever it held, to expire at `expire_ms` ([`NEVER`]: not at all).
+    /// Stores `value` at `key`, replacing whatever it held, to expire at `expire_ms` ([`NEVER`]: not at all;
+    /// a time that has passed, or a value with nothing in it, leaves the key absent).
     pub fn set(&mut self, key: &[u8], value: Value, expire_ms: u64) {
         let object = Object { value, expire_ms, version: self.version };
+        if !self.is_live(&object) {
+            self.remove(key);
+            return;
+        }
         let deadline = deadline_of(&object);
         let earlier = match self.slot_mut(key).objects.get_mut(key) {
             Some(place) => Some(std::mem::replace(place, object)),
@@ -177,14 +217,87 @@ impl Keyspace {
         Some(object).filter(|object| self.is_live(object))
     }
 
-    /// Changes `key`'s object by `change` and keeps the index of deadlines right. `None` if the key is absent.
+    /// Changes `key`'s object by `change`, which is certain to change it (look with [`Keyspace::get`] first).
+    /// `None` if the key is absent. A change that leaves nothing, or an expiry that has passed, removes the key.
     pub fn update<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Object) -> R) -> Option<R> {
-        let object = self.get_mut(key)?;
+        if !self.contains(key) {
+            return None;
+        }
+        let (now_ms, version) = (self.now_ms, self.version);
+        let object = self.slot_mut(key).objects.get_mut(key)?;
         let before = deadline_of(object);
         let result = change(object);
-        let after = deadline_of(object);
+        object.version = version;
+        let (after, gone) =
+            (deadline_of(object), object.expire_ms <= now_ms || object.value.is_empty(now_ms));
         self.move_deadline(key, before, after);
+        if gone {
+            self.remove(key);
+        }
         Some(result)
+    }
+
+    /// Edits the collection at `key`, an empty one if the key is absent; `WrongType` if it holds something else.
+    /// The key is created by an edit that leaves elements and removed by one that leaves none.
+    pub fn edit<C: Collection, R>(
+        &mut self,
+        key: &[u8],
+        edit: impl FnOnce(&mut C) -> Edit<R>,
+    ) -> Result<R, CommandError> {
+        if self.collection::<C>(key)?.is_some() {
+            return self.edit_there(key, edit);
+        }
+        let mut collection = C::empty(self.hash_seed);
+        let edit = edit(&mut collection);
+        if edit.changed {
+            self.set(key, collection.into_value(), NEVER);
+        }
+        Ok(edit.answer)
+    }
+
+    /// Edits the collection at `key`; `None` if the key is absent, `WrongType` if it holds something else.
+    /// An edit that leaves no elements removes the key.
+    pub fn edit_existing<C: Collection, R>(
+        &mut self,
+        key: &[u8],
+        edit: impl FnOnce(&mut C) -> Edit<R>,
+    ) -> Result<Option<R>, CommandError> {
+        match self.collection::<C>(key)? {
+            Some(_) => self.edit_there(key, edit).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn edit_there<C: Collection, R>(
+        &mut self,
+        key: &[u8],
+        edit: impl FnOnce(&mut C) -> Edit<R>,
+    ) -> Result<R, CommandError> {
+        let (now_ms, version) = (self.now_ms, self.version);
+        let object = self.slot_mut(key).objects.get_mut(key).ok_or(CommandError::NoSuchKey)?;
+        let before = deadline_of(object);
+        let collection = C::of_mut(&mut object.value).ok_or(CommandError::WrongType)?;
+        let edit = edit(collection);
+        if edit.changed {
+            object.version = version;
+            let (after, gone) = (deadline_of(object), object.value.is_empty(now_ms));
+            self.move_deadline(key, before, after);
+            if gone {
+                self.remove(key);
+            }
+        }
+        Ok(edit.answer)
+    }
+
+    /// Moves `from`'s object, expiry included, to `to`, whatever is there. Whether `from` was there.
+    pub fn rename(&mut self, from: &[u8], to: &[u8]) -> bool {
+        match self.remove(from) {
+            Some(object) => {
+                self.set(to, object.value, object.expire_ms);
+                true
+            }
+            None => false,
+        }
     }
 
     /// Removes every key.
@@ -195,16 +308,40 @@ impl Keyspace {
         self.key_count = 0;
     }
 
-    /// Removes what is due, at most `limit` keys, in the order of (deadline, key).
+    /// Removes what is due, at most `limit` keys and fields, in the order of (deadline, key).
     pub(crate) fn remove_due(&mut self, limit: usize) {
-        for _ in 0..limit {
-            match self.deadlines.first() {
-                Some((at, _)) if *at <= self.now_ms => {}
-                _ => return,
+        let mut left = limit;
+        while left > 0 {
+            let Some((at, key)) = self.deadlines.first() else { return };
+            if *at > self.now_ms {
+                return;
             }
-            let Some((_, key)) = self.deadlines.first().cloned() else { return };
-            self.remove(&key);
+            let key = key.clone();
+            left -= self.remove_due_of(&key, left);
         }
+    }
+
+    /// Removes `key` if it is due, else fields of it that are, at most `limit`. How many keys and fields.
+    fn remove_due_of(&mut self, key: &[u8], limit: usize) -> usize {
+        let (now_ms, version) = (self.now_ms, self.version);
+        let object =
+            self.slot_mut(key).objects.get_mut(key).expect("`deadlines` holds only keys that are there");
+        if object.expire_ms <= now_ms {
+            self.remove(key);
+            return 1;
+        }
+        let before = deadline_of(object);
+        let removed = object.value.remove_due(now_ms, limit);
+        assert!(removed > 0, "`deadlines` holds a key of which nothing is due");
+        object.version = version;
+        // A value may have nothing left for readers and yet due fields to remove: the next entry goes on with them.
+        let nothing_left = object.value.is_empty(now_ms) && object.value.next_deadline_ms() > now_ms;
+        let after = deadline_of(object);
+        self.move_deadline(key, before, after);
+        if nothing_left {
+            self.remove(key);
+        }
+        removed
     }
 
     /// Whether `key` has something due at `now_ms` that the machine's clock has not reached: a read at that time
@@ -213,14 +350,16 @@ impl Keyspace {
         self.get(key).is_some_and(|object| deadline_of(object) <= now_ms)
     }
 
-    /// Puts back an object from a snapshot, in the snapshot's order.
-    pub(crate) fn restore(&mut self, slot: SlotId, key: Key, object: Object) {
+    /// Puts back an object from a snapshot, in the snapshot's order. Whether it can be there.
+    pub(crate) fn restore(&mut self, slot: SlotId, key: Key, object: Object) -> bool {
         let deadline = deadline_of(&object);
         if deadline != NEVER {
             self.deadlines.insert((deadline, key.clone()));
         }
-        Arc::make_mut(&mut self.slots[usize::from(slot)]).objects.insert(key, object);
+        let right_slot = slot_of(&key) == slot;
+        let earlier = Arc::make_mut(&mut self.slots[usize::from(slot)]).objects.insert(key, object);
         self.key_count += 1;
+        right_slot && earlier.is_none()
     }
 
     fn slot_mut(&mut self, key: &[u8]) -> &mut Slot {
@@ -242,5 +381,31 @@ impl Keyspace {
 
 /// When something of an object is due next: the key itself, or the earliest of a hash's fields.
 fn deadline_of(object: &Object) -> u64 {
-    object.expire_ms
+    object.expire_ms.min(object.value.next_deadline_ms())
 }
+
+/// What an edit of a collection answers, and whether it changed the collection.
+pub struct Edit<R> {
+    answer: R,
+    changed: bool,
+}
+
+impl<R> Edit<R> {
+    /// An edit that changed something if `changed`.
+    pub fn new(answer: R, changed: bool) -> Edit<R> {
+        Edit { answer, changed }
+    }
+
+    /// An edit that changed something.
+    pub fn changed(answer: R) -> Edit<R> {
+        Edit::new(answer, true)
+    }
+
+    /// An edit that left everything as it was.
+    pub fn unchanged(answer: R) -> Edit<R> {
+        Edit::new(answer, false)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ pub mod command;
 pub mod commands;
 pub mod entry;
 pub mod error;
+pub mod glob;
 pub mod hash_slot;
 pub mod keyspace;
 pub mod machine;

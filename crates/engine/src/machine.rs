@@ -11,9 +11,9 @@ use crate::keyspace::Keyspace;
 use crate::reply::Reply;
 use crate::rng::Rng;
 
-/// At most so many due keys are removed by one entry, so that none of them stalls the group; the rest are absent
-/// all the same.
-const DUE_KEYS_PER_ENTRY: usize = 1000;
+/// At most so many due keys and fields are removed by one entry, so that none of them stalls the group; the rest
+/// are absent all the same.
+const DUE_PER_ENTRY: usize = 1000;
 
 /// What became of a batch.
 #[derive(Debug, PartialEq)]
@@ -76,7 +76,7 @@ impl Machine {
         self.applied = index;
         let stamp = entry.stamp.unwrap_or_default();
         self.keyspace.begin_entry(index, stamp.now_ms);
-        self.keyspace.remove_due(DUE_KEYS_PER_ENTRY);
+        self.keyspace.remove_due(DUE_PER_ENTRY);
         if let Some(genesis) = &entry.genesis {
             self.found(genesis);
         }

@@ -160,3 +160,37 @@ impl<'a> Table<'a> {
         runs
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The length, by the definition's recursion over the first bytes.
+    fn longest(a: &[u8], b: &[u8]) -> usize {
+        match (a, b) {
+            ([x, rest_a @ ..], [y, rest_b @ ..]) if x == y => 1 + longest(rest_a, rest_b),
+            ([_, rest_a @ ..], [_, rest_b @ ..]) => longest(rest_a, b).max(longest(a, rest_b)),
+            _ => 0,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn runs_are_a_longest_common_subsequence(a in "[abc]{0,9}", b in "[abc]{0,9}") {
+            let (a, b) = (a.as_bytes(), b.as_bytes());
+            let table = Table::new(a, b).expect("small strings");
+            prop_assert_eq!(table.length(), longest(a, b));
+            let runs = table.runs();
+            prop_assert_eq!(runs.iter().map(|run| run.len).sum::<usize>(), table.length());
+            for run in &runs {
+                prop_assert_eq!(&a[run.a..run.a + run.len], &b[run.b..run.b + run.len]);
+            }
+            for pair in runs.windows(2) {
+                let (later, earlier) = (&pair[0], &pair[1]);
+                prop_assert!(earlier.a + earlier.len <= later.a && earlier.b + earlier.len <= later.b);
+            }
+        }
+    }
+}

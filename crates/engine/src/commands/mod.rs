@@ -1,7 +1,10 @@
 //! The handlers, a file for each family, and the table of all rows.
 
 pub mod counter;
+pub mod expire;
 pub mod generic;
+pub mod hash;
+pub mod hash_expire;
 pub mod lcs;
 pub mod scan;
 pub mod session;
@@ -11,7 +14,17 @@ use crate::command::Command;
 
 /// Every row, family by family.
 pub fn all() -> impl Iterator<Item = &'static Command> {
-    [generic::COMMANDS, string::COMMANDS, counter::COMMANDS, lcs::COMMANDS, session::COMMANDS]
-        .into_iter()
-        .flatten()
+    [
+        generic::COMMANDS,
+        expire::COMMANDS,
+        scan::COMMANDS,
+        string::COMMANDS,
+        counter::COMMANDS,
+        lcs::COMMANDS,
+        hash::COMMANDS,
+        hash_expire::COMMANDS,
+        session::COMMANDS,
+    ]
+    .into_iter()
+    .flatten()
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use crate::slot::NEVER;
 use crate::snapshot::{put_bytes, take_bytes};
 
 pub use hash::HashValue;
@@ -22,6 +23,42 @@ pub enum Value {
     String(StringValue),
     /// A hash.
     Hash(Arc<HashValue>),
+}
+
+/// A type whose values come into being with their first element and are gone with their last.
+pub trait Collection: Sized {
+    /// A value without elements. `hash_seed`: see [`crate::Machine::new`].
+    fn empty(hash_seed: u64) -> Self;
+    /// The collection in `value`, if it is of this type.
+    fn of(value: &Value) -> Option<&Self>;
+    /// The collection in `value`, to change, if it is of this type.
+    fn of_mut(value: &mut Value) -> Option<&mut Self>;
+    /// As a key's value.
+    fn into_value(self) -> Value;
+}
+
+impl Collection for HashValue {
+    fn empty(hash_seed: u64) -> HashValue {
+        HashValue::new(hash_seed)
+    }
+
+    fn of(value: &Value) -> Option<&HashValue> {
+        match value {
+            Value::Hash(hash) => Some(hash),
+            Value::String(_) => None,
+        }
+    }
+
+    fn of_mut(value: &mut Value) -> Option<&mut HashValue> {
+        match value {
+            Value::Hash(hash) => Some(Arc::make_mut(hash)),
+            Value::String(_) => None,
+        }
+    }
+
+    fn into_value(self) -> Value {
+        Value::Hash(Arc::new(self))
+    }
 }
 
 /// Each type's number in snapshots. Never reused, never changed.
@@ -44,6 +81,42 @@ impl Value {
         }
     }
 
+    /// The name that OBJECT ENCODING answers.
+    pub fn encoding(&self) -> &'static str {
+        /// Redis's longest string that shares an allocation with its header.
+        const EMBEDDED_BYTES: usize = 44;
+        match self {
+            Value::String(string) if number::parse_int(string.as_bytes()).is_some() => "int",
+            Value::String(string) if string.as_bytes().len() <= EMBEDDED_BYTES => "embstr",
+            Value::String(_) => "raw",
+            Value::Hash(hash) => hash.encoding(),
+        }
+    }
+
+    /// The earliest deadline of its parts (a hash's fields), past ones included; [`NEVER`] if none expires.
+    pub fn next_deadline_ms(&self) -> u64 {
+        match self {
+            Value::String(_) => NEVER,
+            Value::Hash(hash) => hash.next_deadline_ms(),
+        }
+    }
+
+    /// Whether nothing of it is left at `now_ms`: the key is absent then. A string without bytes is still there.
+    pub fn is_empty(&self, now_ms: u64) -> bool {
+        match self {
+            Value::String(_) => false,
+            Value::Hash(hash) => hash.is_empty(now_ms),
+        }
+    }
+
+    /// Removes parts that are due, at most `limit`. How many.
+    pub(crate) fn remove_due(&mut self, now_ms: u64, limit: usize) -> usize {
+        match self {
+            Value::String(_) => 0,
+            Value::Hash(hash) => Arc::make_mut(hash).remove_due(now_ms, limit),
+        }
+    }
+
     /// Appends the value to a snapshot's chunk.
     pub(crate) fn put(&self, out: &mut BytesMut) {
         match self {
@@ -53,16 +126,16 @@ impl Value {
             }
             Value::Hash(hash) => {
                 out.put_u8(tag::HASH);
-                hash.put(out);
+                hash.put_snapshot(out);
             }
         }
     }
 
     /// Takes what [`Value::put`] wrote; `None` if it is cut short or of an unknown type.
-    pub(crate) fn take(from: &mut Bytes) -> Option<Value> {
+    pub(crate) fn take(from: &mut Bytes, hash_seed: u64) -> Option<Value> {
         match from.try_get_u8().ok()? {
             tag::STRING => Some(Value::string(&take_bytes(from)?)),
-            tag::HASH => Some(Value::Hash(Arc::new(HashValue::take(from)?))),
+            tag::HASH => Some(Value::Hash(Arc::new(HashValue::take_snapshot(from, hash_seed)?))),
             _ => None,
         }
     }

@@ -16,11 +16,18 @@ pub fn parse_int(text: &[u8]) -> Option<i64> {
     if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
 }
 
-/// A floating point number that is not NaN; infinities are spelt `inf`, `+inf`, `-inf`, `infinity`.
+/// A floating point number that is not NaN; infinities are spelt `inf`, `+inf`, `-inf`, `infinity`. A number that is
+/// too large or, though not zero, too small for the type is none.
 pub fn parse_float(text: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(text).ok()?;
     let value: f64 = text.parse().ok()?;
-    (!value.is_nan()).then_some(value)
+    let mantissa = text.split(['e', 'E']).next().unwrap_or(text);
+    let fits = if value.is_infinite() {
+        text.contains(['n', 'N'])
+    } else {
+        value != 0.0 || !mantissa.contains(|c: char| ('1'..='9').contains(&c))
+    };
+    (fits && !value.is_nan()).then_some(value)
 }
 
 /// A floating point number as C's `%.17g` prints it: 17 significant digits without trailing zeros, which is what
@@ -75,6 +82,16 @@ mod tests {
             (f64::NEG_INFINITY, "-inf"),
         ] {
             assert_eq!(format_double(value), printed);
+        }
+    }
+
+    #[test]
+    fn floats_are_read_as_redis_does() {
+        for text in ["1", "-.5", "5.", "+1e3", "inf", "-INF", "+Infinity", "0e999", "-0", "5e-324"] {
+            assert!(parse_float(text.as_bytes()).is_some(), "{text}");
+        }
+        for text in ["", " 1", "1 ", "nan", "1e", ".", "1e400", "-1e400", "1e-400", "1_0", "1\0"] {
+            assert_eq!(parse_float(text.as_bytes()), None, "{text}");
         }
     }
 

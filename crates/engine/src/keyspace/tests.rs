@@ -1,0 +1,250 @@
+//! Random commands against a machine: what must hold after every entry, whatever came before.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::command;
+use crate::commands::scan::{Cursor, ScanOf, ScanOptions, scan};
+use crate::entry::{Genesis, SlotRange};
+use crate::machine::Replies;
+use crate::snapshot::Restore;
+use crate::{Batch, Call, Entry, Machine, Stamp, args::Args};
+
+/// A call, and how far the clock goes on before it.
+type Step = (u64, Vec<String>);
+
+fn step() -> impl Strategy<Value = Step> {
+    let key = (0u32..8).prop_map(|i| format!("{{k}}{i}"));
+    let elsewhere = (0u32..8).prop_map(|i| format!("k{i}"));
+    let field = (0u32..8).prop_map(|i| format!("f{i}"));
+    let ms = (0u32..40).prop_map(|ms| ms.to_string());
+    let one =
+        |name: &'static str, key: BoxedStrategy<String>| key.prop_map(move |k| vec![name.to_string(), k]);
+    let two =
+        |name: &'static str| (key.clone(), key.clone()).prop_map(move |(a, b)| vec![name.to_string(), a, b]);
+    let words = prop_oneof![
+        4 => (key.clone(), ms.clone()).prop_map(|(k, v)| vec!["set".into(), k, v]),
+        2 => (elsewhere.clone(), ms.clone()).prop_map(|(k, v)| vec!["set".into(), k, v]),
+        6 => (key.clone(), field.clone(), ms.clone()).prop_map(|(k, f, v)| vec!["hset".into(), k, f, v]),
+        1 => (key.clone(), field.clone()).prop_map(|(k, f)| vec!["hset".into(), k, f, "v".repeat(65)]),
+        4 => (key.clone(), ms.clone(), field.clone())
+            .prop_map(|(k, ms, f)| vec!["hpexpire".into(), k, ms, "fields".into(), "1".into(), f]),
+        2 => (key.clone(), field).prop_map(|(k, f)| vec!["hdel".into(), k, f]),
+        3 => (key.clone(), ms).prop_map(|(k, ms)| vec!["pexpire".into(), k, ms]),
+        1 => one("persist", key.clone().boxed()),
+        2 => one("del", key.clone().boxed()),
+        1 => one("del", elsewhere.boxed()),
+        1 => two("rename"),
+        1 => two("copy"),
+        1 => Just(vec!["flushall".to_string()]),
+    ];
+    (0u64..12, words)
+}
+
+struct Group {
+    machine: Machine,
+    now_ms: u64,
+    index: u64,
+}
+
+impl Group {
+    fn new(hash_seed: u64) -> Group {
+        let mut group = Group { machine: Machine::new(hash_seed), now_ms: 1_000_000, index: 0 };
+        let slots = vec![SlotRange { start: 0, end: u32::from(SLOT_COUNT) - 1 }];
+        let genesis = Genesis { cluster_id: "test".to_string(), group: 1, slots, topology: None };
+        group.apply(Vec::new(), Some(genesis));
+        group
+    }
+
+    fn apply(&mut self, batches: Vec<Batch>, genesis: Option<Genesis>) {
+        self.index += 1;
+        let stamp = Some(Stamp { now_ms: self.now_ms, seed: self.index });
+        self.machine.apply(self.index, &Entry { stamp, batches, genesis }, Replies::Unwanted);
+    }
+
+    fn run(&mut self, (ms, words): &Step) {
+        self.now_ms += ms;
+        let words = words.iter().map(|word| Bytes::copy_from_slice(word.as_bytes()));
+        self.apply(vec![Batch::of(vec![Call::new(words)])], None);
+    }
+
+    fn restored(&self, hash_seed: u64) -> Group {
+        let mut restore = Restore::new(hash_seed);
+        self.machine
+            .snapshot()
+            .chunks()
+            .for_each(|chunk| restore.push(chunk).expect("what was just written"));
+        Group { machine: restore.finish().expect("it has a header"), ..*self }
+    }
+
+    fn keep_those_there(&self, keys: &mut BTreeSet<Key>) {
+        let names = self.names();
+        keys.retain(|key| names.contains(key));
+    }
+
+    fn names(&self) -> BTreeSet<Key> {
+        self.machine.keyspace().iter().map(|(key, _)| key.clone()).collect()
+    }
+}
+
+impl Keyspace {
+    /// What the module promises, counted anew.
+    fn check(&self) {
+        let held = || self.slots.iter().flat_map(|slot| slot.iter());
+        let due =
+            held().map(|(key, object)| (deadline_of(object), key.clone())).filter(|(at, _)| *at != NEVER);
+        assert_eq!(due.collect::<BTreeSet<_>>(), self.deadlines);
+        assert_eq!(held().count(), self.key_count);
+        for (key, object) in held() {
+            assert!(object.version <= self.version);
+            let due = deadline_of(object) <= self.now_ms;
+            assert!(
+                due || !object.value.is_empty(self.now_ms),
+                "an empty value that nothing will remove: {key:?}"
+            );
+            assert_eq!(self.get(key).is_some(), self.version_of(key) != 0);
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn index_and_count_are_right_after_every_entry(steps in prop::collection::vec(step(), 1..120)) {
+        let mut group = Group::new(1);
+        for step in &steps {
+            group.run(step);
+            group.machine.keyspace().check();
+        }
+    }
+
+    #[test]
+    fn a_restored_machine_goes_on_as_the_original(
+        before in prop::collection::vec(step(), 1..60),
+        after in prop::collection::vec(step(), 1..60),
+    ) {
+        let mut group = Group::new(1);
+        before.iter().for_each(|step| group.run(step));
+        let mut restored = group.restored(2);
+        restored.machine.keyspace().check();
+        prop_assert_eq!(restored.machine.digest(), group.machine.digest());
+        for step in &after {
+            group.run(step);
+            restored.run(step);
+            prop_assert_eq!(restored.machine.digest(), group.machine.digest());
+        }
+    }
+
+    /// SCAN's promise, also over a cut of the slots into runs and a change of the replica between any two calls.
+    #[test]
+    fn scan_meets_every_key_that_stays(
+        before in prop::collection::vec(step(), 1..60),
+        rounds in prop::collection::vec((1u64..4, prop::collection::vec(step(), 0..4)), 1..20),
+        cut in 1..SLOT_COUNT,
+    ) {
+        let mut group = Group::new(1);
+        before.iter().for_each(|step| group.run(step));
+        let mut stayed = group.names();
+        let mut met = BTreeSet::new();
+        let mut wire = 0;
+        for (count, steps) in rounds.iter().cycle() {
+            let mut options = ScanOptions::parse(Args(&[]), 0, ScanOf::Keys).expect("no options");
+            options.count = *count;
+            let keys = group.machine.keyspace();
+            let cursor = Cursor::parse(wire.to_string().as_bytes()).expect("our own");
+            let (mut next, found) = scan(keys, cursor, 0..=cut - 1, &mut options);
+            met.extend(found);
+            if next.is_none() {
+                let from = if cursor.slot() < cut { Cursor::at_slot(cut) } else { cursor };
+                let (after, found) = scan(keys, from, cut..=SLOT_COUNT - 1, &mut options);
+                met.extend(found);
+                next = after;
+            }
+            wire = Cursor::wire(next);
+            if wire == 0 {
+                break;
+            }
+            for (ms, words) in steps {
+                // Expiry and the call apart: a key that expires and is made anew did not stay.
+                group.now_ms += ms;
+                group.apply(Vec::new(), None);
+                group.keep_those_there(&mut stayed);
+                group.run(&(0, words.clone()));
+                group.keep_those_there(&mut stayed);
+            }
+            group = group.restored(3);
+        }
+        prop_assert!(stayed.is_subset(&met), "{stayed:?} met {met:?}");
+    }
+}
+
+fn words(text: &str) -> Step {
+    (0, text.split(' ').map(str::to_string).collect())
+}
+
+/// A hash with more due fields than one entry removes: absent at once, removed little by little.
+#[test]
+fn many_due_fields_are_removed_by_several_entries() {
+    const FIELDS: usize = 2500;
+    let mut group = Group::new(1);
+    let pairs: Vec<String> = (0..FIELDS).map(|i| format!("f{i} v")).collect();
+    let names: Vec<String> = (0..FIELDS).map(|i| format!("f{i}")).collect();
+    group.run(&words(&format!("hset h {}", pairs.join(" "))));
+    group.run(&words(&format!("hpexpire h 10 fields {FIELDS} {}", names.join(" "))));
+    group.run(&words("hset h stays v"));
+    group.now_ms += 10;
+    let mut entries = 0;
+    loop {
+        let version = group.machine.keyspace().version_of(b"h");
+        group.apply(Vec::new(), None);
+        entries += 1;
+        let keys = group.machine.keyspace();
+        keys.check();
+        let hash = keys.hash(b"h").expect("a hash").expect("it stays");
+        assert_eq!(hash.len(keys.now_ms()), 1);
+        assert!(keys.version_of(b"h") > version, "WATCH must notice");
+        if hash.positions() == 1 {
+            break;
+        }
+    }
+    assert_eq!(entries, 3);
+}
+
+#[test]
+fn a_write_that_changes_nothing_keeps_the_version() {
+    let mut group = Group::new(1);
+    group.run(&words("hset h f v"));
+    let version = group.machine.keyspace().version_of(b"h");
+    let idle =
+        ["hdel h x", "hsetnx h f w", "persist h", "pexpire h 5 xx", "rename h h", "hpersist h fields 1 f"];
+    for text in idle {
+        group.run(&words(text));
+        assert_eq!(group.machine.keyspace().version_of(b"h"), version, "{text}");
+    }
+    group.run(&words("hset h f v"));
+    assert!(group.machine.keyspace().version_of(b"h") > version);
+}
+
+#[test]
+fn keys_of_a_slot_are_those_that_are_there() {
+    let mut group = Group::new(1);
+    for text in ["set {k}1 v", "set {k}2 v", "set k3 v", "pexpire {k}2 5"] {
+        group.run(&words(text));
+    }
+    let slot = slot_of(b"k");
+    let keys = group.machine.keyspace();
+    assert_eq!(keys.count_in_slot(slot), 2);
+    assert_eq!(keys.keys_in_slot(slot, 1).count(), 1);
+    assert_eq!(keys.keys_in_slot(slot, 10).count(), 2);
+}
+
+/// What the random steps call exists: a typing error would make every one of them an error reply.
+#[test]
+fn the_steps_are_commands() {
+    for name in ["set", "hset", "hpexpire", "hdel", "pexpire", "persist", "del", "rename", "copy", "flushall"]
+    {
+        assert!(command::find(name.as_bytes()).is_some_and(|row| row.is_write()), "{name}");
+    }
+}

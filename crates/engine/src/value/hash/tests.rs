@@ -1,0 +1,180 @@
+//! Hashes against a model: a list of fields in the order in which they came.
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Clone, Debug)]
+enum Op {
+    Put { name: u16, long: bool, expire_in: Option<u64> },
+    SetDeadline { name: u16, expire_in: Option<u64> },
+    Remove { name: u16 },
+    Advance { ms: u64 },
+    RemoveDue { limit: usize },
+    ThroughSnapshot,
+}
+
+/// Few names, so that they meet; now and then many fields at once, or a long value, so that hashes get big.
+fn op() -> impl Strategy<Value = Op> {
+    let name = 0u16..40;
+    let expire_in = prop::option::of(1u64..50);
+    prop_oneof![
+        8 => (name.clone(), prop::bool::weighted(0.01), expire_in.clone())
+            .prop_map(|(name, long, expire_in)| Op::Put { name, long, expire_in }),
+        3 => (name.clone(), expire_in).prop_map(|(name, expire_in)| Op::SetDeadline { name, expire_in }),
+        4 => name.prop_map(|name| Op::Remove { name }),
+        2 => (0u64..30).prop_map(|ms| Op::Advance { ms }),
+        1 => (0usize..5).prop_map(|limit| Op::RemoveDue { limit }),
+        1 => Just(Op::ThroughSnapshot),
+    ]
+}
+
+/// Name, value, deadline; due fields are dropped whenever the clock moves.
+type Model = Vec<(Vec<u8>, Vec<u8>, u64)>;
+
+fn name_of(name: u16) -> Vec<u8> {
+    format!("field:{name}").into_bytes()
+}
+
+fn apply(hash: &mut HashValue, model: &mut Model, now_ms: &mut u64, step: usize, op: &Op) {
+    let deadline = |expire_in: &Option<u64>, now_ms: u64| expire_in.map_or(NEVER, |ms| now_ms + ms);
+    match op {
+        Op::Put { name, long, expire_in } => {
+            let (name, expire_ms) = (name_of(*name), deadline(expire_in, *now_ms));
+            let value = if *long { vec![b'v'; MAX_SMALL_BYTES + 1] } else { step.to_string().into_bytes() };
+            let new = hash.put(&name, &value, expire_ms, *now_ms);
+            match model.iter_mut().find(|(n, ..)| *n == name) {
+                Some(place) => {
+                    assert!(!new);
+                    *place = (name, value, expire_ms);
+                }
+                None => {
+                    assert!(new);
+                    model.push((name, value, expire_ms));
+                }
+            }
+        }
+        Op::SetDeadline { name, expire_in } => {
+            let (name, expire_ms) = (name_of(*name), deadline(expire_in, *now_ms));
+            if let Some(place) = model.iter_mut().find(|(n, ..)| *n == name) {
+                place.2 = expire_ms;
+                hash.set_deadline(&name, expire_ms);
+            }
+        }
+        Op::Remove { name } => {
+            let name = name_of(*name);
+            let before = model.len();
+            model.retain(|(n, ..)| *n != name);
+            assert_eq!(hash.remove(&name, *now_ms), model.len() < before);
+        }
+        Op::Advance { ms } => {
+            *now_ms += ms;
+            model.retain(|(.., expire_ms)| expire_ms > now_ms);
+        }
+        Op::RemoveDue { limit } => assert!(hash.remove_due(*now_ms, *limit) <= *limit),
+        Op::ThroughSnapshot => {
+            let mut bytes = BytesMut::new();
+            hash.put_snapshot(&mut bytes);
+            let again =
+                HashValue::take_snapshot(&mut bytes.clone().freeze(), 99).expect("what was just written");
+            let mut rewritten = BytesMut::new();
+            again.put_snapshot(&mut rewritten);
+            assert_eq!(bytes, rewritten);
+            *hash = again;
+        }
+    }
+}
+
+fn compare(hash: &HashValue, model: &Model, now_ms: u64) {
+    let shown = hash.iter(now_ms).map(|f| (f.name.to_vec(), f.value.to_vec(), f.expire_ms));
+    let (mut shown, mut expected): (Model, Model) = (shown.collect(), model.clone());
+    shown.sort();
+    expected.sort();
+    assert_eq!(shown, expected);
+    assert_eq!(hash.len(now_ms), model.len());
+    assert_eq!(hash.is_empty(now_ms), model.is_empty());
+    for (name, value, _) in model {
+        assert_eq!(hash.get(name, now_ms).map(|field| field.value), Some(&value[..]));
+    }
+    assert_eq!(hash.next_deadline_ms(), hash.earliest());
+    let held = (0..hash.positions()).filter(|&i| hash.at(i, now_ms).is_some()).count();
+    assert_eq!(held, model.len());
+}
+
+proptest! {
+    #[test]
+    fn behaves_as_the_model(ops in prop::collection::vec(op(), 1..200)) {
+        let (mut hash, mut model, mut now_ms) = (HashValue::new(1), Model::new(), 1000);
+        for (step, op) in ops.iter().enumerate() {
+            apply(&mut hash, &mut model, &mut now_ms, step, op);
+            compare(&hash, &model, now_ms);
+        }
+        while hash.remove_due(now_ms, 3) > 0 {}
+        prop_assert_eq!(hash.positions(), model.len());
+        compare(&hash, &model, now_ms);
+    }
+
+    /// HSCAN's promise: a walk by positions, broken off between any two, meets every field that stays.
+    #[test]
+    fn a_walk_from_the_end_meets_every_field_that_stays(
+        rounds in prop::collection::vec((1u64..4, prop::collection::vec(op(), 0..8)), 1..30),
+    ) {
+        let (mut hash, mut model, mut now_ms) = (HashValue::new(1), Model::new(), 1000);
+        hash.become_big();
+        for name in 0..40 {
+            apply(&mut hash, &mut model, &mut now_ms, 0, &Op::Put { name, long: false, expire_in: None });
+        }
+        let mut stayed: Vec<Vec<u8>> = model.iter().map(|(name, ..)| name.clone()).collect();
+        let mut met: Vec<Vec<u8>> = Vec::new();
+        let mut left = hash.positions() as u64;
+        for (count, ops) in rounds.iter().cycle() {
+            left = left.min(hash.positions() as u64);
+            let stop = left.saturating_sub(*count);
+            met.extend((stop..left).filter_map(|i| hash.at(i as usize, now_ms)).map(|f| f.name.to_vec()));
+            left = stop;
+            if left == 0 {
+                break;
+            }
+            for op in ops {
+                apply(&mut hash, &mut model, &mut now_ms, 0, op);
+                stayed.retain(|name| model.iter().any(|(n, ..)| n == name));
+            }
+        }
+        prop_assert!(stayed.iter().all(|name| met.contains(name)));
+    }
+}
+
+#[test]
+fn outgrows_its_small_form_at_the_limits() {
+    let mut hash = HashValue::new(1);
+    for i in 0..MAX_SMALL_FIELDS {
+        hash.set(i.to_string().as_bytes(), &[b'v'; MAX_SMALL_BYTES], 0);
+    }
+    assert!(hash.is_small());
+    hash.set(b"0", b"again", 0);
+    assert!(hash.is_small());
+    let order = |hash: &HashValue| hash.iter(0).map(|field| field.name.to_vec()).collect::<Vec<_>>();
+    let before = order(&hash);
+    hash.set(b"one more", b"", 0);
+    assert!(!hash.is_small());
+    assert_eq!(order(&hash)[..MAX_SMALL_FIELDS], before[..]);
+}
+
+#[test]
+fn a_snapshot_of_no_hash_is_refused() {
+    let mut bytes = BytesMut::new();
+    let mut hash = HashValue::new(1);
+    hash.set(b"a", b"1", 0);
+    hash.put_snapshot(&mut bytes);
+    let take = |bytes: &[u8]| HashValue::take_snapshot(&mut Bytes::copy_from_slice(bytes), 1);
+    assert!(take(&bytes).is_some());
+    assert!((0..bytes.len()).all(|cut| take(&bytes[..cut]).is_none()));
+    let mut unknown = bytes.to_vec();
+    unknown[0] = 2;
+    assert!(take(&unknown).is_none());
+    // The same field twice.
+    let mut twice = bytes.to_vec();
+    twice[1] = 2;
+    twice.extend_from_slice(&bytes[5..]);
+    assert!(take(&twice).is_none());
+}
