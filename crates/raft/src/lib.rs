@@ -1,6 +1,32 @@
 //! How entries reach every replica of a group and survive: consensus, disk, peers.
 //!
-//! Only `types`, `storage`, `network` and `group` name openraft; only [`env`] names the operating system.
+//! Reading order: [`types`] (the words), [`group`] (what the server calls), `storage` (openraft's view of log and
+//! machine), `network` and [`peer`] (the links between nodes), `service` (what a peer asks of us), [`node`].
+//! Only `consensus`, `wire`, `storage`, `network`, `service` and `group` name openraft; only [`env`] names the
+//! operating system.
 
+mod catalog;
+#[allow(missing_docs)] // openraft's words; documented there
+mod consensus;
 pub mod env;
+mod founding;
+pub mod group;
+pub mod limits;
+pub mod log;
+#[allow(missing_docs)] // openraft's trait
+mod network;
+pub mod node;
+pub mod peer;
+mod propose;
+mod read_gate;
+#[allow(missing_docs)]
+mod service;
+pub mod snapshot_store;
+#[allow(missing_docs)]
+mod standing;
+#[allow(missing_docs)]
+mod storage;
 pub mod types;
+mod upkeep;
+#[allow(missing_docs)]
+mod wire;

@@ -51,7 +51,7 @@ pub trait Disk: Send + Sync {
     fn offload(&self, job: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()>;
 
     /// Starts `worker`, which owns the log's writes. On a real disk it gets a thread of its own.
-    fn spawn_worker(&self, name: &str, worker: Box<dyn Worker>);
+    fn spawn_worker(&self, name: &str, worker: Box<dyn Worker>) -> io::Result<()>;
 }
 
 /// A loop in three steps, so that the simulator can let time pass, and a crash strike, between each two.

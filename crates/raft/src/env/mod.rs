@@ -2,6 +2,8 @@
 //! (`os`), the simulator on its own, and no code above can tell which.
 
 pub mod disk;
+pub mod fake_disk;
+pub mod os;
 
 use std::io;
 use std::sync::Arc;

@@ -1,0 +1,232 @@
+//! A replica of one group on this node: what the server calls to read and write.
+
+use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::time::Duration;
+
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::raft::{ClientWriteResult, TransferLeaderRequest};
+use openraft::{Raft, ServerState};
+use prost::Message;
+use quoris_engine::{Batch, Call, Entry, Machine};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::consensus::{Callback, Data, TypeConfig};
+use crate::env::Env;
+use crate::limits;
+use crate::node::{NodeConfig, ReadMode};
+use crate::propose::{self, Proposal};
+use crate::read_gate;
+use crate::storage::Replica;
+use crate::types::{GroupId, GroupStatus, NodeId, ReadOutcome, Refusal, WriteOutcome};
+
+pub(crate) type GroupRaft = Raft<TypeConfig, Replica>;
+
+/// A replica of one group. Shared by all connections.
+pub struct Group {
+    id: GroupId,
+    node_id: NodeId,
+    pub(crate) raft: GroupRaft,
+    machine: Arc<RwLock<Machine>>,
+    proposals: mpsc::Sender<Proposal>,
+    reads: mpsc::Sender<read_gate::Waiting>,
+    env: Env,
+    read_mode: ReadMode,
+    write_timeout: Duration,
+}
+
+impl Group {
+    /// Starts the tasks that propose, confirm reads and move the clock.
+    pub(crate) fn start(
+        id: GroupId,
+        raft: GroupRaft,
+        machine: Arc<RwLock<Machine>>,
+        env: Env,
+        config: &NodeConfig,
+    ) -> Arc<Group> {
+        let (proposals, waiting) = mpsc::channel(limits::WAITING_WRITES);
+        let (reads, readers) = mpsc::channel(limits::WAITING_WRITES);
+        tokio::spawn(propose::run(raft.clone(), env.clone(), waiting));
+        tokio::spawn(read_gate::run(raft.clone(), config.read_mode, readers));
+        let group = Arc::new(Group {
+            id,
+            node_id: config.node_id,
+            raft,
+            machine,
+            proposals,
+            reads,
+            env,
+            read_mode: config.read_mode,
+            write_timeout: Duration::from_millis(config.timing.write_timeout_ms),
+        });
+        tokio::spawn(tick(Arc::downgrade(&group)));
+        group
+    }
+
+    /// Its number.
+    pub fn id(&self) -> GroupId {
+        self.id
+    }
+
+    /// The node that leads it, if one is known.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.raft.server_metrics().borrow_watched().current_leader
+    }
+
+    /// Whether this node believes to lead it.
+    pub fn is_leader(&self) -> bool {
+        self.raft.server_metrics().borrow_watched().state == ServerState::Leader
+    }
+
+    /// Figures for people.
+    pub fn status(&self) -> GroupStatus {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let index = |id: Option<crate::consensus::LogId>| id.map_or(0, |id| id.index);
+        GroupStatus {
+            id: self.id,
+            leader: metrics.current_leader,
+            term: metrics.current_term,
+            last_index: metrics.last_log_index.unwrap_or(0),
+            committed: index(metrics.local_committed),
+            applied: index(metrics.last_applied),
+            snapshot_index: index(metrics.snapshot),
+            purged: index(metrics.purged),
+            voters: metrics.membership_config.voter_ids().collect(),
+        }
+    }
+
+    /// Writes `batches`, each applied whole and with nothing between its calls.
+    ///
+    /// Waits at most the write timeout; what has not entered the log by then never will.
+    pub async fn write(&self, batches: Vec<Batch>) -> WriteOutcome {
+        let (proposal, waiter) = Proposal::new(batches);
+        match self.proposals.try_send(proposal) {
+            Ok(()) => waiter.wait(self.write_timeout).await,
+            Err(mpsc::error::TrySendError::Full(_)) => WriteOutcome::Refused(Refusal::Busy),
+            Err(mpsc::error::TrySendError::Closed(_)) => WriteOutcome::Refused(Refusal::ShuttingDown),
+        }
+    }
+
+    /// Makes sure that this replica may answer reads that arrived before the call (by the node's [`ReadMode`]), and
+    /// that no key of `calls` is due by wall clock and still there.
+    pub async fn ready_to_read(&self, calls: &[Call]) -> Result<(), Refusal> {
+        if self.read_mode != ReadMode::Local {
+            let (tell, told) = oneshot::channel();
+            self.reads.try_send(tell).map_err(|_| Refusal::Busy)?;
+            told.await.map_err(|_| Refusal::ShuttingDown)??;
+        }
+        let now_ms = self.env.clock.now_ms();
+        if !self.with_machine(|machine| machine.needs_tick(calls, now_ms)) {
+            return Ok(());
+        }
+        match self.write(Vec::new()).await {
+            WriteOutcome::Applied(_) => Ok(()),
+            WriteOutcome::Refused(refusal) => Err(refusal),
+            // The entry carries nothing but the time: to try again is safe.
+            WriteOutcome::Unknown(_) => Err(Refusal::NoQuorum),
+        }
+    }
+
+    /// [`Group::ready_to_read`], then the calls' answers.
+    pub async fn read(&self, calls: &[Call]) -> ReadOutcome {
+        self.ready_to_read(calls).await?;
+        let (now_ms, seed) = (self.env.clock.now_ms(), self.env.rng.next_u64());
+        Ok(self.with_machine(|machine| machine.read(calls, now_ms, seed)))
+    }
+
+    /// Looks at the machine under the group's read lock. Not a promise of freshness.
+    pub fn with_machine<R>(&self, look: impl FnOnce(&Machine) -> R) -> R {
+        look(&self.machine())
+    }
+
+    /// Asks `to` to take over; ready when the request is on its way.
+    pub async fn transfer_leader(&self, to: NodeId) -> Result<(), Refusal> {
+        self.raft.trigger().transfer_leader(to).await.map_err(|_| Refusal::ShuttingDown)
+    }
+
+    /// Stands for election at once, because the process of the leader is known to be dead.
+    ///
+    /// Voters grant such a vote within the dead leader's lease, as they would after a transfer; whether this node's
+    /// log is recent enough to lead they judge as ever.
+    pub(crate) async fn take_over_from(&self, dead: NodeId) {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        if metrics.current_leader != Some(dead) {
+            return;
+        }
+        tracing::info!(group = self.id, dead, "the leader's process has died: standing for election");
+        let request = TransferLeaderRequest::new(metrics.vote, self.node_id, None);
+        if let Err(error) = self.raft.handle_transfer_leader(request).await {
+            tracing::debug!(group = self.id, %error, "cannot stand for election");
+        }
+    }
+
+    /// Proposes an entry of this crate's own (a genesis). Its fate is read off the machine.
+    pub(crate) async fn write_entry(&self, entry: Entry) {
+        let (tell, told) = oneshot::channel();
+        let callback =
+            Callback(Box::new(move |result: ClientWriteResult<TypeConfig>| drop(tell.send(result))));
+        let data = Data(entry.encode_to_vec().into());
+        if self.raft.write(data).responder(callback).await.is_ok() {
+            // Refused, timed out or applied: the caller looks and, if need be, tries again.
+            let _ = tokio::time::timeout(self.write_timeout, told).await;
+        }
+    }
+
+    /// Whether `follower`'s log is at most a few entries behind this leader's.
+    pub(crate) fn is_caught_up(&self, follower: NodeId) -> bool {
+        const CLOSE: u64 = 1000;
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let matched = metrics.replication.as_ref().and_then(|all| all.get(&follower).copied().flatten());
+        let last = metrics.last_log_index.unwrap_or(0);
+        matched.is_some_and(|matched| matched.index + CLOSE >= last)
+    }
+
+    /// Snapshots the group and purges its log up to there, whatever the settings keep for late followers.
+    pub(crate) async fn snapshot_and_purge(&self) {
+        let newest = self.status();
+        if newest.snapshot_index > newest.purged {
+            // The group has stopped: then so does the node.
+            let _ = self.raft.trigger().purge_log(newest.snapshot_index).await;
+        }
+        if newest.applied > newest.snapshot_index {
+            let _ = self.raft.trigger().snapshot().await;
+        }
+    }
+
+    /// Ready when the group can go on no longer, with the reason.
+    pub(crate) async fn failed(&self) -> String {
+        let mut metrics = self.raft.server_metrics();
+        loop {
+            let state = self.raft.metrics().borrow_watched().running_state.clone();
+            match state {
+                Err(openraft::errors::Fatal::Stopped) => return std::future::pending().await,
+                Err(error) => return format!("group {}: {error}", self.id),
+                Ok(()) => {}
+            }
+            if metrics.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    fn machine(&self) -> RwLockReadGuard<'_, Machine> {
+        // A panic in apply ends the process: there is no state to go on with.
+        self.machine.read().expect("apply has panicked")
+    }
+
+    fn has_due_keys(&self) -> bool {
+        let now_ms = self.env.clock.now_ms();
+        self.with_machine(|machine| machine.keyspace().next_deadline_ms().is_some_and(|at| at <= now_ms))
+    }
+}
+
+/// While keys are due and nothing else moves the machine's clock, the leader writes entries that carry the time.
+async fn tick(group: std::sync::Weak<Group>) {
+    loop {
+        tokio::time::sleep(limits::TICK_INTERVAL).await;
+        let Some(group) = group.upgrade() else { return };
+        if group.is_leader() && group.has_due_keys() {
+            // Whatever becomes of it, the next tick tries again.
+            group.write(Vec::new()).await;
+        }
+    }
+}

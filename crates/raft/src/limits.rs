@@ -1,0 +1,40 @@
+//! Every limit of this crate that is not a setting, in one place.
+
+use std::time::Duration;
+
+/// Most calls combined into one log entry.
+pub const CALLS_PER_ENTRY: usize = 16 * 1024;
+
+/// A log entry is closed once its calls' words have this many bytes; a single call may exceed it.
+pub const BYTES_PER_ENTRY: usize = 4 << 20;
+
+/// Entries of a group in flight at once. A second one keeps the disk busy while the first is on its way; more would
+/// only make entries, and so fsyncs, smaller.
+pub const ENTRIES_IN_FLIGHT: usize = 2;
+
+/// Writes of one group that may wait to be proposed; more are refused.
+pub const WAITING_WRITES: usize = 64 * 1024;
+
+/// Requests that may wait for one peer's stream.
+pub const WAITING_FRAMES: usize = 4096;
+
+/// Most frames sent as one message.
+pub const FRAMES_PER_PACKET: usize = 64;
+
+/// Largest message a peer may send.
+pub const PACKET_BYTES: usize = 600 << 20;
+
+/// Bytes of a snapshot's file sent as one message.
+pub const SNAPSHOT_PART_BYTES: usize = 256 << 10;
+
+/// How long to wait before connecting to a peer again, at first and at most.
+pub const RECONNECT: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
+
+/// How long connecting to a peer may take.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(1000);
+
+/// How often a silent link is probed, and how long it may stay silent then.
+pub const KEEPALIVE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(1500));
+
+/// How often a leader looks for keys that have come due.
+pub const TICK_INTERVAL: Duration = Duration::from_millis(100);

@@ -1,0 +1,172 @@
+//! Segment files: how they are made, named, recycled and let go.
+//!
+//! `<number>.log` is live; `<number>.spare` waits to become the next one; `.tmp` is being made and is removed at
+//! start. A file gets a live name only when its header, and its name, are durable, so that damage to a live
+//! file's header is damage and not a crash. Writing into zero-filled or recycled files lets fdatasync skip the
+//! file system's journal, which halves its cost.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::LogOptions;
+use super::format::{SECTOR, SegmentHeader};
+use crate::env::disk::File;
+use crate::env::{Disk, Rng};
+
+/// Zeros are written in pieces of this many bytes.
+const ZERO_CHUNK: usize = 1 << 20;
+
+/// A live segment. Readers share it; it is let go when the log alone holds it.
+pub struct Segment {
+    /// Its first sector.
+    pub header: SegmentHeader,
+    /// Its path.
+    pub path: PathBuf,
+    /// Its file.
+    pub file: Box<dyn File>,
+}
+
+/// All files of a log.
+pub struct Files {
+    disk: Arc<dyn Disk>,
+    rng: Arc<dyn Rng>,
+    dir: PathBuf,
+    segment_bytes: u64,
+    max_spares: usize,
+    newest: Option<Arc<Segment>>,
+    live_bytes: u64,
+    spares: Vec<PathBuf>,
+    /// Whether a name has changed that a power cut could still change back.
+    names_dirty: bool,
+}
+
+impl Files {
+    /// The files that recovery found.
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        rng: Arc<dyn Rng>,
+        dir: &Path,
+        options: &LogOptions,
+        live: &VecDeque<Arc<Segment>>,
+        spares: Vec<PathBuf>,
+    ) -> Files {
+        Files {
+            disk,
+            rng,
+            dir: dir.to_path_buf(),
+            segment_bytes: options.segment_len(),
+            max_spares: options.max_spares,
+            newest: live.back().cloned(),
+            live_bytes: live.iter().map(|segment| segment.header.len).sum(),
+            spares,
+            names_dirty: true,
+        }
+    }
+
+    /// The segment being written.
+    pub fn newest(&self) -> &Arc<Segment> {
+        self.newest.as_ref().expect("recovery leaves a segment")
+    }
+
+    /// Bytes of all files.
+    pub fn bytes(&self) -> u64 {
+        self.live_bytes + self.spares.len() as u64 * self.segment_bytes
+    }
+
+    /// Begins the next segment, with room for a batch of `batch_len` bytes, durably.
+    pub fn begin(&mut self, first_batch: u64, batch_len: u64) -> io::Result<Arc<Segment>> {
+        let number = self.next_number();
+        let needed = SECTOR + batch_len;
+        // A spare that could turn back into a live segment must not be overwritten yet.
+        self.sync_names()?;
+        let (from, len) = if needed > self.segment_bytes {
+            (self.make_zeroed(needed)?, needed)
+        } else {
+            self.make_spare()?;
+            (self.spares.pop().expect("just made sure"), self.segment_bytes)
+        };
+        let header = SegmentHeader { segment: number, first_batch, salt: self.rng.next_u64(), len };
+        let file = self.disk.open(&from)?;
+        file.write_at(&header.encode(), 0)?;
+        file.sync()?;
+        let path = live_path(&self.dir, number);
+        self.disk.rename(&from, &path)?;
+        self.disk.sync_dir(&self.dir)?;
+        let segment = Arc::new(Segment { header, path, file });
+        self.live_bytes += len;
+        self.newest = Some(segment.clone());
+        Ok(segment)
+    }
+
+    /// Makes sure that there is a file to go on with.
+    pub fn make_spare(&mut self) -> io::Result<()> {
+        if self.spares.is_empty() {
+            let made = self.make_zeroed(self.segment_bytes)?;
+            let spare = made.with_extension("spare");
+            self.disk.rename(&made, &spare)?;
+            self.spares.push(spare);
+        }
+        Ok(())
+    }
+
+    /// Makes a file of zeros; on failure it leaves nothing behind.
+    fn make_zeroed(&self, len: u64) -> io::Result<PathBuf> {
+        let number = self.next_number();
+        let path = self.dir.join(format!("{number:016x}.tmp"));
+        let written = self.disk.create(&path).and_then(|file| {
+            let zeros = vec![0; ZERO_CHUNK.min(len as usize)];
+            for offset in (0..len).step_by(ZERO_CHUNK) {
+                let piece = (len - offset).min(ZERO_CHUNK as u64) as usize;
+                file.write_at(&zeros[..piece], offset)?;
+            }
+            file.sync()
+        });
+        if let Err(e) = written {
+            // What was written is removed to give the room back; failing that, the next start removes it.
+            let _ = self.disk.remove(&path);
+            return Err(e);
+        }
+        Ok(path)
+    }
+
+    /// Lets go of segments that nobody reads and no group needs, oldest first.
+    pub fn release(&mut self, gone: Vec<Arc<Segment>>) -> io::Result<()> {
+        for segment in gone {
+            self.live_bytes -= segment.header.len;
+            let spare = segment.path.with_extension("spare");
+            let recycle = segment.header.len == self.segment_bytes && self.spares.len() < self.max_spares;
+            self.names_dirty = true;
+            if recycle {
+                self.disk.rename(&segment.path, &spare)?;
+                self.spares.push(spare);
+            } else {
+                self.disk.remove(&segment.path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn next_number(&self) -> u64 {
+        self.newest.as_ref().map_or(1, |newest| newest.header.segment + 1)
+    }
+
+    fn sync_names(&mut self) -> io::Result<()> {
+        if self.names_dirty {
+            self.disk.sync_dir(&self.dir)?;
+            self.names_dirty = false;
+        }
+        Ok(())
+    }
+}
+
+/// Path of the live segment `number`.
+pub fn live_path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:016x}.log"))
+}
+
+/// The number in the name of a live segment.
+pub fn number_of(path: &Path) -> Option<u64> {
+    u64::from_str_radix(path.file_stem()?.to_str()?, 16).ok()
+}

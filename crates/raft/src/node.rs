@@ -1,0 +1,365 @@
+//! One node: its groups, its log, its peers.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use openraft::{Config, Raft, SnapshotPolicy};
+use openraft_rt::deterministic_rng::DeterministicRng;
+use openraft_rt_tokio::TokioRuntime;
+use quoris_engine::entry::{NodeInfo, Topology};
+use quoris_engine::{Machine, SlotId};
+use tokio::task::JoinHandle;
+
+use crate::catalog::{Catalog, CatalogError};
+use crate::env::Env;
+use crate::founding;
+use crate::group::Group;
+use crate::log::{LogError, LogOptions, SharedLog};
+use crate::network::{Links, Network};
+use crate::peer::Link;
+use crate::service::Service;
+use crate::snapshot_store::{SnapshotStore, SnapshotStoreError};
+use crate::standing::Standing;
+use crate::storage::{LogStore, Replica};
+use crate::types::{GroupId, NodeId};
+use crate::upkeep;
+use crate::wire::proto::Hello;
+
+/// What a node is told at start.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// This node.
+    pub node_id: NodeId,
+    /// The cluster's name; peers of another one are refused.
+    pub cluster_id: String,
+    /// Where the other nodes reach this one, `host:port`.
+    pub peer_listen: String,
+    /// Where everything durable is kept.
+    pub data_dir: PathBuf,
+    /// Every node, this one included.
+    pub initial_cluster: Vec<NodeInfo>,
+    /// How many groups the slots are spread over when the cluster is founded.
+    pub groups: u32,
+    /// Timeouts.
+    pub timing: Timing,
+    /// Sizes.
+    pub limits: Limits,
+    /// How reads are made safe.
+    pub read_mode: ReadMode,
+}
+
+/// Timeouts, in milliseconds.
+#[derive(Clone, Debug)]
+pub struct Timing {
+    /// A leader says so this often.
+    pub heartbeat_interval_ms: u64,
+    /// A follower stands for election after it has heard nothing for two to four times as long: the dead leader's lease
+    /// (twice this) must run out first.
+    pub election_timeout_ms: u64,
+    /// A write that has not been applied after this long is answered `UNKNOWN`.
+    pub write_timeout_ms: u64,
+}
+
+/// Sizes, in the units of their names.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// A log segment file.
+    pub log_segment_bytes: u64,
+    /// All of the log; a group that pins more is snapshotted.
+    pub log_bytes: u64,
+    /// Recent entries kept in memory.
+    pub log_cache_bytes: u64,
+    /// A group is snapshotted after this many entries.
+    pub snapshot_entries: u64,
+    /// Entries kept behind a snapshot, for followers that are a little late.
+    pub entries_behind_snapshot: u64,
+}
+
+/// How a read is made safe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadMode {
+    /// Linearizable: leadership is confirmed by a quorum after the read arrived.
+    ReadIndex,
+    /// The leader answers within its lease: linearizable while clocks drift little and no node is paused.
+    Lease,
+    /// Whatever this replica has: may be stale.
+    Local,
+}
+
+/// Why a node cannot start; one line for the person who started it.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory's identity.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The snapshots.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotStoreError),
+    /// The peers' port.
+    #[error("cannot listen for peers on {addr}: {source}")]
+    Listen {
+        /// The address.
+        addr: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Consensus could not begin.
+    #[error("cannot start group {group}: {reason}")]
+    Group {
+        /// The group.
+        group: GroupId,
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+/// A running node.
+pub struct Node {
+    pub(crate) env: Env,
+    config: NodeConfig,
+    topology: Arc<Topology>,
+    /// For each slot its group, as an index into `groups`.
+    slot_map: Vec<u32>,
+    groups: Vec<Arc<Group>>,
+    pub(crate) links: Links,
+    pub(crate) log: SharedLog,
+    pub(crate) standing: Arc<Standing>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Node {
+    /// Opens the data directory, recovers, listens for peers and joins its groups.
+    pub async fn start(env: Env, config: NodeConfig) -> Result<Arc<Node>, StartError> {
+        let seed = env.rng.next_u64();
+        DeterministicRng::<TokioRuntime>::scope(seed, start(env, config)).await
+    }
+
+    /// This node's number.
+    pub fn id(&self) -> NodeId {
+        self.config.node_id
+    }
+
+    /// What it was started with.
+    pub fn config(&self) -> &NodeConfig {
+        &self.config
+    }
+
+    /// The slot map and the members.
+    pub fn topology(&self) -> Arc<Topology> {
+        Arc::clone(&self.topology)
+    }
+
+    /// The group that serves `slot`.
+    pub fn group_of(&self, slot: SlotId) -> &Arc<Group> {
+        &self.groups[self.slot_map[usize::from(slot)] as usize]
+    }
+
+    /// All groups with a replica here, in the order of their numbers.
+    pub fn groups(&self) -> &[Arc<Group>] {
+        &self.groups
+    }
+
+    /// Whether the link to `node` stands (always true for this node).
+    pub fn is_reachable(&self, node: NodeId) -> bool {
+        node == self.id() || self.links.get(&node).is_some_and(Link::is_up)
+    }
+
+    /// Bytes of all files of the log.
+    pub fn log_bytes_used(&self) -> u64 {
+        self.log.bytes_used()
+    }
+
+    /// Whether this node votes (`standing` says when it does not).
+    pub fn is_voter(&self) -> bool {
+        self.standing.is_voter()
+    }
+
+    /// Ready when the node can no longer keep its promise and must stop, with the reason.
+    pub async fn failed(&self) -> String {
+        let mut log_failure = self.log.watch_failure();
+        let log_failed = async {
+            match log_failure.wait_for(Option::is_some).await {
+                Ok(reason) => reason.clone().unwrap_or_default(),
+                Err(_) => std::future::pending().await,
+            }
+        };
+        let group_failed =
+            futures::future::select_all(self.groups.iter().map(|group| Box::pin(group.failed())));
+        tokio::select! {
+            biased;
+            reason = log_failed => format!("the log has failed: {reason}"),
+            (reason, _, _) = group_failed => reason,
+        }
+    }
+
+    /// Whether this node is the one that founds the cluster: the one with the lowest number.
+    pub(crate) fn is_founder(&self) -> bool {
+        self.config.initial_cluster.iter().all(|node| node.id >= self.id())
+    }
+
+    /// The node that should lead `group` when it can.
+    pub(crate) fn preferred_leader(&self, group: GroupId) -> Option<NodeId> {
+        self.topology.groups.iter().find(|info| info.id == group).map(|info| info.preferred_leader)
+    }
+
+    /// Hands leadership over, then stops.
+    pub async fn shutdown(&self) {
+        self.hand_over().await;
+        for group in &self.groups {
+            if let Err(error) = group.raft.shutdown().await {
+                tracing::warn!(group = group.id(), %error, "the group did not stop cleanly");
+            }
+        }
+        self.stop_tasks();
+        if let Err(error) = self.log.close().await {
+            tracing::warn!(%error, "the log did not close cleanly");
+        }
+    }
+
+    /// Gives each group this node leads to a peer, and waits a moment for it to take over.
+    async fn hand_over(&self) {
+        let heir = |group: &Arc<Group>| {
+            let voters = group.status().voters;
+            let others = voters.into_iter().filter(|id| *id != self.id() && self.is_reachable(*id));
+            // Spread over the peers rather than all to one.
+            let others: Vec<NodeId> = others.collect();
+            (!others.is_empty()).then(|| others[group.id() as usize % others.len()])
+        };
+        for group in self.groups.iter().filter(|group| group.is_leader()) {
+            if let Some(heir) = heir(group) {
+                // If it cannot be asked, the others elect without being asked.
+                let _ = group.transfer_leader(heir).await;
+            }
+        }
+        let handed_over = async {
+            while self.groups.iter().any(|group| group.is_leader()) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let patience = Duration::from_millis(2 * self.config.timing.election_timeout_ms);
+        if tokio::time::timeout(patience, handed_over).await.is_err() {
+            tracing::warn!("stopping while still leading a group: no peer took over");
+        }
+    }
+
+    fn stop_tasks(&self) {
+        self.links.values().for_each(Link::close);
+        self.tasks.lock().expect("no code panics while it holds this lock").drain(..).for_each(|t| t.abort());
+    }
+
+    fn spawn(self: &Arc<Node>, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.lock().expect("no code panics while it holds this lock").push(tokio::spawn(task));
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.stop_tasks();
+    }
+}
+
+async fn start(env: Env, config: NodeConfig) -> Result<Arc<Node>, StartError> {
+    let catalog = Catalog::open(&env.disk, &config.data_dir, config.node_id, &config.cluster_id)?;
+    let log = open_log(&env, &config)?;
+    let topology = Arc::new(founding::topology(&config));
+    let links = start_links(&env, &config);
+    let (mut groups, mut snapshots, mut empty) = (Vec::new(), BTreeMap::new(), true);
+    for id in 0..config.groups {
+        let store = SnapshotStore::open(Arc::clone(&env.disk), &config.data_dir.join("snapshots"), id)?;
+        let group = start_group(&env, &config, id, &log, &store, &links, catalog.is_voter()).await?;
+        let state = group.status();
+        empty &= state.last_index == 0 && state.term == 0 && state.voters.is_empty();
+        snapshots.insert(id, store);
+        groups.push(group);
+    }
+    let standing = Arc::new(Standing::new(catalog, empty, config.groups));
+    let service = Service::new(config.cluster_id.clone(), &groups, snapshots, Arc::clone(&standing));
+    let listener = env.net.listen(&config.peer_listen).await;
+    let listener =
+        listener.map_err(|source| StartError::Listen { addr: config.peer_listen.clone(), source })?;
+    let slot_map = founding::slot_map(&topology);
+    let node = Arc::new(Node {
+        env,
+        config,
+        topology,
+        slot_map,
+        groups,
+        links,
+        log,
+        standing,
+        tasks: Mutex::new(Vec::new()),
+    });
+    node.spawn(upkeep::serve_peers(listener, service));
+    node.spawn(upkeep::found(Arc::downgrade(&node), empty));
+    node.spawn(upkeep::keep_leaders_spread(Arc::downgrade(&node)));
+    node.spawn(upkeep::keep_log_bounded(Arc::downgrade(&node)));
+    for link in node.links.values() {
+        node.spawn(upkeep::watch_for_death(Arc::downgrade(&node), link.clone()));
+    }
+    Ok(node)
+}
+
+fn open_log(env: &Env, config: &NodeConfig) -> Result<SharedLog, LogError> {
+    let options = LogOptions {
+        segment_bytes: config.limits.log_segment_bytes,
+        cache_bytes: config.limits.log_cache_bytes as usize,
+        max_bytes: config.limits.log_bytes,
+        ..LogOptions::default()
+    };
+    SharedLog::open(Arc::clone(&env.disk), Arc::clone(&env.rng), &config.data_dir.join("log"), options)
+}
+
+fn start_links(env: &Env, config: &NodeConfig) -> Links {
+    let hello = Hello { cluster_id: config.cluster_id.clone(), node_id: config.node_id };
+    let peers = config.initial_cluster.iter().filter(|node| node.id != config.node_id);
+    let link =
+        |node: &NodeInfo| (node.id, Link::start(env.clone(), hello.clone(), node.id, node.peer_addr.clone()));
+    Arc::new(peers.map(link).collect())
+}
+
+async fn start_group(
+    env: &Env,
+    config: &NodeConfig,
+    id: GroupId,
+    log: &SharedLog,
+    snapshots: &SnapshotStore,
+    links: &Links,
+    may_elect: bool,
+) -> Result<Arc<Group>, StartError> {
+    let failed = |reason: String| StartError::Group { group: id, reason };
+    let raft_config = Arc::new(raft_config(config).validate().map_err(|error| failed(error.to_string()))?);
+    let hash_seed = env.rng.next_u64();
+    let machine = Arc::new(RwLock::new(Machine::new(hash_seed)));
+    let network = Network { cluster_id: config.cluster_id.clone(), group: id, links: Arc::clone(links) };
+    let store = LogStore::new(log.group(id));
+    let replica = Replica::new(Arc::clone(&machine), snapshots.clone(), hash_seed);
+    let raft = Raft::build(config.node_id, raft_config, network, store, replica).await;
+    let raft = raft.map_err(|error| failed(error.to_string()))?;
+    raft.runtime_config().elect(may_elect);
+    raft.run();
+    Ok(Group::start(id, raft, machine, env.clone(), config))
+}
+
+fn raft_config(config: &NodeConfig) -> Config {
+    let timing = &config.timing;
+    Config {
+        cluster_name: config.cluster_id.clone(),
+        heartbeat_interval: timing.heartbeat_interval_ms,
+        election_timeout_min: timing.election_timeout_ms,
+        election_timeout_max: 2 * timing.election_timeout_ms,
+        enable_pre_vote: Some(true),
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(config.limits.snapshot_entries),
+        max_in_snapshot_log_to_keep: config.limits.entries_behind_snapshot,
+        replication_lag_threshold: config.limits.entries_behind_snapshot.max(config.limits.snapshot_entries)
+            + 1,
+        // A snapshot of any size gets through as long as its bytes move.
+        install_snapshot_timeout: 600_000,
+        ..Config::default()
+    }
+}

@@ -1,0 +1,230 @@
+//! The link from this node to one peer: one long-lived stream of packets, shared by all groups, reconnected for
+//! ever. It knows frames and their replies; what they mean is `network`'s and `service`'s business.
+//!
+//! Invariants: a request gets exactly one answer, a reply or [`LinkDown`]; requests are sent in the order given.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use futures::StreamExt;
+use hyper_util::rt::TokioIo;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::env::{Env, Stream};
+use crate::limits;
+use crate::types::{GroupId, NodeId};
+use crate::wire::proto::peer_client::PeerClient;
+use crate::wire::proto::{Frame, Hello, Packet, frame};
+
+/// The link is not up, or went down before the reply came: the request may or may not have been seen.
+#[derive(Debug, thiserror::Error)]
+#[error("no link to node {0}")]
+pub struct LinkDown(pub NodeId);
+
+/// What a link last noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// Not connected.
+    Down,
+    /// Connected, and the peer has said hello.
+    Up,
+    /// It was up, it closed, and now the peer's port refuses connections: its process has died.
+    Refused,
+}
+
+/// A link to one peer. Cheap to clone.
+#[derive(Clone)]
+pub struct Link {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    peer: NodeId,
+    next_request: AtomicU64,
+    /// Requests under way. Keyed lookups only: its order influences nothing.
+    waiting: Mutex<HashMap<u64, oneshot::Sender<frame::Body>>>,
+    outbound: Mutex<Option<mpsc::Sender<Frame>>>,
+    channel: Mutex<Option<Channel>>,
+    state: watch::Sender<LinkState>,
+    closing: AtomicBool,
+}
+
+impl Link {
+    /// A link to `peer` at `addr`, kept up by a task of its own until [`Link::close`].
+    pub fn start(env: Env, hello: Hello, peer: NodeId, addr: String) -> Link {
+        let inner = Arc::new(Inner {
+            peer,
+            next_request: AtomicU64::new(1),
+            waiting: Mutex::new(HashMap::new()),
+            outbound: Mutex::new(None),
+            channel: Mutex::new(None),
+            state: watch::Sender::new(LinkState::Down),
+            closing: AtomicBool::new(false),
+        });
+        let link = Link { inner };
+        tokio::spawn(keep_up(link.clone(), env, hello, addr));
+        link
+    }
+
+    /// The peer's number.
+    pub fn peer(&self) -> NodeId {
+        self.inner.peer
+    }
+
+    /// Whether the link stands.
+    pub fn is_up(&self) -> bool {
+        *self.inner.state.borrow() == LinkState::Up
+    }
+
+    /// Tells of changes.
+    pub fn watch(&self) -> watch::Receiver<LinkState> {
+        self.inner.state.subscribe()
+    }
+
+    /// The connection, for calls beside the stream.
+    pub fn channel(&self) -> Option<Channel> {
+        lock(&self.inner.channel).clone()
+    }
+
+    /// Ends the link for good.
+    pub fn close(&self) {
+        self.inner.closing.store(true, Ordering::Relaxed);
+        self.went_down(LinkState::Down);
+    }
+
+    /// Sends a request of `group` and waits for its reply. The caller sets the time limit.
+    pub async fn request(&self, group: GroupId, body: frame::Body) -> Result<frame::Body, LinkDown> {
+        let down = || LinkDown(self.inner.peer);
+        let outbound = lock(&self.inner.outbound).clone().ok_or_else(down)?;
+        let request = self.inner.next_request.fetch_add(1, Ordering::Relaxed);
+        let (tell, told) = oneshot::channel();
+        lock(&self.inner.waiting).insert(request, tell);
+        let _forget = Forget { link: self, request };
+        outbound.send(Frame { group, request, body: Some(body) }).await.map_err(|_| down())?;
+        told.await.map_err(|_| down())
+    }
+
+    fn answer(&self, frame: Frame) {
+        let waiting = lock(&self.inner.waiting).remove(&frame.request);
+        if let (Some(waiting), Some(body)) = (waiting, frame.body) {
+            // The one who asked may have given up.
+            let _ = waiting.send(body);
+        }
+    }
+
+    fn came_up(&self, outbound: mpsc::Sender<Frame>, channel: Channel) {
+        *lock(&self.inner.outbound) = Some(outbound);
+        *lock(&self.inner.channel) = Some(channel);
+        self.inner.state.send_replace(LinkState::Up);
+    }
+
+    fn went_down(&self, state: LinkState) {
+        *lock(&self.inner.outbound) = None;
+        *lock(&self.inner.channel) = None;
+        // Dropping the senders tells those who wait.
+        lock(&self.inner.waiting).clear();
+        self.inner.state.send_if_modified(|current| std::mem::replace(current, state) != state);
+    }
+}
+
+/// Forgets a request whose caller has its reply, or has stopped waiting.
+struct Forget<'a> {
+    link: &'a Link,
+    request: u64,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        lock(&self.link.inner.waiting).remove(&self.request);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().expect("no code panics while it holds a link's lock")
+}
+
+async fn keep_up(link: Link, env: Env, hello: Hello, addr: String) {
+    let (mut pause, longest) = limits::RECONNECT;
+    let mut was_up = false;
+    while !link.inner.closing.load(Ordering::Relaxed) {
+        match connect(&env, &addr).await {
+            Ok(channel) => match run(&link, channel, &hello).await {
+                Ended::AfterHello => {
+                    tracing::info!(peer = link.peer(), "link closed");
+                    was_up = true;
+                    pause = limits::RECONNECT.0;
+                    link.went_down(LinkState::Down);
+                    continue;
+                }
+                Ended::Refused(reason) => {
+                    tracing::warn!(peer = link.peer(), addr, reason, "the peer does not take this node");
+                    link.went_down(LinkState::Down);
+                }
+            },
+            Err(error) => {
+                let died = was_up && error.kind() == std::io::ErrorKind::ConnectionRefused;
+                was_up &= !died;
+                link.went_down(if died { LinkState::Refused } else { LinkState::Down });
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(longest);
+    }
+}
+
+/// How a stream ended.
+enum Ended {
+    AfterHello,
+    Refused(String),
+}
+
+async fn connect(env: &Env, addr: &str) -> std::io::Result<Channel> {
+    let timed_out = || std::io::Error::from(std::io::ErrorKind::TimedOut);
+    let stream = tokio::time::timeout(limits::CONNECT_TIMEOUT, env.net.connect(addr)).await;
+    let stream = stream.map_err(|_| timed_out())??;
+    // One connection, handed over once: when it breaks, the link connects again itself.
+    let mut once = Some(stream);
+    let connector = tower::service_fn(move |_: http::Uri| {
+        let stream = once.take().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotConnected));
+        async move { stream.map(|stream: Box<dyn Stream>| TokioIo::new(stream)) }
+    });
+    let (interval, silence) = limits::KEEPALIVE;
+    Endpoint::from_static("http://peer")
+        .http2_keep_alive_interval(interval)
+        .keep_alive_timeout(silence)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(8 << 20)
+        .initial_connection_window_size(16 << 20)
+        .connect_with_connector(connector)
+        .await
+        .map_err(std::io::Error::other)
+}
+
+/// Opens the stream and serves it until it ends.
+async fn run(link: &Link, channel: Channel, hello: &Hello) -> Ended {
+    let (outbound, frames) = mpsc::channel(limits::WAITING_FRAMES);
+    let first = Packet { hello: Some(hello.clone()), frames: Vec::new() };
+    let rest = ReceiverStream::new(frames)
+        .ready_chunks(limits::FRAMES_PER_PACKET)
+        .map(|frames| Packet { hello: None, frames });
+    let packets = futures::stream::once(async { first }).chain(rest);
+    let mut client = PeerClient::new(channel.clone())
+        .max_decoding_message_size(limits::PACKET_BYTES)
+        .max_encoding_message_size(limits::PACKET_BYTES);
+    let opened = tokio::time::timeout(limits::CONNECT_TIMEOUT, client.link(packets)).await;
+    let mut inbound = match opened {
+        Ok(Ok(response)) => response.into_inner(),
+        Ok(Err(status)) => return Ended::Refused(status.message().to_string()),
+        Err(_) => return Ended::Refused("it does not answer".into()),
+    };
+    tracing::info!(peer = link.peer(), "link up");
+    link.came_up(outbound, channel);
+    // An error here is the end of the link, whatever its kind; those who wait are told by `went_down`.
+    while let Ok(Some(packet)) = inbound.message().await {
+        packet.frames.into_iter().for_each(|frame| link.answer(frame));
+    }
+    Ended::AfterHello
+}

@@ -1,0 +1,168 @@
+//! What peers ask of this node: the other end of their links.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt};
+use openraft::raft::TransferLeaderRequest;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::group::Group;
+use crate::limits;
+use crate::snapshot_store::SnapshotStore;
+use crate::standing::Standing;
+use crate::types::GroupId;
+use crate::wire;
+use crate::wire::proto::{self, Frame, Packet, SnapshotPart, SnapshotReply, frame, peer_server::Peer};
+
+/// Answers peers. Shared by all their streams.
+#[derive(Clone)]
+pub struct Service {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    cluster_id: String,
+    groups: BTreeMap<GroupId, Arc<Group>>,
+    snapshots: BTreeMap<GroupId, SnapshotStore>,
+    standing: Arc<Standing>,
+}
+
+impl Service {
+    pub fn new(
+        cluster_id: String,
+        groups: &[Arc<Group>],
+        snapshots: BTreeMap<GroupId, SnapshotStore>,
+        standing: Arc<Standing>,
+    ) -> Service {
+        let groups = groups.iter().map(|group| (group.id(), Arc::clone(group))).collect();
+        Service { inner: Arc::new(Inner { cluster_id, groups, snapshots, standing }) }
+    }
+
+    /// Answers one frame; what cannot be answered is refused, in words.
+    async fn answer(&self, frame: Frame) -> Frame {
+        let Frame { group, request, body } = frame;
+        let body = match (body, self.inner.groups.get(&group)) {
+            (Some(body), Some(group)) => self.answer_body(group, body).await,
+            (Some(_), None) => Err(format!("it has no group {group}")),
+            (None, _) => Err("the request is of an unknown kind".into()),
+        };
+        Frame { group, request, body: Some(body.unwrap_or_else(frame::Body::Refused)) }
+    }
+
+    async fn answer_body(&self, group: &Arc<Group>, body: frame::Body) -> Result<frame::Body, String> {
+        let words = |error: &dyn std::fmt::Display| error.to_string();
+        match body {
+            frame::Body::Append(request) => {
+                self.inner.standing.leader_speaks(group, &request);
+                let request = wire::from_append_request(request).map_err(|error| words(&error))?;
+                let reply = group.raft.append_entries(request).await.map_err(|error| words(&error))?;
+                Ok(frame::Body::AppendReply(wire::append_reply(&reply)))
+            }
+            frame::Body::Vote(request) => {
+                self.inner.standing.check_may_vote()?;
+                let request = wire::from_vote_request(request);
+                let reply = group.raft.vote(request).await.map_err(|error| words(&error))?;
+                Ok(frame::Body::VoteReply(wire::vote_reply(&reply)))
+            }
+            frame::Body::PreVote(request) => {
+                self.inner.standing.check_may_vote()?;
+                let request = wire::from_vote_request(request);
+                let reply = group.raft.pre_vote(request).await.map_err(|error| words(&error))?;
+                Ok(frame::Body::VoteReply(wire::vote_reply(&reply)))
+            }
+            frame::Body::Transfer(request) => {
+                self.inner.standing.check_may_vote()?;
+                let from = wire::from_vote(&request.from.unwrap_or_default());
+                let last = request.last.as_ref().map(wire::from_log_id);
+                let request = TransferLeaderRequest::new(from, request.to, last);
+                let reply =
+                    group.raft.handle_transfer_leader(request).await.map_err(|error| words(&error))?;
+                Ok(frame::Body::TransferReply(proto::TransferReply { accepted: reply.is_ok() }))
+            }
+            frame::Body::Found(_) => {
+                let ready = self.inner.standing.accept_founding().await;
+                Ok(frame::Body::FoundReply(proto::FoundReply { ready }))
+            }
+            _ => Err("this is no request".into()),
+        }
+    }
+
+    fn check_cluster(&self, theirs: &str) -> Result<(), Status> {
+        let ours = &self.inner.cluster_id;
+        if theirs == ours {
+            return Ok(());
+        }
+        Err(Status::permission_denied(format!("this node is of cluster '{ours}', not of '{theirs}'")))
+    }
+}
+
+#[tonic::async_trait]
+impl Peer for Service {
+    type LinkStream = Pin<Box<dyn Stream<Item = Result<Packet, Status>> + Send>>;
+
+    async fn link(&self, request: Request<Streaming<Packet>>) -> Result<Response<Self::LinkStream>, Status> {
+        let mut inbound = request.into_inner();
+        let first = inbound.message().await?;
+        let hello = first.and_then(|packet| packet.hello);
+        let hello = hello.ok_or_else(|| Status::invalid_argument("the first packet must be a hello"))?;
+        if let Err(refused) = self.check_cluster(&hello.cluster_id) {
+            tracing::warn!(
+                peer = hello.node_id,
+                cluster = hello.cluster_id,
+                "refused a peer of another cluster"
+            );
+            return Err(refused);
+        }
+        let (outbound, frames) = mpsc::channel(limits::WAITING_FRAMES);
+        tokio::spawn(serve(self.clone(), inbound, outbound));
+        let packets = ReceiverStream::new(frames)
+            .ready_chunks(limits::FRAMES_PER_PACKET)
+            .map(|frames| Ok(Packet { hello: None, frames }));
+        Ok(Response::new(Box::pin(packets)))
+    }
+
+    async fn install_snapshot(
+        &self,
+        request: Request<Streaming<SnapshotPart>>,
+    ) -> Result<Response<SnapshotReply>, Status> {
+        let mut parts = request.into_inner();
+        let head = parts.message().await?.and_then(|part| part.head);
+        let head = head.ok_or_else(|| Status::invalid_argument("the first part must have a head"))?;
+        self.check_cluster(&head.cluster_id)?;
+        let unknown = || Status::not_found(format!("it has no group {}", head.group));
+        let group = self.inner.groups.get(&head.group).ok_or_else(unknown)?;
+        let store = self.inner.snapshots.get(&head.group).ok_or_else(unknown)?;
+        let mut receiver = store.receive().await.map_err(internal)?;
+        while let Some(part) = parts.message().await? {
+            receiver.push(part.bytes).await.map_err(internal)?;
+        }
+        let snapshot = receiver.finish().await.map_err(internal)?;
+        let meta = wire::from_snapshot_meta(&head.meta.unwrap_or_default());
+        let vote = wire::from_vote(&head.vote.unwrap_or_default());
+        let snapshot = openraft::Snapshot { meta, snapshot };
+        let reply = group.raft.install_full_snapshot(vote, snapshot).await.map_err(internal)?;
+        Ok(Response::new(SnapshotReply { vote: Some(wire::vote(&reply.vote)) }))
+    }
+}
+
+fn internal(error: impl std::fmt::Display) -> Status {
+    Status::internal(error.to_string())
+}
+
+/// Answers a stream's requests, each on its own task: an append that waits for the disk delays no vote.
+async fn serve(service: Service, mut inbound: Streaming<Packet>, outbound: mpsc::Sender<Frame>) {
+    while let Ok(Some(packet)) = inbound.message().await {
+        for frame in packet.frames {
+            let (service, outbound) = (service.clone(), outbound.clone());
+            tokio::spawn(async move {
+                let answer = service.answer(frame).await;
+                // The stream may have ended meanwhile; the peer then asks again on the next one.
+                let _ = outbound.send(answer).await;
+            });
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! What openraft asks of disk and machine: the log store over one group's part of the shared log, and the state
+//! machine around the engine's.
+
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::sync::{Arc, RwLock};
+
+use futures::{Stream, TryStreamExt};
+use openraft::entry::RaftEntry;
+use openraft::storage::{EntryResponder, IOFlushed, RaftLogStorage, RaftStateMachine};
+use openraft::{EntryPayload, LogState, OptionalSend, RaftLogReader, RaftSnapshotBuilder};
+use prost::Message;
+use quoris_engine::Machine;
+use quoris_engine::machine::Replies;
+use quoris_engine::snapshot::Restore;
+
+use crate::consensus::{Applied, Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig, Vote};
+use crate::log::{GroupLog, LogEntry};
+use crate::snapshot_store::{SnapshotFile, SnapshotStore};
+use crate::wire;
+
+/// A snapshot as openraft hands it around.
+pub type Snapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotFile>;
+
+/// One group's log, as openraft wants it.
+#[derive(Clone)]
+pub struct LogStore {
+    log: GroupLog,
+}
+
+impl LogStore {
+    pub fn new(log: GroupLog) -> LogStore {
+        LogStore { log }
+    }
+}
+
+impl RaftLogReader<TypeConfig> for LogStore {
+    async fn try_get_log_entries<R: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: R,
+    ) -> io::Result<Vec<Entry>> {
+        let start = match range.start_bound() {
+            Bound::Included(start) => *start,
+            Bound::Excluded(start) => start + 1,
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(end) => end + 1,
+            Bound::Excluded(end) => *end,
+            Bound::Unbounded => u64::MAX,
+        };
+        let entries = self.log.read(start..end).await?;
+        entries.into_iter().map(|entry| Ok(wire::from_entry(entry.bytes)?)).collect()
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
+        let decode = |bytes| wire::proto::Vote::decode(bytes).map(|vote| wire::from_vote(&vote));
+        self.log.vote().map(decode).transpose().map_err(io::Error::other)
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        /// Most bytes of entries sent to a peer at once.
+        const MAX_BYTES: usize = 4 << 20;
+        let mut bytes = 0;
+        let mut entries = self.try_get_log_entries(start..end).await?;
+        let fits = |entry: &Entry| {
+            let first = bytes == 0;
+            bytes += match &entry.payload {
+                EntryPayload::Normal(data) => data.0.len().max(1),
+                _ => 1,
+            };
+            first || bytes <= MAX_BYTES
+        };
+        let keep = entries.iter().map(fits).take_while(|fits| *fits).count();
+        entries.truncate(keep);
+        Ok(entries)
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = LogStore;
+
+    async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig>> {
+        let state = self.log.state().await?;
+        let purged = match state.purged {
+            Some((_, meta)) => Some(decode_log_id(meta)?),
+            None => None,
+        };
+        let last = match state.last {
+            Some(entry) => Some(wire::from_entry(entry.bytes)?.log_id()),
+            None => purged,
+        };
+        Ok(LogState { last_purged_log_id: purged, last_log_id: last })
+    }
+
+    async fn get_log_reader(&mut self) -> LogStore {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        self.log.save_vote(wire::vote(vote).encode_to_vec().into()).await
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
+        match committed {
+            Some(id) => self.log.save_committed(wire::log_id(&id).encode_to_vec().into()),
+            None => Ok(()),
+        }
+    }
+
+    async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
+        self.log.committed().map(decode_log_id).transpose()
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> io::Result<()>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let encode = |entry: Entry| LogEntry { index: entry.log_id.index, bytes: wire::entry(&entry) };
+        let entries = entries.into_iter().map(encode).collect();
+        self.log.append(entries, Box::new(move |result| callback.io_completed(result)));
+        Ok(())
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
+        self.log.truncate_after(last.map(|id| id.index)).await
+    }
+
+    async fn purge(&mut self, upto: LogId) -> io::Result<()> {
+        self.log.purge(upto.index, wire::log_id(&upto).encode_to_vec().into()).await
+    }
+}
+
+fn decode_log_id(bytes: bytes::Bytes) -> io::Result<LogId> {
+    let id = wire::proto::LogId::decode(bytes).map_err(io::Error::other)?;
+    Ok(wire::from_log_id(&id))
+}
+
+/// One group's machine and what openraft wants to know of it.
+pub struct Replica {
+    machine: Arc<RwLock<Machine>>,
+    snapshots: SnapshotStore,
+    hash_seed: u64,
+    applied: Option<LogId>,
+    membership: StoredMembership,
+}
+
+impl Replica {
+    /// A replica whose machine has applied nothing yet; openraft restores the newest snapshot at start.
+    pub fn new(machine: Arc<RwLock<Machine>>, snapshots: SnapshotStore, hash_seed: u64) -> Replica {
+        Replica { machine, snapshots, hash_seed, applied: None, membership: StoredMembership::default() }
+    }
+
+    fn apply_one(&mut self, entry: &Entry, wanted: Replies) -> io::Result<Applied> {
+        let index = entry.log_id.index;
+        let outcomes = match &entry.payload {
+            EntryPayload::Normal(data) => {
+                let entry = quoris_engine::entry::Entry::decode(data.0.clone()).map_err(io::Error::other)?;
+                self.write_machine().apply(index, &entry, wanted)
+            }
+            EntryPayload::Membership(membership) => {
+                self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
+                self.skip(index);
+                Vec::new()
+            }
+            EntryPayload::Blank => {
+                self.skip(index);
+                Vec::new()
+            }
+        };
+        self.applied = Some(entry.log_id);
+        Ok(Applied(outcomes))
+    }
+
+    /// The founding membership is entry 0, where the machine itself begins.
+    fn skip(&self, index: u64) {
+        if index > 0 {
+            self.write_machine().skip(index);
+        }
+    }
+
+    fn write_machine(&self) -> std::sync::RwLockWriteGuard<'_, Machine> {
+        // A panic in apply ends the process (`main` aborts on it): there is no state to go on with.
+        self.machine.write().expect("apply has panicked")
+    }
+
+    fn meta(&self) -> SnapshotMeta {
+        SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() }
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for Replica {
+    type SnapshotData = SnapshotFile;
+    type SnapshotBuilder = SnapshotBuilder;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        Ok((self.applied, self.membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
+    {
+        while let Some((entry, responder)) = entries.try_next().await? {
+            let wanted = if responder.is_some() { Replies::Wanted } else { Replies::Unwanted };
+            let applied = self.apply_one(&entry, wanted)?;
+            if let Some(responder) = responder {
+                responder.send(applied);
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
+        let state = Arc::new(self.machine.read().expect("apply has panicked").snapshot());
+        SnapshotBuilder { snapshots: self.snapshots.clone(), meta: self.meta(), state }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotFile) -> io::Result<()> {
+        let mut restore = Restore::new(self.hash_seed);
+        let mut reader = snapshot.reader().await?;
+        while let Some(chunk) = reader.next().await? {
+            restore.push(chunk).map_err(io::Error::other)?;
+        }
+        let machine = restore.finish().map_err(io::Error::other)?;
+        self.snapshots.adopt(snapshot).await?;
+        *self.write_machine() = machine;
+        self.applied = meta.last_log_id;
+        self.membership = meta.last_membership.clone();
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
+        let Some(snapshot) = self.snapshots.current() else { return Ok(None) };
+        let meta = wire::proto::SnapshotMeta::decode(snapshot.meta()).map_err(io::Error::other)?;
+        Ok(Some(openraft::Snapshot { meta: wire::from_snapshot_meta(&meta), snapshot }))
+    }
+}
+
+/// A snapshot about to be written: the state was taken when this was made, which costs a pointer for each slot; the
+/// machine goes on meanwhile.
+pub struct SnapshotBuilder {
+    snapshots: SnapshotStore,
+    meta: SnapshotMeta,
+    state: Arc<quoris_engine::snapshot::Snapshot>,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
+    type SnapshotData = SnapshotFile;
+
+    async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
+        let meta = wire::snapshot_meta(&self.meta).encode_to_vec();
+        let mut writer = self.snapshots.write(meta.into()).await?;
+        for chunk in self.state.chunks() {
+            writer.push(chunk).await?;
+        }
+        let snapshot = writer.finish().await?;
+        Ok(openraft::Snapshot { meta: self.meta.clone(), snapshot })
+    }
+}

@@ -1,0 +1,233 @@
+//! What a node does by itself, beside serving: taking peers' connections, founding, keeping leaders where they
+//! belong, noticing that a peer has died, keeping the log within its bounds.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use openraft::EmptyNode;
+use quoris_engine::entry::{Entry, Genesis, Stamp};
+
+use crate::env::{Listener, Stream};
+use crate::group::Group;
+use crate::limits;
+use crate::node::Node;
+use crate::peer::{Link, LinkState};
+use crate::service::Service;
+use crate::types::NodeId;
+use crate::wire::proto::peer_server::PeerServer;
+use crate::wire::proto::{Found, frame};
+
+/// Answers every peer that connects.
+pub async fn serve_peers(listener: Box<dyn Listener>, service: Service) {
+    let service = PeerServer::new(service)
+        .max_decoding_message_size(limits::PACKET_BYTES)
+        .max_encoding_message_size(limits::PACKET_BYTES);
+    let incoming = futures::stream::unfold(listener, |mut listener| async move {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => return Some((Ok::<_, std::io::Error>(Incoming(stream)), listener)),
+                // A peer that went away while it connected, or too many open files: neither ends the service.
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a peer's connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    });
+    let (interval, silence) = limits::KEEPALIVE;
+    let served = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(interval))
+        .http2_keepalive_timeout(Some(silence))
+        .initial_stream_window_size(8 << 20)
+        .initial_connection_window_size(16 << 20)
+        .add_service(service)
+        .serve_with_incoming(incoming)
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "no longer listening for peers");
+    }
+}
+
+/// Begins the cluster if this node is its founder and every node is empty; then, and whenever a group this node leads
+/// has not been born, proposes its genesis; and reviews the standing of a newcomer.
+pub async fn found(node: Weak<Node>, empty: bool) {
+    let mut founded = !empty;
+    loop {
+        tokio::time::sleep(limits::TICK_INTERVAL).await;
+        let Some(node) = node.upgrade() else { return };
+        if !founded && node.is_founder() {
+            founded = try_to_found(&node).await;
+        }
+        node.standing.review(node.groups()).await;
+        for group in node.groups() {
+            if group.is_leader() && group.with_machine(|machine| machine.genesis().cluster_id.is_empty()) {
+                let entry = genesis(&node, group);
+                // If it fails, the next round proposes it again: a second birth changes nothing.
+                group.write_entry(entry).await;
+            }
+        }
+    }
+}
+
+/// Asks every peer; begins all groups if all are empty. False: to be tried again.
+async fn try_to_found(node: &Node) -> bool {
+    for link in node.links.values() {
+        let asked = link.request(0, frame::Body::Found(Found {}));
+        match tokio::time::timeout(limits::CONNECT_TIMEOUT, asked).await {
+            Ok(Ok(frame::Body::FoundReply(reply))) if reply.ready => {}
+            Ok(Ok(frame::Body::FoundReply(_))) => {
+                tracing::info!(peer = link.peer(), "the cluster exists already: joining it as a newcomer");
+                return true;
+            }
+            _ => return false,
+        }
+    }
+    if !node.standing.accept_founding().await {
+        return false;
+    }
+    let members: std::collections::BTreeMap<NodeId, EmptyNode> =
+        node.config().initial_cluster.iter().map(|info| (info.id, EmptyNode {})).collect();
+    for group in node.groups() {
+        group.raft.runtime_config().elect(true);
+        if let Err(error) = group.raft.initialize(members.clone()).await {
+            tracing::warn!(group = group.id(), %error, "cannot begin the group");
+        }
+    }
+    tracing::info!("founded the cluster");
+    true
+}
+
+fn genesis(node: &Node, group: &Arc<Group>) -> Entry {
+    let topology = node.topology();
+    let slots = topology.groups.iter().find(|info| info.id == group.id()).map(|info| info.slots.clone());
+    let genesis = Genesis {
+        cluster_id: node.config().cluster_id.clone(),
+        group: group.id(),
+        slots: slots.unwrap_or_default(),
+        topology: (group.id() == 0).then(|| (*topology).clone()),
+    };
+    let stamp = Stamp { now_ms: node.env.clock.now_ms(), seed: node.env.rng.next_u64() };
+    Entry { stamp: Some(stamp), batches: Vec::new(), genesis: Some(genesis) }
+}
+
+/// Hands each group that this node leads without being its preferred leader to that node, once it is reachable and
+/// has been for a while. One group at a time: a hand-over costs its writers a round trip or two.
+pub async fn keep_leaders_spread(node: Weak<Node>) {
+    const PATIENCE_ROUNDS: u32 = 5;
+    let mut steady = 0;
+    loop {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let Some(node) = node.upgrade() else { return };
+        let misplaced = node.groups().iter().find_map(|group| {
+            let preferred = node.preferred_leader(group.id())?;
+            let movable = group.is_leader() && preferred != node.id() && node.is_reachable(preferred);
+            (movable && group.is_caught_up(preferred)).then_some((group, preferred))
+        });
+        steady = if misplaced.is_some() { steady + 1 } else { 0 };
+        if let (Some((group, preferred)), true) = (misplaced, steady >= PATIENCE_ROUNDS) {
+            tracing::info!(group = group.id(), to = preferred, "handing over to the preferred leader");
+            // A node that is going down cannot be asked, and need not be.
+            let _ = group.transfer_leader(preferred).await;
+            steady = 0;
+        }
+    }
+}
+
+/// When the peer's process dies, its groups need a leader at once. The survivors stand in turn, so that their votes do
+/// not split.
+pub async fn watch_for_death(node: Weak<Node>, link: Link) {
+    let mut state = link.watch();
+    while state.wait_for(|state| *state == LinkState::Refused).await.is_ok() {
+        let Some(node) = node.upgrade() else { return };
+        tracing::info!(peer = link.peer(), "the peer's process has died");
+        take_over(&node, link.peer()).await;
+        drop(node);
+        if state.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn take_over(node: &Node, dead: NodeId) {
+    if !node.is_voter() {
+        return;
+    }
+    let orphans: Vec<&Arc<Group>> = node.groups().iter().filter(|g| g.leader() == Some(dead)).collect();
+    let survivors: BTreeSet<NodeId> = node
+        .config()
+        .initial_cluster
+        .iter()
+        .map(|n| n.id)
+        .filter(|id| *id != dead && node.is_reachable(*id))
+        .collect();
+    let own_place = survivors.iter().position(|id| *id == node.id()).unwrap_or(0);
+    for place in 0..survivors.len() {
+        for group in &orphans {
+            if (own_place + group.id() as usize) % survivors.len() == place {
+                group.take_over_from(dead).await;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(node.config().timing.heartbeat_interval_ms * 2)).await;
+    }
+}
+
+/// Snapshots the group that pins most of the log, when the log is larger than it should be.
+pub async fn keep_log_bounded(node: Weak<Node>) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let Some(node) = node.upgrade() else { return };
+        let usage = node.log.usage();
+        // Half of the bound: there must be room for what arrives while the snapshot is written.
+        if usage.bytes_used <= usage.max_bytes / 2 {
+            continue;
+        }
+        let Some((pinning, _)) = usage.held.first() else { continue };
+        if let Some(group) = node.groups().iter().find(|group| group.id() == *pinning) {
+            group.snapshot_and_purge().await;
+        }
+    }
+}
+
+/// A peer's connection, as tonic wants it.
+struct Incoming(Box<dyn Stream>);
+
+impl tonic::transport::server::Connected for Incoming {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) {}
+}
+
+impl tokio::io::AsyncRead for Incoming {
+    fn poll_read(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+        buf: &mut tokio::io::ReadBuf<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::pin::Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl tokio::io::AsyncWrite for Incoming {
+    fn poll_write(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+        buf: &[u8],
+    ) -> std::task::Poll<std::io::Result<usize>> {
+        std::pin::Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::pin::Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::pin::Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

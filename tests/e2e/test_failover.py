@@ -1,0 +1,81 @@
+"""How long a writer stands still when a leader dies, and that writers of other groups do not notice.
+
+A pause is the longest time without an acknowledgement a writer of the group sees around one fault; writers write
+every few milliseconds with the ledger's own client, which looks for the new leader without delay of its own. Other
+groups are those neither led by the victim nor waiting for it: they keep their leader and their majority.
+"""
+
+import statistics
+import time
+
+from load import Load
+
+WRITE_EVERY_S = 0.004
+WARM_S = 1.0
+WINDOW_S = 2.5
+# A client that waits for a silent node must give up at some time; these give up after this long.
+CLIENT_LIMIT_S = 0.5
+KILL_BAR_S = 1.0
+SILENCE_BAR_S = 2.0
+OTHERS_BAR_S = 0.1
+
+
+class Pauses:
+    """The pauses of one kind of group."""
+
+    def __init__(self, name):
+        self.name, self.seconds = name, []
+
+    def p(self, quantile):
+        ordered = sorted(self.seconds)
+        return ordered[min(len(ordered) - 1, int(len(ordered) * quantile))]
+
+    def __repr__(self):
+        if not self.seconds:
+            return f"{self.name}: none"
+        return (
+            f"{self.name}: {len(self.seconds)} pauses, p50 {statistics.median(self.seconds) * 1000:.0f} ms, "
+            f"p99 {self.p(0.99) * 1000:.0f} ms, max {max(self.seconds) * 1000:.0f} ms"
+        )
+
+
+def measure(cluster, times, fault, heal):
+    """Strikes the leader of one group after the other; returns the pauses of its groups and of the others."""
+    struck, others = Pauses("the victim's groups"), Pauses("other groups")
+    with Load(cluster, per_group=1, every_s=WRITE_EVERY_S, limit_s=CLIENT_LIMIT_S) as load:
+        groups = sorted(load.by_group)
+        for round_number in range(times):
+            time.sleep(WARM_S)
+            victim = cluster.wait_led(groups[round_number % len(groups)])
+            led = {g["id"] for g in cluster.status()["groups"] if g["leader"] == victim.id}
+            began = time.monotonic()
+            fault(victim)
+            time.sleep(WINDOW_S)
+            until = time.monotonic()
+            for group, writers in load.by_group.items():
+                kind = struck if group in led else others
+                kind.seconds += [writer.longest_gap_s(began, until) for writer in writers]
+            heal(victim)
+            cluster.wait_ready()
+    load.check()
+    print(f"\n{times} faults\n  {struck}\n  {others}")
+    return struck, others
+
+
+def test_pause_after_kill_9(cluster, kills):
+    struck, others = measure(cluster, kills, fault=lambda node: node.kill(), heal=lambda node: node.start())
+    assert struck.p(0.99) <= KILL_BAR_S, struck
+    assert others.seconds and others.p(0.99) <= OTHERS_BAR_S, others
+
+
+def test_pause_after_silence(cluster, kills):
+    rounds = max(3, kills // 2)
+    struck, others = measure(cluster, rounds, fault=lambda node: node.pause(), heal=lambda node: node.resume())
+    assert struck.p(0.99) <= SILENCE_BAR_S, struck
+    assert others.seconds and others.p(0.99) <= OTHERS_BAR_S, others
+
+
+def test_a_graceful_stop_hands_over_first(cluster):
+    struck, others = measure(cluster, 3, fault=lambda node: node.stop(), heal=lambda node: node.start())
+    assert struck.p(0.99) <= KILL_BAR_S, struck
+    assert others.seconds and others.p(0.99) <= OTHERS_BAR_S, others
