@@ -46,7 +46,9 @@ impl View {
             })
             .collect();
         for group in &topology.groups {
-            let Some(replica) = node.groups().iter().find(|replica| replica.id() == group.id) else { continue };
+            let Some(replica) = node.groups().iter().find(|replica| replica.id() == group.id) else {
+                continue;
+            };
             let leader = replica.leader();
             if let Some(view) = nodes.iter_mut().find(|view| Some(view.info.id) == leader) {
                 view.slots.extend(group.slots.iter().cloned());
@@ -75,13 +77,17 @@ impl View {
 
     /// CLUSTER SLOTS.
     pub fn slots(&self) -> Reply {
-        let mut ranges: Vec<(&SlotRange, &NodeInfo)> =
-            self.nodes.iter().flat_map(|view| view.slots.iter().map(move |range| (range, &view.info))).collect();
+        let mut ranges: Vec<(&SlotRange, &NodeInfo)> = self
+            .nodes
+            .iter()
+            .flat_map(|view| view.slots.iter().map(move |range| (range, &view.info)))
+            .collect();
         ranges.sort_by_key(|(range, _)| range.start);
         let entry = |(range, info): (&SlotRange, &NodeInfo)| {
             let (host, port) = split(&info.client_addr);
             // What follows the name is metadata of the address; there is none.
-            let node = vec![Reply::bulk(host), Reply::Int(port), Reply::bulk(&info.name), Reply::Map(Vec::new())];
+            let node =
+                vec![Reply::bulk(host), Reply::Int(port), Reply::bulk(&info.name), Reply::Map(Vec::new())];
             Reply::Array(vec![slot(range.start), slot(range.end), Reply::Array(node)])
         };
         Reply::Array(ranges.into_iter().map(entry).collect())

@@ -63,7 +63,8 @@ impl Stats {
     pub fn new() -> Stats {
         let rows: Vec<Resolved> = command::table()
             .flat_map(|row| {
-                let sub = row.subcommands.iter().map(move |sub| Resolved { command: sub, container: Some(row) });
+                let sub =
+                    row.subcommands.iter().map(move |sub| Resolved { command: sub, container: Some(row) });
                 std::iter::once(Resolved { command: row, container: None }).chain(sub)
             })
             .collect();
@@ -118,8 +119,13 @@ impl Stats {
 
     /// CONFIG RESETSTAT.
     pub fn reset(&self) {
-        let totals =
-            [&self.connections, &self.rejected_connections, &self.calls, &self.input_bytes, &self.output_bytes];
+        let totals = [
+            &self.connections,
+            &self.rejected_connections,
+            &self.calls,
+            &self.input_bytes,
+            &self.output_bytes,
+        ];
         totals.into_iter().chain([&self.errors]).for_each(Counter::reset);
         for stats in &self.commands {
             [&stats.calls, &stats.usec, &stats.rejected, &stats.failed].into_iter().for_each(Counter::reset);
@@ -149,7 +155,8 @@ mod tests {
         let row = command::resolve(&words).unwrap_or_else(|error| panic!("{error}"));
         stats.ran(row.command, 5, true);
         stats.refused(Some(row.command));
-        let seen: Vec<_> = stats.commands().map(|s| (s.name.as_str(), s.calls.get(), s.failed.get())).collect();
+        let seen: Vec<_> =
+            stats.commands().map(|s| (s.name.as_str(), s.calls.get(), s.failed.get())).collect();
         assert_eq!(seen, [("config|get", 1, 1)]);
         stats.reset();
         assert_eq!(stats.commands().count(), 0);

@@ -10,7 +10,11 @@ pub(super) fn check(config: &mut Config) -> Result<(), ConfigError> {
         [("node-id", config.node_id == 0), ("initial-cluster", config.initial_cluster.is_empty())]
     {
         if missing {
-            return Err(ConfigError::new(name, "", rows::find(name).map_or_else(String::new, rows::Row::takes)));
+            return Err(ConfigError::new(
+                name,
+                "",
+                rows::find(name).map_or_else(String::new, rows::Row::takes),
+            ));
         }
     }
     check_members(config)?;

@@ -9,7 +9,7 @@ const HEAD: &str = "\
 
 <!-- Generated from crates/server/src/config/rows.rs: UPDATE_DOCS=1 cargo test -p quoris config_page -->
 
-Each setting is a flag of `quoris serve` (`--node-id 1`), a key of its TOML file (`node-id = 1`; `--config FILE`) and
+Each setting is a flag of `quoris serve` (`--node-id 1`), a key of its TOML file (`node_id = 1`; `--config FILE`) and
 a name for CONFIG GET. A flag wins over the file. Those marked *live* can be changed with CONFIG SET while the node
 runs; CONFIG REWRITE keeps the change in the file. Sizes are bytes or have a unit: `1k` is 1000, `1kb` is 1024; so on
 with `m`, `mb`, `g`, `gb`.

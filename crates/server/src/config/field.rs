@@ -43,7 +43,9 @@ impl Field<'_> {
             Field::Number(place, range) => {
                 *place = text.parse().ok().filter(|number| range.contains(number))?;
             }
-            Field::Bytes(place, range) => *place = parse_bytes(text).filter(|number| range.contains(number))?,
+            Field::Bytes(place, range) => {
+                *place = parse_bytes(text).filter(|number| range.contains(number))?
+            }
             Field::ReadMode(place) => *place = READ_MODES.iter().find(|(name, _)| *name == text)?.1,
             Field::LogLevel(place) => *place = LOG_LEVELS.iter().find(|name| **name == text)?.to_string(),
             Field::Members(place) => *place = members::parse(text)?,
@@ -72,7 +74,9 @@ impl Field<'_> {
             Field::Text(_) => "text".to_string(),
             Field::Address(_) => "an address, host:port".to_string(),
             Field::Path(_) => "a directory".to_string(),
-            Field::Number(_, range) if *range.end() == u64::MAX => format!("a whole number from {}", range.start()),
+            Field::Number(_, range) if *range.end() == u64::MAX => {
+                format!("a whole number from {}", range.start())
+            }
             Field::Number(_, range) => format!("a whole number from {} to {}", range.start(), range.end()),
             Field::Bytes(_, range) => {
                 let (least, most) = (show_bytes(*range.start()), show_bytes(*range.end()));
@@ -93,8 +97,15 @@ pub(super) fn parse_address(text: &str) -> Option<String> {
     (host_is_one && port != 0).then(|| text.to_string())
 }
 
-const UNITS: [(&str, u64); 7] =
-    [("gb", 1 << 30), ("mb", 1 << 20), ("kb", 1 << 10), ("g", 1_000_000_000), ("m", 1_000_000), ("k", 1_000), ("b", 1)];
+const UNITS: [(&str, u64); 7] = [
+    ("gb", 1 << 30),
+    ("mb", 1 << 20),
+    ("kb", 1 << 10),
+    ("g", 1_000_000_000),
+    ("m", 1_000_000),
+    ("k", 1_000),
+    ("b", 1),
+];
 
 /// A number of bytes as Redis reads it: `1k` is 1000, `1kb` is 1024.
 fn parse_bytes(text: &str) -> Option<u64> {
@@ -119,9 +130,13 @@ mod tests {
 
     #[test]
     fn sizes_have_units() {
-        for (text, bytes) in
-            [("64mb", Some(64 << 20)), ("1K", Some(1000)), ("1Kb", Some(1024)), ("7", Some(7)), ("7b", Some(7))]
-        {
+        for (text, bytes) in [
+            ("64mb", Some(64 << 20)),
+            ("1K", Some(1000)),
+            ("1Kb", Some(1024)),
+            ("7", Some(7)),
+            ("7b", Some(7)),
+        ] {
             assert_eq!(parse_bytes(text), bytes, "{text}");
         }
         for text in ["", "mb", "-1", "1.5gb", "1tb", "99999999999gb"] {
@@ -133,6 +148,8 @@ mod tests {
     #[test]
     fn addresses_have_a_host_and_a_port() {
         assert!(["a:1", "127.0.0.1:7001", "[::1]:7001"].iter().all(|text| parse_address(text).is_some()));
-        assert!(["a", ":1", "a:", "a:0", "a:65536", "a b:1", "a@b:1"].iter().all(|t| parse_address(t).is_none()));
+        assert!(
+            ["a", ":1", "a:", "a:0", "a:65536", "a b:1", "a@b:1"].iter().all(|t| parse_address(t).is_none())
+        );
     }
 }

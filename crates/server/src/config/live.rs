@@ -74,7 +74,8 @@ impl Settings {
     pub fn list(&self, wanted: impl Fn(&str) -> bool) -> Vec<(&'static str, String)> {
         let config = self.get();
         let ours = ROWS.iter().map(|row| (row.name, row.show(&config)));
-        let all: BTreeMap<_, _> = IN_REDIS.iter().map(|(name, show)| (*name, show(&config))).chain(ours).collect();
+        let all: BTreeMap<_, _> =
+            IN_REDIS.iter().map(|(name, show)| (*name, show(&config))).chain(ours).collect();
         all.into_iter().filter(|(name, _)| wanted(name)).collect()
     }
 
@@ -83,7 +84,8 @@ impl Settings {
         let Some(file) = &self.file else {
             return Err(CommandError::Text("ERR The server is running without a config file"));
         };
-        let failed = |error: std::io::Error| CommandError::Message(format!("ERR Rewriting config file: {error}"));
+        let failed =
+            |error: std::io::Error| CommandError::Message(format!("ERR Rewriting config file: {error}"));
         let old = disk.open(file).map_err(failed)?;
         let mut text = vec![0; old.len().map_err(failed)? as usize];
         let read = old.read_at(&mut text, 0).map_err(failed)?;
@@ -161,7 +163,9 @@ mod tests {
     fn what_cannot_be_set_is_refused_in_the_words_of_redis() {
         let settings = settings();
         let immutable = |name| {
-            format!("ERR CONFIG SET failed (possibly related to argument '{name}') - can't set immutable config")
+            format!(
+                "ERR CONFIG SET failed (possibly related to argument '{name}') - can't set immutable config"
+            )
         };
         assert_eq!(set(&settings, &[("databases", "3")]), Err(immutable("databases")));
         assert_eq!(set(&settings, &[("groups", "3")]), Err(immutable("groups")));

@@ -34,7 +34,8 @@ impl Member {
 
 /// 40 hex digits that stay the same for a node of a cluster, as Redis Cluster names nodes.
 fn node_name(cluster_id: &str, id: NodeId) -> String {
-    let seed = cluster_id.bytes().fold(0, |seed: u64, byte| seed.wrapping_mul(0x100_0000_01b3) ^ u64::from(byte));
+    let seed =
+        cluster_id.bytes().fold(0, |seed: u64, byte| seed.wrapping_mul(0x100_0000_01b3) ^ u64::from(byte));
     let mut rng = Rng::for_call(seed, id);
     let mut name = (0..3).map(|_| format!("{:016x}", rng.next_u64())).collect::<String>();
     name.truncate(40);
@@ -70,7 +71,9 @@ mod tests {
     fn members_are_shown_as_they_are_read() {
         let text = "1=a:1@a:2,20=[::1]:3@[::1]:4";
         assert_eq!(show(&parse(text).expect("two members")), text);
-        assert!(["", "1", "1=a:1", "0=a:1@a:2", "x=a:1@a:2", "1=a:1@a:2,"].iter().all(|t| parse(t).is_none()));
+        assert!(
+            ["", "1", "1=a:1", "0=a:1@a:2", "x=a:1@a:2", "1=a:1@a:2,"].iter().all(|t| parse(t).is_none())
+        );
     }
 
     #[test]

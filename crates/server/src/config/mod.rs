@@ -141,7 +141,11 @@ impl Config {
             cluster_id: self.cluster_id.clone(),
             peer_listen: self.peer_listen.clone(),
             data_dir: self.data_dir.clone(),
-            initial_cluster: self.initial_cluster.iter().map(|member| member.info(&self.cluster_id)).collect(),
+            initial_cluster: self
+                .initial_cluster
+                .iter()
+                .map(|member| member.info(&self.cluster_id))
+                .collect(),
             groups: self.groups as u32,
             timing: Timing {
                 heartbeat_interval_ms: self.heartbeat_interval_ms,
@@ -163,14 +167,18 @@ impl Config {
 /// The row that `key` names.
 fn row_of(key: &str, value: &str) -> Result<&'static Row, ConfigError> {
     let takes = "nothing: there is no such setting (docs/config.md has all)";
-    rows::find(key).ok_or_else(|| ConfigError::new(key, value, takes))
+    // TOML's own habit is snake case.
+    rows::find(&key.replace('_', "-")).ok_or_else(|| ConfigError::new(key, value, takes))
 }
 
 /// The keys and values of a TOML file that has no tables.
 fn read_toml(text: &str) -> Result<Vec<(String, String)>, ConfigError> {
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-        let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
-        ConfigError::new("config", format!("line {line}: {}", error.message().replace('\n', " ")), "a TOML file")
+        let before = &text[..error.span().map_or(0, |span| span.start.min(text.len()))];
+        let (number, start) = (before.matches('\n').count() + 1, before.rfind('\n').map_or(0, |at| at + 1));
+        let line = text[start..].lines().next().unwrap_or_default();
+        let why = error.message().replace('\n', " ");
+        ConfigError::new("config", line, format!("TOML, which line {number} is not: {why}"))
     })?;
     let scalar = |(key, value): (String, toml::Value)| match value {
         toml::Value::String(text) => Ok((key, text)),
@@ -196,10 +204,14 @@ mod tests {
 
     #[test]
     fn flags_win_over_the_file_and_the_file_over_defaults() {
-        let file = format!("node-id = 2\ninitial-cluster = \"{CLUSTER}\"\nlog-max-bytes = \"2gb\"\ngroups = 5\n");
+        let file =
+            format!("node-id = 2\ninitial-cluster = \"{CLUSTER}\"\nlog-max-bytes = \"2gb\"\ngroups = 5\n");
         let config = Config::load(&file, [("groups", "7")]).expect("valid");
         assert_eq!((config.node_id, config.groups, config.log_max_bytes), (2, 7, 2 << 30));
-        assert_eq!((config.listen.as_str(), config.peer_listen.as_str()), ("127.0.0.1:7002", "127.0.0.1:17002"));
+        assert_eq!(
+            (config.listen.as_str(), config.peer_listen.as_str()),
+            ("127.0.0.1:7002", "127.0.0.1:17002")
+        );
         assert_eq!(config.heartbeat_interval_ms, Config::defaults().heartbeat_interval_ms);
     }
 
@@ -212,7 +224,10 @@ mod tests {
             (&[("read-mode", "fast")], "read-mode: got \"fast\", takes one of read-index, lease, local"),
             (&[("listen", "7001")], "listen: got \"7001\", takes an address, host:port"),
             (&[("node-id", "3")], "node-id: got \"3\", takes one of the nodes of initial-cluster: 1, 2"),
-            (&[("log-level", "loud")], "log-level: got \"loud\", takes one of error, warn, info, debug, trace"),
+            (
+                &[("log-level", "loud")],
+                "log-level: got \"loud\", takes one of error, warn, info, debug, trace",
+            ),
             (
                 &[("heartbeat-interval-ms", "100"), ("election-timeout-ms", "250")],
                 "election-timeout-ms: got \"250\", takes at least three times heartbeat-interval-ms, 300",
@@ -240,7 +255,9 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_settings_is_one_line() {
-        for text in ["groups = ", "groups = true", "[groups]\nx = 1", "a b", "groups = 1\ngroups = 2", "groups = 1.5"] {
+        for text in
+            ["groups = ", "groups = true", "[groups]\nx = 1", "a b", "groups = 1\ngroups = 2", "groups = 1.5"]
+        {
             let error = Config::load(text, []).expect_err(text).to_string();
             assert_eq!(error.lines().count(), 1, "{error}");
         }

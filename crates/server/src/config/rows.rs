@@ -85,9 +85,12 @@ pub const ROWS: &[Row] = &[
     fixed("cluster-id", "quoris", "The cluster's name. Nodes of another cluster are refused.", |c| {
         Field::Text(&mut c.cluster_id)
     }),
-    fixed("listen", "", "Where clients connect. By default this node's client address in `initial-cluster`.", |c| {
-        Field::Address(&mut c.listen)
-    }),
+    fixed(
+        "listen",
+        "",
+        "Where clients connect. By default this node's client address in `initial-cluster`.",
+        |c| Field::Address(&mut c.listen),
+    ),
     fixed(
         "peer-listen",
         "",

@@ -281,7 +281,8 @@ mod tests {
 
     #[test]
     fn a_header_alone_allocates_nothing() {
-        let (mut decoder, mut inbox) = (Decoder::default(), BytesMut::from(&b"*1048576\r\n$536870912\r\nx"[..]));
+        let (mut decoder, mut inbox) =
+            (Decoder::default(), BytesMut::from(&b"*1048576\r\n$536870912\r\nx"[..]));
         assert_eq!(decoder.decode(&mut inbox, &LIMITS), Ok(None));
         assert_eq!(decoder.words.capacity(), 0);
         assert!(inbox.capacity() < 1024);

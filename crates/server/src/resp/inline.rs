@@ -38,7 +38,11 @@ fn word(text: &[u8]) -> Option<(Bytes, &[u8])> {
             [] => break,
             [first, ..] if is_space(*first) => break,
             [quote @ (b'"' | b'\''), tail @ ..] => {
-                rest = if *quote == b'"' { double_quoted(tail, &mut word)? } else { single_quoted(tail, &mut word)? };
+                rest = if *quote == b'"' {
+                    double_quoted(tail, &mut word)?
+                } else {
+                    single_quoted(tail, &mut word)?
+                };
                 if rest.first().is_some_and(|&next| !is_space(next)) {
                     return None;
                 }
