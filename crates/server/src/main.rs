@@ -99,7 +99,8 @@ fn serve(flags: &ArgMatches) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    let level = EnvFilter::new(format!("warn,quoris={0},quoris_raft={0}", config.log_level));
+    // What openraft warns of is the daily life of a cluster: peers that come and go.
+    let level = EnvFilter::new(format!("warn,openraft=error,quoris={0},quoris_raft={0}", config.log_level));
     tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).with_ansi(false).init();
     block_on(async {
         let shutdown = shutdown()?;

@@ -9,8 +9,10 @@ use quoris_raft::env::Disk;
 
 use super::{Config, ConfigError, ROWS, Row, rows};
 
+type Show = fn(&Config) -> String;
+
 /// What Redis's clients ask for by CONFIG GET and quoris has no choice about, or has under another name.
-const IN_REDIS: &[(&str, fn(&Config) -> String)] = &[
+const IN_REDIS: &[(&str, Show)] = &[
     ("appendfsync", |_| "always".to_string()),
     ("appendonly", |_| "yes".to_string()),
     ("bind", |config| host_of(&config.listen)),

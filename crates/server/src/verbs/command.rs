@@ -30,7 +30,7 @@ pub(super) fn info(args: Args) -> Reply {
     if args.len() == 2 {
         return all();
     }
-    let describe = |name: &Bytes| find(name).map_or(Reply::NullArray, describe);
+    let describe = |name: &Bytes| find(name).map_or(Reply::Null, describe);
     Reply::Array(args.from(2).iter().map(describe).collect())
 }
 
@@ -58,7 +58,7 @@ pub(super) fn list(args: Args) -> Outcome {
     let what = args.bytes(4).to_ascii_lowercase();
     match args.bytes(3).to_ascii_lowercase().as_slice() {
         b"module" => Ok(names(&|_, _| false)),
-        b"aclcat" => Ok(names(&|row, _| categories(row.command).iter().any(|c| c[1..].as_bytes() == what))),
+        b"aclcat" => Ok(names(&|row, _| categories(row.command).iter().any(|c| c.as_bytes()[1..] == what))),
         b"pattern" => Ok(names(&|_, name| glob::matches(&what, name.as_bytes()))),
         _ => Err(CommandError::Syntax),
     }

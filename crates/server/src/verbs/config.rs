@@ -17,7 +17,7 @@ pub(super) fn get(session: &Session, args: Args) -> Reply {
 pub(super) fn set(session: &Session, args: Args) -> Outcome {
     let words = args.from(2);
     if !words.len().is_multiple_of(2) {
-        return Err(CommandError::WrongArity("config|set".to_string()));
+        return Err(CommandError::Syntax);
     }
     let text = |word: &bytes::Bytes| String::from_utf8_lossy(word).into_owned();
     let changes: Vec<_> = words.chunks_exact(2).map(|pair| (text(&pair[0]), text(&pair[1]))).collect();
