@@ -9,6 +9,7 @@ use std::fmt::Write;
 use bytes::Bytes;
 use quoris_engine::entry::{NodeInfo, SlotRange};
 use quoris_engine::{Reply, SLOT_COUNT};
+use quoris_raft::group::Group;
 use quoris_raft::node::Node;
 use quoris_raft::types::NodeId;
 
@@ -49,7 +50,7 @@ impl View {
             let Some(replica) = node.groups().iter().find(|replica| replica.id() == group.id) else {
                 continue;
             };
-            let leader = replica.leader();
+            let leader = serving_leader(replica);
             if let Some(view) = nodes.iter_mut().find(|view| Some(view.info.id) == leader) {
                 view.slots.extend(group.slots.iter().cloned());
                 view.offset += replica.status().applied;
@@ -174,6 +175,17 @@ impl View {
     pub fn text(text: String) -> Reply {
         Reply::Verbatim("txt", Bytes::from(text))
     }
+}
+
+/// The node that leads `group`, once the group has its slots: between its first election and its founding it answers
+/// for none.
+pub fn serving_leader(group: &Group) -> Option<NodeId> {
+    group.leader().filter(|_| is_founded(group))
+}
+
+/// Whether the group's first entry has been applied here.
+pub fn is_founded(group: &Group) -> bool {
+    group.with_machine(|machine| !machine.genesis().cluster_id.is_empty())
 }
 
 const IN_MEMORY: &str = "a string takes all that is written";

@@ -14,6 +14,8 @@ use quoris_raft::group::Group;
 use quoris_raft::node::{Node, ReadMode};
 use quoris_raft::types::{Refusal, WriteOutcome};
 
+use crate::cluster::is_founded;
+
 /// What a session may do.
 #[derive(Clone, Copy, Debug)]
 pub struct Access {
@@ -69,8 +71,12 @@ pub fn route(node: &Node, words: &[Bytes], access: Access) -> Result<Route, Comm
 pub fn elsewhere(node: &Node, group: &Group, slot: SlotId) -> CommandError {
     match group.leader().filter(|leader| *leader != node.id()) {
         Some(leader) => refused(node, Refusal::NotLeader { leader }, Some(slot)),
-        None => CommandError::ClusterDown("Hash slot not served".to_string()),
+        None => not_served(),
     }
+}
+
+fn not_served() -> CommandError {
+    CommandError::ClusterDown("Hash slot not served".to_string())
 }
 
 /// What a client is told of a group's refusal: always that nothing was done.
@@ -80,7 +86,7 @@ pub fn refused(node: &Node, refusal: Refusal, slot: Option<SlotId>) -> CommandEr
     match (refusal, slot) {
         (Refusal::NotLeader { leader }, Some(slot)) => match addr_of(leader) {
             Some(addr) => CommandError::Moved { slot, addr },
-            None => CommandError::ClusterDown("Hash slot not served".to_string()),
+            None => not_served(),
         },
         (Refusal::NotLeader { .. }, None) => CommandError::TryAgain("a group has a new leader".to_string()),
         (Refusal::NoQuorum, _) => CommandError::ClusterDown("The cluster is down".to_string()),
@@ -124,10 +130,11 @@ pub fn reroute(node: &Node, reply: Reply) -> Reply {
     match reply {
         Reply::Error(CommandError::WrongGroup { slot }) => {
             let group = node.group_of(slot);
-            match group.is_leader() {
-                true => Reply::Error(CommandError::TryAgain(format!("slot {slot} is moving"))),
-                false => Reply::Error(elsewhere(node, group, slot)),
-            }
+            Reply::Error(match group.is_leader() {
+                true if !is_founded(group) => not_served(),
+                true => CommandError::TryAgain(format!("slot {slot} is moving")),
+                false => elsewhere(node, group, slot),
+            })
         }
         other => other,
     }

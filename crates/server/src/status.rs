@@ -6,6 +6,8 @@ use quoris_raft::node::Node;
 use quoris_raft::types::{GroupId, NodeId};
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::serving_leader;
+
 /// One node's view of the cluster.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Status {
@@ -65,7 +67,7 @@ impl Status {
             let slots = info.map_or(&[][..], |info| &info.slots).iter().map(|range| [range.start, range.end]);
             GroupRow {
                 id: status.id,
-                leader: status.leader,
+                leader: serving_leader(group),
                 term: status.term,
                 last_index: status.last_index,
                 committed: status.committed,
