@@ -272,9 +272,8 @@ async fn start(env: Env, config: NodeConfig) -> Result<Arc<Node>, StartError> {
     let (mut groups, mut snapshots, mut empty) = (Vec::new(), BTreeMap::new(), true);
     for id in 0..config.groups {
         let store = SnapshotStore::open(Arc::clone(&env.disk), &config.data_dir.join("snapshots"), id)?;
+        empty &= store.current().is_none() && !log.groups().contains(&id);
         let group = start_group(&env, &config, id, &log, &store, &links, catalog.is_voter()).await?;
-        let state = group.status();
-        empty &= state.last_index == 0 && state.term == 0 && state.voters.is_empty();
         snapshots.insert(id, store);
         groups.push(group);
     }

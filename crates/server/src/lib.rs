@@ -1,1 +1,30 @@
 //! What a client of quoris sees: RESP, sessions, routing, configuration, administration.
+//!
+//! Invariants: a reply other than an error leaves only when the group below has said *applied*; an error that says
+//! "not done" never leaves for a write that may be in the log; the replies of a connection leave in the order of its
+//! calls. Nothing here names a socket, a clock, a thread or a source of randomness: all come from the
+//! [`Env`](quoris_raft::env::Env), so that the simulator runs this very code.
+//!
+//! Reading order: [`server`], [`listener`], [`connection`], [`resp`], [`session`], [`route`], then [`verbs`].
+
+pub mod clients;
+pub mod cluster;
+pub mod config;
+pub mod connection;
+pub mod ctl;
+pub mod gather;
+pub mod limits;
+pub mod listener;
+pub mod resp;
+pub mod route;
+pub mod server;
+pub mod session;
+pub mod stats;
+pub mod status;
+pub mod verbs;
+
+/// The version of quoris.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The version of Redis whose commands and replies clients may count on.
+pub const REDIS_VERSION: &str = "7.4.0";

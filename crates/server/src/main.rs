@@ -1,3 +1,177 @@
-//! The `quoris` program.
+//! The `quoris` program: the only place that builds the real outside world.
 
-fn main() {}
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use quoris::config::{Config, ConfigError, ROWS};
+use quoris::ctl;
+use quoris::server::Server;
+use quoris_raft::env::Env;
+use quoris_raft::env::os::{OsClock, OsDisk, OsNet, OsRng};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// A person asked for something that cannot be: nothing was started.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let matches = match program().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return explain(&error),
+    };
+    match matches.subcommand() {
+        Some(("serve", flags)) => serve(flags),
+        Some(("ctl", flags)) => run_ctl(flags),
+        _ => unreachable!("a subcommand is required"),
+    }
+}
+
+/// The command line. The flags of `serve` are the settings.
+fn program() -> Command {
+    let setting = |row: &'static quoris::config::Row| {
+        let default =
+            if row.default.is_empty() { String::new() } else { format!(" [default: {}]", row.default) };
+        let takes = row.takes();
+        Arg::new(row.name)
+            .long(row.name)
+            .value_name("VALUE")
+            .allow_hyphen_values(true)
+            .help(format!("{}{default}", row.doc.replace('`', "")))
+            .long_help(format!("{}\nTakes {takes}.{default}", row.doc.replace('`', "")))
+    };
+    let file = Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .help("A TOML file of settings; flags win over it");
+    let addr = Arg::new("addr")
+        .long("addr")
+        .value_name("HOST:PORT")
+        .default_value("127.0.0.1:7001")
+        .help("The client address of a node");
+    let password = Arg::new("password")
+        .long("password")
+        .value_name("TEXT")
+        .default_value("")
+        .hide_default_value(true)
+        .help("What the node was given as requirepass");
+    let json = Arg::new("json").long("json").action(ArgAction::SetTrue).help("As JSON");
+    Command::new("quoris")
+        .version(quoris::VERSION)
+        .about("A Redis-compatible database whose acknowledged writes are never lost")
+        .subcommand_required(true)
+        .subcommand(Command::new("serve").about("Runs a node").arg(file).args(ROWS.iter().map(setting)))
+        .subcommand(
+            Command::new("ctl")
+                .about("Asks a running node")
+                .args([addr, password])
+                .subcommand_required(true)
+                .subcommand(Command::new("status").about("Nodes, groups, leaders, logs and slots").arg(json)),
+        )
+}
+
+/// Help is as long as it takes; a mistake is one line.
+fn explain(error: &clap::Error) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        error.exit();
+    }
+    let text = error.to_string();
+    let lines: Vec<&str> =
+        text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage")).collect();
+    let line = lines.join(" ").replace("error: ", "").trim().to_string();
+    complain(if line.is_empty() { "a subcommand is needed: see quoris --help" } else { &line });
+    ExitCode::from(USAGE)
+}
+
+fn complain(line: &str) {
+    eprintln!("quoris: {line}");
+}
+
+fn serve(flags: &ArgMatches) -> ExitCode {
+    let file = flags.get_one::<String>("config").map(PathBuf::from);
+    let config = match load(flags, file.as_ref()) {
+        Ok(config) => config,
+        Err(error) => {
+            complain(&error.to_string());
+            return ExitCode::from(USAGE);
+        }
+    };
+    // What openraft warns of is the daily life of a cluster: peers that come and go.
+    let level = EnvFilter::new(format!("warn,openraft=error,quoris={0},quoris_raft={0}", config.log_level));
+    tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).with_ansi(false).init();
+    block_on(async {
+        let shutdown = shutdown()?;
+        Ok(Server::run(os_env()?, config, file, shutdown).await?)
+    })
+}
+
+/// The settings of the file, under those of the flags.
+fn load(flags: &ArgMatches, file: Option<&PathBuf>) -> Result<Config, ConfigError> {
+    let text = match file {
+        None => String::new(),
+        Some(path) => std::fs::read_to_string(path).map_err(|error| ConfigError {
+            key: "config".to_string(),
+            got: path.display().to_string(),
+            takes: format!("a file of settings that can be read ({error})"),
+        })?,
+    };
+    let given =
+        |row: &'static quoris::config::Row| Some((row.name, flags.get_one::<String>(row.name)?.as_str()));
+    Config::load(&text, ROWS.iter().filter_map(given))
+}
+
+fn run_ctl(flags: &ArgMatches) -> ExitCode {
+    let text = |name| flags.get_one::<String>(name).map_or("", String::as_str);
+    let as_json = flags.subcommand_matches("status").is_some_and(|flags| flags.get_flag("json"));
+    block_on(async {
+        let status = ctl::status(&OsNet, text("addr"), text("password")).await?;
+        if as_json {
+            println!("{}", status.to_json())
+        } else {
+            print!("{}", status.to_table())
+        }
+        Ok(())
+    })
+}
+
+/// The real outside world.
+fn os_env() -> std::io::Result<Env> {
+    Ok(Env {
+        clock: Arc::new(OsClock),
+        net: Arc::new(OsNet),
+        disk: Arc::new(OsDisk::new()?),
+        rng: Arc::new(OsRng),
+    })
+}
+
+/// Ready when the process is asked to end.
+fn shutdown() -> std::io::Result<impl Future<Output = ()>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Runs `task` to its end. What goes wrong then is one line, and exit code 1.
+fn block_on(task: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format!("cannot start: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! The cluster as Redis's clients know it, made from the topology and from who leads what.
+//!
+//! A node may lead several groups and follow in others. Some clients key their table of nodes by address and mix
+//! up roles when one address is the primary of one range and a replica of another. So every node is shown as a
+//! primary, with the slots of the groups it leads, and no range lists replicas.
+
+use std::fmt::Write;
+
+use bytes::Bytes;
+use quoris_engine::entry::{NodeInfo, SlotRange};
+use quoris_engine::{Reply, SLOT_COUNT};
+use quoris_raft::group::Group;
+use quoris_raft::node::Node;
+use quoris_raft::types::NodeId;
+
+/// The cluster as one node sees it at one moment.
+#[derive(Clone, Debug)]
+pub struct View {
+    me: NodeId,
+    epoch: u64,
+    nodes: Vec<NodeView>,
+}
+
+/// A node, and what it serves.
+#[derive(Clone, Debug)]
+struct NodeView {
+    info: NodeInfo,
+    reachable: bool,
+    /// Slots of the groups it leads: ascending, neighbours merged.
+    slots: Vec<SlotRange>,
+    /// Of the groups it leads, what is applied here: the nearest to Redis's replication offset.
+    offset: u64,
+}
+
+impl View {
+    /// What `node` sees now.
+    pub fn of(node: &Node) -> View {
+        let topology = node.topology();
+        let mut nodes: Vec<NodeView> = topology
+            .nodes
+            .iter()
+            .map(|info| NodeView {
+                info: info.clone(),
+                reachable: node.is_reachable(info.id),
+                slots: Vec::new(),
+                offset: 0,
+            })
+            .collect();
+        for group in &topology.groups {
+            let Some(replica) = node.groups().iter().find(|replica| replica.id() == group.id) else {
+                continue;
+            };
+            let leader = serving_leader(replica);
+            if let Some(view) = nodes.iter_mut().find(|view| Some(view.info.id) == leader) {
+                view.slots.extend(group.slots.iter().cloned());
+                view.offset += replica.status().applied;
+            }
+        }
+        for view in &mut nodes {
+            view.slots = merged(std::mem::take(&mut view.slots));
+        }
+        View { me: node.id(), epoch: topology.epoch, nodes }
+    }
+
+    /// The name of this node.
+    pub fn my_name(&self) -> &str {
+        self.nodes.iter().find(|view| view.info.id == self.me).map_or("", |view| view.info.name.as_str())
+    }
+
+    /// Whether every slot has a leader.
+    pub fn is_ok(&self) -> bool {
+        self.served() == u32::from(SLOT_COUNT)
+    }
+
+    fn served(&self) -> u32 {
+        self.nodes.iter().flat_map(|view| &view.slots).map(|range| range.end - range.start + 1).sum()
+    }
+
+    /// CLUSTER SLOTS.
+    pub fn slots(&self) -> Reply {
+        let mut ranges: Vec<(&SlotRange, &NodeInfo)> = self
+            .nodes
+            .iter()
+            .flat_map(|view| view.slots.iter().map(move |range| (range, &view.info)))
+            .collect();
+        ranges.sort_by_key(|(range, _)| range.start);
+        let entry = |(range, info): (&SlotRange, &NodeInfo)| {
+            let (host, port) = split(&info.client_addr);
+            // What follows the name is metadata of the address; there is none.
+            let node =
+                vec![Reply::bulk(host), Reply::Int(port), Reply::bulk(&info.name), Reply::Map(Vec::new())];
+            Reply::Array(vec![slot(range.start), slot(range.end), Reply::Array(node)])
+        };
+        Reply::Array(ranges.into_iter().map(entry).collect())
+    }
+
+    /// CLUSTER SHARDS.
+    pub fn shards(&self) -> Reply {
+        let shard = |view: &NodeView| {
+            let (host, port) = split(&view.info.client_addr);
+            let node = Reply::Map(vec![
+                (Reply::bulk("id"), Reply::bulk(&view.info.name)),
+                (Reply::bulk("port"), Reply::Int(port)),
+                (Reply::bulk("ip"), Reply::bulk(host)),
+                (Reply::bulk("endpoint"), Reply::bulk(host)),
+                (Reply::bulk("role"), Reply::bulk("master")),
+                (Reply::bulk("replication-offset"), Reply::Int(view.offset as i64)),
+                (Reply::bulk("health"), Reply::bulk(if view.reachable { "online" } else { "fail" })),
+            ]);
+            let slots = view.slots.iter().flat_map(|range| [slot(range.start), slot(range.end)]).collect();
+            Reply::Map(vec![
+                (Reply::bulk("slots"), Reply::Array(slots)),
+                (Reply::bulk("nodes"), Reply::Array(vec![node])),
+            ])
+        };
+        Reply::Array(self.nodes.iter().map(shard).collect())
+    }
+
+    /// CLUSTER NODES.
+    pub fn nodes(&self) -> String {
+        let mut lines = String::new();
+        for view in &self.nodes {
+            let (_, peer_port) = split(&view.info.peer_addr);
+            let flags = match (view.info.id == self.me, view.reachable) {
+                (true, _) => "myself,master",
+                (false, true) => "master",
+                (false, false) => "master,fail",
+            };
+            let link = if view.reachable { "connected" } else { "disconnected" };
+            let (name, addr) = (&view.info.name, &view.info.client_addr);
+            write!(lines, "{name} {addr}@{peer_port} {flags} - 0 0 {} {link}", self.epoch).expect(IN_MEMORY);
+            for range in &view.slots {
+                match range.start == range.end {
+                    true => write!(lines, " {}", range.start),
+                    false => write!(lines, " {}-{}", range.start, range.end),
+                }
+                .expect(IN_MEMORY);
+            }
+            lines.push('\n');
+        }
+        lines
+    }
+
+    /// CLUSTER INFO.
+    pub fn info(&self) -> String {
+        let served = self.served();
+        let size = self.nodes.iter().filter(|view| !view.slots.is_empty()).count();
+        let fields = [
+            ("cluster_state", if self.is_ok() { "ok" } else { "fail" }.to_string()),
+            ("cluster_slots_assigned", SLOT_COUNT.to_string()),
+            ("cluster_slots_ok", served.to_string()),
+            ("cluster_slots_pfail", "0".to_string()),
+            ("cluster_slots_fail", (u32::from(SLOT_COUNT) - served).to_string()),
+            ("cluster_known_nodes", self.nodes.len().to_string()),
+            ("cluster_size", size.to_string()),
+            ("cluster_current_epoch", self.epoch.to_string()),
+            ("cluster_my_epoch", self.epoch.to_string()),
+        ];
+        fields.iter().map(|(name, value)| format!("{name}:{value}\r\n")).collect()
+    }
+
+    /// CLUSTER LINKS: the connections to peers that stand. What quoris does not measure of them is left out.
+    pub fn links(&self) -> Reply {
+        let peers = self.nodes.iter().filter(|view| view.info.id != self.me && view.reachable);
+        let link = |view: &NodeView| {
+            Reply::Map(vec![
+                (Reply::bulk("direction"), Reply::bulk("to")),
+                (Reply::bulk("node"), Reply::bulk(&view.info.name)),
+            ])
+        };
+        Reply::Array(peers.map(link).collect())
+    }
+
+    /// A text that Redis sends verbatim.
+    pub fn text(text: String) -> Reply {
+        Reply::Verbatim("txt", Bytes::from(text))
+    }
+}
+
+/// The node that leads `group`, once the group has its slots: between its first election and its founding it answers
+/// for none.
+pub fn serving_leader(group: &Group) -> Option<NodeId> {
+    group.leader().filter(|_| is_founded(group))
+}
+
+/// Whether the group's first entry has been applied here.
+pub fn is_founded(group: &Group) -> bool {
+    group.with_machine(|machine| !machine.genesis().cluster_id.is_empty())
+}
+
+const IN_MEMORY: &str = "a string takes all that is written";
+
+fn slot(slot: u32) -> Reply {
+    Reply::Int(i64::from(slot))
+}
+
+/// Ranges in ascending order, those that touch made one.
+fn merged(mut ranges: Vec<SlotRange>) -> Vec<SlotRange> {
+    ranges.sort_by_key(|range| range.start);
+    let mut merged: Vec<SlotRange> = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if last.end + 1 == range.start => last.end = range.end,
+            _ => merged.push(range),
+        }
+    }
+    merged
+}
+
+/// Host and port of an address that the settings' check has let through.
+fn split(addr: &str) -> (&str, i64) {
+    let (host, port) = addr.rsplit_once(':').unwrap_or((addr, "0"));
+    (host.trim_matches(['[', ']']), port.parse().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(slots: [&[(u32, u32)]; 3]) -> View {
+        let node = |(i, slots): (usize, &[(u32, u32)])| NodeView {
+            info: NodeInfo {
+                id: i as u64 + 1,
+                name: format!("{:040}", i + 1),
+                client_addr: format!("127.0.0.1:700{}", i + 1),
+                peer_addr: format!("127.0.0.1:1700{}", i + 1),
+            },
+            reachable: i != 2,
+            slots: merged(slots.iter().map(|&(start, end)| SlotRange { start, end }).collect()),
+            offset: 9,
+        };
+        View { me: 1, epoch: 4, nodes: slots.into_iter().enumerate().map(node).collect() }
+    }
+
+    #[test]
+    fn nodes_are_primaries_with_the_slots_they_lead() {
+        let view = view([&[(8000, 16383), (0, 99)], &[(100, 4999), (5000, 7999)], &[]]);
+        let zeros = "0".repeat(39);
+        assert_eq!(
+            view.nodes(),
+            format!(
+                "{zeros}1 127.0.0.1:7001@17001 myself,master - 0 0 4 connected 0-99 8000-16383\n\
+                 {zeros}2 127.0.0.1:7002@17002 master - 0 0 4 connected 100-7999\n\
+                 {zeros}3 127.0.0.1:7003@17003 master,fail - 0 0 4 disconnected\n"
+            )
+        );
+        assert!(view.info().starts_with("cluster_state:ok\r\ncluster_slots_assigned:16384\r\n"));
+        assert!(view.info().contains("cluster_known_nodes:3\r\ncluster_size:2\r\n"));
+    }
+
+    #[test]
+    fn a_range_without_a_leader_is_missing_and_the_state_is_fail() {
+        let view = view([&[(0, 0)], &[(2, 16383)], &[]]);
+        assert!(view.info().contains("cluster_state:fail\r\n"));
+        assert!(view.info().contains("cluster_slots_fail:1\r\n"));
+        assert!(view.nodes().contains("connected 0\n"));
+        let Reply::Array(ranges) = view.slots() else { panic!("an array") };
+        let second = Reply::Array(vec![
+            Reply::Int(2),
+            Reply::Int(16383),
+            Reply::Array(vec![
+                Reply::bulk("127.0.0.1"),
+                Reply::Int(7002),
+                Reply::bulk(format!("{:040}", 2)),
+                Reply::Map(Vec::new()),
+            ]),
+        ]);
+        assert_eq!((ranges.len(), &ranges[1]), (2, &second));
+    }
+}

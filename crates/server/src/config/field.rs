@@ -1,0 +1,155 @@
+//! The kinds of settings: how each is read, shown and described.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use quoris_raft::node::ReadMode;
+
+use super::members::{self, Member};
+
+/// Log levels, from few words to many.
+pub const LOG_LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+
+const READ_MODES: [(&str, ReadMode); 3] =
+    [("read-index", ReadMode::ReadIndex), ("lease", ReadMode::Lease), ("local", ReadMode::Local)];
+
+/// A setting's place and what may stand there.
+pub enum Field<'a> {
+    /// Any text.
+    Text(&'a mut String),
+    /// `host:port`.
+    Address(&'a mut String),
+    /// A directory.
+    Path(&'a mut PathBuf),
+    /// A whole number.
+    Number(&'a mut u64, RangeInclusive<u64>),
+    /// A number of bytes, with units.
+    Bytes(&'a mut u64, RangeInclusive<u64>),
+    /// How reads are made safe.
+    ReadMode(&'a mut ReadMode),
+    /// How much is logged.
+    LogLevel(&'a mut String),
+    /// The nodes.
+    Members(&'a mut Vec<Member>),
+}
+
+impl Field<'_> {
+    /// Reads `text` into the place. `None`, and nothing changed, if it is not what the setting takes.
+    pub fn parse(self, text: &str) -> Option<()> {
+        match self {
+            Field::Text(place) => *place = text.to_string(),
+            Field::Address(place) => *place = parse_address(text)?,
+            Field::Path(place) => *place = PathBuf::from(Some(text).filter(|text| !text.is_empty())?),
+            Field::Number(place, range) => {
+                *place = text.parse().ok().filter(|number| range.contains(number))?;
+            }
+            Field::Bytes(place, range) => {
+                *place = parse_bytes(text).filter(|number| range.contains(number))?
+            }
+            Field::ReadMode(place) => *place = READ_MODES.iter().find(|(name, _)| *name == text)?.1,
+            Field::LogLevel(place) => *place = LOG_LEVELS.iter().find(|name| **name == text)?.to_string(),
+            Field::Members(place) => *place = members::parse(text)?,
+        }
+        Some(())
+    }
+
+    /// The value, as [`Field::parse`] reads it.
+    pub fn show(&self) -> String {
+        match self {
+            Field::Text(value) | Field::Address(value) | Field::LogLevel(value) => value.to_string(),
+            Field::Path(value) => value.display().to_string(),
+            Field::Number(value, _) | Field::Bytes(value, _) => value.to_string(),
+            Field::ReadMode(value) => {
+                let named = READ_MODES.iter().find(|(_, mode)| mode == *value);
+                named.map_or_else(String::new, |(name, _)| name.to_string())
+            }
+            Field::Members(value) => members::show(value),
+        }
+    }
+
+    /// What it takes, for a person who gave something else.
+    pub fn takes(&self) -> String {
+        let names = |names: &[&str]| format!("one of {}", names.join(", "));
+        match self {
+            Field::Text(_) => "text".to_string(),
+            Field::Address(_) => "an address, host:port".to_string(),
+            Field::Path(_) => "a directory".to_string(),
+            Field::Number(_, range) if *range.end() == u64::MAX => {
+                format!("a whole number from {}", range.start())
+            }
+            Field::Number(_, range) => format!("a whole number from {} to {}", range.start(), range.end()),
+            Field::Bytes(_, range) => {
+                let (least, most) = (show_bytes(*range.start()), show_bytes(*range.end()));
+                format!("a size from {least} to {most}: bytes, or with kb, mb, gb")
+            }
+            Field::ReadMode(_) => names(&READ_MODES.map(|(name, _)| name)),
+            Field::LogLevel(_) => names(&LOG_LEVELS),
+            Field::Members(_) => members::TAKES.to_string(),
+        }
+    }
+}
+
+/// `host:port`, the port not 0.
+pub(super) fn parse_address(text: &str) -> Option<String> {
+    let (host, port) = text.rsplit_once(':')?;
+    let port: u16 = port.parse().ok()?;
+    let host_is_one = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || ",=@".contains(c));
+    (host_is_one && port != 0).then(|| text.to_string())
+}
+
+const UNITS: [(&str, u64); 7] = [
+    ("gb", 1 << 30),
+    ("mb", 1 << 20),
+    ("kb", 1 << 10),
+    ("g", 1_000_000_000),
+    ("m", 1_000_000),
+    ("k", 1_000),
+    ("b", 1),
+];
+
+/// A number of bytes as Redis reads it: `1k` is 1000, `1kb` is 1024.
+fn parse_bytes(text: &str) -> Option<u64> {
+    let lower = text.to_ascii_lowercase();
+    let unit = UNITS.iter().find_map(|(unit, bytes)| Some((lower.strip_suffix(unit)?, *bytes)));
+    let (number, unit) = unit.unwrap_or((&lower, 1));
+    number.parse::<u64>().ok()?.checked_mul(unit)
+}
+
+/// A number of bytes in its largest whole unit.
+pub fn show_bytes(bytes: u64) -> String {
+    let whole = |(_, unit): &&(&str, u64)| bytes >= *unit && bytes.is_multiple_of(*unit);
+    match UNITS[..3].iter().find(whole) {
+        Some((name, unit)) => format!("{}{name}", bytes / unit),
+        None => bytes.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, bytes) in [
+            ("64mb", Some(64 << 20)),
+            ("1K", Some(1000)),
+            ("1Kb", Some(1024)),
+            ("7", Some(7)),
+            ("7b", Some(7)),
+        ] {
+            assert_eq!(parse_bytes(text), bytes, "{text}");
+        }
+        for text in ["", "mb", "-1", "1.5gb", "1tb", "99999999999gb"] {
+            assert_eq!(parse_bytes(text), None, "{text}");
+        }
+        assert_eq!([show_bytes(64 << 20), show_bytes(1500), show_bytes(3 << 30)], ["64mb", "1500", "3gb"]);
+    }
+
+    #[test]
+    fn addresses_have_a_host_and_a_port() {
+        assert!(["a:1", "127.0.0.1:7001", "[::1]:7001"].iter().all(|text| parse_address(text).is_some()));
+        assert!(
+            ["a", ":1", "a:", "a:0", "a:65536", "a b:1", "a@b:1"].iter().all(|t| parse_address(t).is_none())
+        );
+    }
+}

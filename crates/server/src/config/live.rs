@@ -1,0 +1,196 @@
+//! Settings of a running node: read by every connection, changed by CONFIG SET.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use quoris_engine::CommandError;
+use quoris_raft::env::Disk;
+
+use super::{Config, ConfigError, ROWS, Row, rows};
+
+type Show = fn(&Config) -> String;
+
+/// What Redis's clients ask for by CONFIG GET and quoris has no choice about, or has under another name.
+const IN_REDIS: &[(&str, Show)] = &[
+    ("appendfsync", |_| "always".to_string()),
+    ("appendonly", |_| "yes".to_string()),
+    ("bind", |config| host_of(&config.listen)),
+    ("cluster-enabled", |_| "yes".to_string()),
+    ("databases", |_| "1".to_string()),
+    ("dir", |config| config.data_dir.display().to_string()),
+    ("loglevel", |config| config.log_level.clone()),
+    ("maxmemory", |_| "0".to_string()),
+    ("maxmemory-policy", |_| "noeviction".to_string()),
+    ("port", |config| port_of(&config.listen)),
+    ("save", |_| String::new()),
+];
+
+/// The settings, and the file they came from.
+pub struct Settings {
+    config: RwLock<Arc<Config>>,
+    file: Option<PathBuf>,
+}
+
+impl Settings {
+    /// Settings of a node that starts with `config`, read from `file` if there was one.
+    pub fn new(config: Config, file: Option<PathBuf>) -> Settings {
+        Settings { config: RwLock::new(Arc::new(config)), file }
+    }
+
+    /// All of them, as they are now.
+    pub fn get(&self) -> Arc<Config> {
+        // A writer cannot leave it half changed: it replaces the whole.
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// CONFIG SET: all of `changes` (name, value) or none.
+    pub fn set(&self, changes: &[(String, String)]) -> Result<(), CommandError> {
+        let mut place = self.config.write().unwrap_or_else(PoisonError::into_inner);
+        let mut config = Config::clone(&place);
+        let mut seen = BTreeMap::new();
+        for (name, value) in changes {
+            let failed = |why: String| {
+                let head = format!("ERR CONFIG SET failed (possibly related to argument '{name}') - ");
+                CommandError::Message(head + &why)
+            };
+            let lower = name.to_ascii_lowercase();
+            let row = match rows::find(&lower) {
+                Some(row) if row.live => row,
+                None if !IN_REDIS.iter().any(|(known, _)| *known == lower) => {
+                    let text = format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'");
+                    return Err(CommandError::Message(text));
+                }
+                _ => return Err(failed("can't set immutable config".to_string())),
+            };
+            if seen.insert(row.name, ()).is_some() {
+                return Err(failed("duplicate parameter".to_string()));
+            }
+            row.set(&mut config, value).map_err(|error| failed(why_not(row, &error)))?;
+        }
+        *place = Arc::new(config);
+        Ok(())
+    }
+
+    /// CONFIG GET: names and values of those that `wanted` picks, in the order of their names.
+    pub fn list(&self, wanted: impl Fn(&str) -> bool) -> Vec<(&'static str, String)> {
+        let config = self.get();
+        let ours = ROWS.iter().map(|row| (row.name, row.show(&config)));
+        let all: BTreeMap<_, _> =
+            IN_REDIS.iter().map(|(name, show)| (*name, show(&config))).chain(ours).collect();
+        all.into_iter().filter(|(name, _)| wanted(name)).collect()
+    }
+
+    /// CONFIG REWRITE: what CONFIG SET can change goes into the file, the rest of which stays as it is.
+    pub fn rewrite(&self, disk: &dyn Disk) -> Result<(), CommandError> {
+        let Some(file) = &self.file else {
+            return Err(CommandError::Text("ERR The server is running without a config file"));
+        };
+        let failed =
+            |error: std::io::Error| CommandError::Message(format!("ERR Rewriting config file: {error}"));
+        let old = disk.open(file).map_err(failed)?;
+        let mut text = vec![0; old.len().map_err(failed)? as usize];
+        let read = old.read_at(&mut text, 0).map_err(failed)?;
+        let text = rewritten(&String::from_utf8_lossy(&text[..read]), &self.get());
+        let aside = file.with_extension("toml.new");
+        let new = disk.create(&aside).map_err(failed)?;
+        new.write_at(text.as_bytes(), 0).map_err(failed)?;
+        new.sync().map_err(failed)?;
+        disk.rename(&aside, file).map_err(failed)?;
+        let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
+        disk.sync_dir(dir.unwrap_or(std::path::Path::new("."))).map_err(failed)
+    }
+}
+
+/// What Redis says where it has words for it.
+fn why_not(row: &Row, error: &ConfigError) -> String {
+    match error.got.parse::<i64>() {
+        Err(_) if row.is_number() => "argument couldn't be parsed into an integer".to_string(),
+        _ => format!("argument must be {}", error.takes),
+    }
+}
+
+/// `text` with each live setting's line replaced, or added where it has none and is not at its default.
+fn rewritten(text: &str, config: &Config) -> String {
+    let mut lines: Vec<String> = text.lines().map(str::to_string).collect();
+    let defaults = Config::defaults();
+    for row in ROWS.iter().filter(|row| row.live) {
+        let value = toml::Value::String(row.show(config));
+        let line = format!("{} = {value}", row.name);
+        let is_row = |line: &&mut String| line.split_once('=').is_some_and(|(key, _)| key.trim() == row.name);
+        match lines.iter_mut().find(is_row) {
+            Some(place) => *place = line,
+            None if row.show(config) != row.show(&defaults) => lines.push(line),
+            None => {}
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+fn host_of(addr: &str) -> String {
+    addr.rsplit_once(':').map_or(addr, |(host, _)| host).to_string()
+}
+
+fn port_of(addr: &str) -> String {
+    addr.rsplit_once(':').map_or("0", |(_, port)| port).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Settings {
+        let flags = [("node-id", "1"), ("initial-cluster", "1=127.0.0.1:7001@127.0.0.1:17001")];
+        Settings::new(Config::load("", flags).expect("valid"), None)
+    }
+
+    fn set(settings: &Settings, changes: &[(&str, &str)]) -> Result<(), String> {
+        let changes: Vec<_> = changes.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
+        settings.set(&changes).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn all_changes_are_made_or_none() {
+        let settings = settings();
+        assert_eq!(set(&settings, &[("MaxClients", "7"), ("timeout", "9")]), Ok(()));
+        let failed = set(&settings, &[("maxclients", "8"), ("timeout", "x")]).expect_err("not a number");
+        assert_eq!(
+            failed,
+            "ERR CONFIG SET failed (possibly related to argument 'timeout') - argument couldn't be parsed into an integer"
+        );
+        assert_eq!((settings.get().maxclients, settings.get().timeout_s), (7, 9));
+    }
+
+    #[test]
+    fn what_cannot_be_set_is_refused_in_the_words_of_redis() {
+        let settings = settings();
+        let immutable = |name| {
+            format!(
+                "ERR CONFIG SET failed (possibly related to argument '{name}') - can't set immutable config"
+            )
+        };
+        assert_eq!(set(&settings, &[("databases", "3")]), Err(immutable("databases")));
+        assert_eq!(set(&settings, &[("groups", "3")]), Err(immutable("groups")));
+        let unknown = "ERR Unknown option or number of arguments for CONFIG SET - 'foo'";
+        assert_eq!(set(&settings, &[("foo", "bar")]), Err(unknown.to_string()));
+    }
+
+    #[test]
+    fn every_setting_takes_what_it_shows() {
+        let config = settings().get();
+        for row in ROWS {
+            let mut again = Config::clone(&config);
+            assert_eq!(row.set(&mut again, &row.show(&config)), Ok(()), "{}", row.name);
+            assert_eq!(again, *config, "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn rewriting_keeps_the_rest_of_the_file() {
+        let mut config = Config::clone(&settings().get());
+        config.maxclients = 5;
+        config.timeout_s = 3;
+        let text = rewritten("# mine\nmaxclients = 9 # nine\ngroups = 3\n", &config);
+        assert_eq!(text, "# mine\nmaxclients = \"5\"\ngroups = 3\ntimeout = \"3\"\n");
+    }
+}

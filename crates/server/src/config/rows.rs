@@ -1,0 +1,170 @@
+//! One row per setting.
+
+use super::field::Field;
+use super::{Config, ConfigError};
+
+const KB: u64 = 1 << 10;
+const MB: u64 = 1 << 20;
+const GB: u64 = 1 << 30;
+
+/// Ten minutes.
+const MAX_TIMEOUT_MS: u64 = 600_000;
+
+/// A setting.
+pub struct Row {
+    /// Its flag (with `--`), its TOML key and its name for CONFIG GET and SET.
+    pub name: &'static str,
+    /// Its default, as a person would write it; empty if it has none.
+    pub default: &'static str,
+    /// Whether CONFIG SET changes it while the node runs.
+    pub live: bool,
+    /// What it means, in a sentence or two.
+    pub doc: &'static str,
+    /// Where it is.
+    field: fn(&mut Config) -> Field<'_>,
+}
+
+impl Row {
+    /// Sets it from `text`.
+    pub fn set(&self, config: &mut Config, text: &str) -> Result<(), ConfigError> {
+        (self.field)(config).parse(text).ok_or_else(|| ConfigError::new(self.name, text, self.takes()))
+    }
+
+    /// Its value, as [`Row::set`] takes it.
+    pub fn show(&self, config: &Config) -> String {
+        // The one accessor is for writing, so that no setting needs a second one.
+        (self.field)(&mut config.clone()).show()
+    }
+
+    /// What it takes.
+    pub fn takes(&self) -> String {
+        (self.field)(&mut Config::blank()).takes()
+    }
+
+    /// Whether it takes a number without a unit.
+    pub fn is_number(&self) -> bool {
+        matches!((self.field)(&mut Config::blank()), Field::Number(..))
+    }
+}
+
+/// The row named `name`.
+pub fn find(name: &str) -> Option<&'static Row> {
+    ROWS.iter().find(|row| row.name == name)
+}
+
+const fn fixed(
+    name: &'static str,
+    default: &'static str,
+    doc: &'static str,
+    field: fn(&mut Config) -> Field<'_>,
+) -> Row {
+    Row { name, default, live: false, doc, field }
+}
+
+const fn live(
+    name: &'static str,
+    default: &'static str,
+    doc: &'static str,
+    field: fn(&mut Config) -> Field<'_>,
+) -> Row {
+    Row { name, default, live: true, doc, field }
+}
+
+/// Every setting.
+pub const ROWS: &[Row] = &[
+    fixed("node-id", "", "This node's number in `initial-cluster`.", |c| {
+        Field::Number(&mut c.node_id, 1..=u64::MAX)
+    }),
+    fixed(
+        "initial-cluster",
+        "",
+        "Every node, this one included: its number, the address clients are sent to, and the address the other \
+         nodes reach it at. The same on all nodes.",
+        |c| Field::Members(&mut c.initial_cluster),
+    ),
+    fixed("cluster-id", "quoris", "The cluster's name. Nodes of another cluster are refused.", |c| {
+        Field::Text(&mut c.cluster_id)
+    }),
+    fixed(
+        "listen",
+        "",
+        "Where clients connect. By default this node's client address in `initial-cluster`.",
+        |c| Field::Address(&mut c.listen),
+    ),
+    fixed(
+        "peer-listen",
+        "",
+        "Where the other nodes connect. By default this node's peer address in `initial-cluster`.",
+        |c| Field::Address(&mut c.peer_listen),
+    ),
+    fixed("data-dir", "data", "Where everything durable is kept. One node per directory.", |c| {
+        Field::Path(&mut c.data_dir)
+    }),
+    fixed(
+        "groups",
+        "3",
+        "How many Raft groups the slots are spread over when the cluster is founded. Later values are ignored.",
+        |c| Field::Number(&mut c.groups, 1..=1024),
+    ),
+    fixed(
+        "read-mode",
+        "read-index",
+        "How reads are made safe. `read-index`: linearizable. `lease`: linearizable while clocks drift little and no \
+         machine is paused. `local`: connections that said READONLY read what this replica has, which may be stale.",
+        |c| Field::ReadMode(&mut c.read_mode),
+    ),
+    fixed("log-level", "info", "How much is told on standard error.", |c| Field::LogLevel(&mut c.log_level)),
+    live("requirepass", "", "The password that clients must give with AUTH; empty for none.", |c| {
+        Field::Text(&mut c.requirepass)
+    }),
+    live("maxclients", "10000", "Connections of clients at the same time.", |c| {
+        Field::Number(&mut c.maxclients, 1..=1_000_000)
+    }),
+    live("timeout", "0", "A client that is idle for so many seconds is disconnected; 0 for never.", |c| {
+        Field::Number(&mut c.timeout_s, 0..=31_536_000)
+    }),
+    live("proto-max-bulk-len", "512mb", "The longest word that a client may send.", |c| {
+        Field::Bytes(&mut c.proto_max_bulk_len, MB..=512 * MB)
+    }),
+    live("client-query-buffer-limit", "1gb", "The largest call that a client may send.", |c| {
+        Field::Bytes(&mut c.client_query_buffer_limit, MB..=2 * GB)
+    }),
+    fixed("heartbeat-interval-ms", "50", "A leader tells its followers that it lives this often.", |c| {
+        Field::Number(&mut c.heartbeat_interval_ms, 1..=MAX_TIMEOUT_MS)
+    }),
+    fixed(
+        "election-timeout-ms",
+        "300",
+        "A follower that hears nothing for this long, up to twice as long, stands for election. At least three times \
+         `heartbeat-interval-ms`.",
+        |c| Field::Number(&mut c.election_timeout_ms, 3..=MAX_TIMEOUT_MS),
+    ),
+    fixed(
+        "write-timeout-ms",
+        "5000",
+        "A write that is in the log and has not been applied after this long is answered `-UNKNOWN`.",
+        |c| Field::Number(&mut c.write_timeout_ms, 1..=MAX_TIMEOUT_MS),
+    ),
+    fixed("log-segment-bytes", "64mb", "One file of the log.", |c| {
+        Field::Bytes(&mut c.log_segment_bytes, 64 * KB..=4 * GB)
+    }),
+    fixed(
+        "log-max-bytes",
+        "1gb",
+        "All of the log. The group that holds most of it is snapshotted when it is full. At least four times \
+         `log-segment-bytes`.",
+        |c| Field::Bytes(&mut c.log_max_bytes, 256 * KB..=1024 * GB),
+    ),
+    fixed("log-cache-bytes", "64mb", "Recent entries that are kept in memory for followers.", |c| {
+        Field::Bytes(&mut c.log_cache_bytes, 64 * KB..=64 * GB)
+    }),
+    fixed("snapshot-entries", "100000", "A group is snapshotted after this many entries.", |c| {
+        Field::Number(&mut c.snapshot_entries, 1..=u64::MAX)
+    }),
+    fixed(
+        "entries-behind-snapshot",
+        "10000",
+        "Entries that are kept behind a snapshot, so that a follower that is a little late needs none.",
+        |c| Field::Number(&mut c.entries_behind_snapshot, 0..=u64::MAX),
+    ),
+];

@@ -1,0 +1,167 @@
+//! One client's bytes: read, decoded, run, and the replies written, until either side has had enough.
+//!
+//! Reading goes on while replies wait to be read: a client that sends a whole pipeline before it reads anything
+//! is served, up to a bound of unread replies; beyond it the client's own sending stalls. Calls that have begun
+//! always run to their reply, whether or not the client is still there.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::FutureExt;
+use quoris_raft::env::Stream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::sync::watch;
+
+use crate::clients::Client;
+use crate::limits;
+use crate::resp::encode::encode_error;
+use crate::resp::{Decoder, ProtocolError};
+use crate::server::Server;
+use crate::session::Session;
+
+/// A client's connection.
+pub struct Connection {
+    server: Arc<Server>,
+    session: Session,
+    reader: ReadHalf<Box<dyn Stream>>,
+    writer: WriteHalf<Box<dyn Stream>>,
+    decoder: Decoder,
+    inbox: BytesMut,
+    out: BytesMut,
+    /// What ended the understanding of the client's bytes.
+    broken: Option<ProtocolError>,
+}
+
+/// What a connection that has nothing to run waits for.
+enum Event {
+    Read(io::Result<usize>),
+    Wrote(io::Result<usize>),
+    Idle,
+    Killed,
+    Stopping,
+}
+
+impl Connection {
+    /// A connection that has just been accepted.
+    pub fn new(server: Arc<Server>, client: Arc<Client>, stream: Box<dyn Stream>) -> Connection {
+        let (reader, writer) = tokio::io::split(stream);
+        let session = Session::new(server.clone(), client);
+        let (inbox, out) = (BytesMut::new(), BytesMut::new());
+        Connection { server, session, reader, writer, decoder: Decoder::default(), inbox, out, broken: None }
+    }
+
+    /// Serves the client until it leaves, is killed, breaks the protocol, or the server is `stopping`.
+    pub async fn serve(mut self, mut stopping: watch::Receiver<bool>) {
+        let mut killed = self.session.client.killed();
+        loop {
+            if !self.session.closing && self.out.len() < limits::OUTPUT_BYTES {
+                let calls = self.decode();
+                if !calls.is_empty() {
+                    self.session.run(calls, &mut self.out).await;
+                    self.write_now();
+                    continue;
+                }
+            }
+            if self.session.closing && self.out.is_empty() {
+                break;
+            }
+            match self.wait(&mut killed, &mut stopping).await {
+                // The client has sent its last call; it may still read.
+                Event::Read(Ok(0)) | Event::Stopping => self.session.closing = true,
+                Event::Read(Ok(read)) => self.server.stats.input_bytes.add(read as u64),
+                Event::Wrote(Ok(wrote)) if wrote > 0 => self.server.stats.output_bytes.add(wrote as u64),
+                Event::Read(Err(_)) | Event::Wrote(_) | Event::Idle | Event::Killed => break,
+            }
+        }
+        // To a client that has gone, an orderly end cannot be said.
+        let _ = self.writer.shutdown().await;
+    }
+
+    /// The calls of the next turn: all that are complete, up to the limits of a turn.
+    fn decode(&mut self) -> Vec<Vec<Bytes>> {
+        let limits = self.session.decode_limits();
+        // A call may authenticate, and so change what the next one may be.
+        let most = if limits.authenticated { limits::CALLS_PER_TURN } else { 1 };
+        let before = self.inbox.len();
+        let mut calls = Vec::new();
+        while self.broken.is_none()
+            && calls.len() < most
+            && before - self.inbox.len() < limits::BYTES_PER_TURN
+        {
+            match self.decoder.decode(&mut self.inbox, &limits) {
+                Ok(Some(call)) => calls.push(call),
+                Ok(None) => break,
+                // What came before it is answered first.
+                Err(error) => {
+                    self.broken = Some(error);
+                    break;
+                }
+            }
+        }
+        if calls.is_empty()
+            && let Some(error) = self.broken.take()
+        {
+            self.refuse(&error);
+        }
+        calls
+    }
+
+    /// Says what is wrong with the client's bytes; none of them are looked at any more.
+    fn refuse(&mut self, error: &ProtocolError) {
+        let (client, addr) = (self.session.client.id, &self.session.client.addr);
+        tracing::debug!(client, addr, ?error, "protocol error");
+        if let Some(line) = error.line() {
+            encode_error(&line, &mut self.out);
+        }
+        self.server.stats.errors.add(1);
+        self.session.closing = true;
+    }
+
+    /// Writes what the client's socket takes at once.
+    fn write_now(&mut self) {
+        // What cannot be written now is written, and a broken connection noticed, when there is nothing to run.
+        if let Some(Ok(wrote)) = self.writer.write_buf(&mut self.out).now_or_never() {
+            self.server.stats.output_bytes.add(wrote as u64);
+        }
+    }
+
+    async fn wait(
+        &mut self,
+        killed: &mut watch::Receiver<bool>,
+        stopping: &mut watch::Receiver<bool>,
+    ) -> Event {
+        self.make_room();
+        let timeout_s = self.server.settings.get().timeout_s;
+        let idle = async {
+            match timeout_s {
+                0 => std::future::pending().await,
+                seconds => tokio::time::sleep(Duration::from_secs(seconds)).await,
+            }
+        };
+        let may_read = !self.session.closing && self.out.len() < limits::OUTPUT_BYTES;
+        tokio::select! {
+            biased;
+            // The sender lives as long as the client, which the session holds.
+            _ = killed.wait_for(|killed| *killed) => Event::Killed,
+            wrote = self.writer.write_buf(&mut self.out), if !self.out.is_empty() => Event::Wrote(wrote),
+            read = self.reader.read_buf(&mut self.inbox), if may_read => Event::Read(read),
+            _ = stopping.wait_for(|stopping| *stopping), if !self.session.closing => Event::Stopping,
+            () = idle => Event::Idle,
+        }
+    }
+
+    /// Room for the next read: never more than doubles what has arrived, whatever a header claims.
+    fn make_room(&mut self) {
+        let missing = self.decoder.missing_bytes(&self.inbox);
+        let most = self.inbox.len().clamp(limits::READ_BYTES, limits::MAX_READ_BYTES);
+        self.inbox.reserve(missing.clamp(limits::READ_BYTES, most));
+        if self.out.is_empty() && self.out.capacity() > limits::IDLE_BUFFER_BYTES {
+            self.out = BytesMut::new();
+        }
+        let mut state = self.session.client.state();
+        state.query_bytes = self.inbox.len();
+        state.output_bytes = self.out.len();
+    }
+}

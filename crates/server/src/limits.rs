@@ -1,0 +1,50 @@
+//! Every bound of what a client can make this node hold or do, but for those that are settings ([`crate::config`]).
+
+/// Words in one call (Redis: 1024 * 1024).
+pub const MAX_ARGS: i64 = 1024 * 1024;
+
+/// An inline command, and the header line of an array or a bulk string (Redis: `PROTO_INLINE_MAX_SIZE`).
+pub const INLINE_BYTES: usize = 64 * 1024;
+
+/// Words in a call of a client that has not authenticated.
+pub const UNAUTHENTICATED_ARGS: i64 = 10;
+
+/// A bulk string of a client that has not authenticated.
+pub const UNAUTHENTICATED_BULK_BYTES: i64 = 16 * 1024;
+
+/// Room made for each read from a connection, at least.
+pub const READ_BYTES: usize = 16 * 1024;
+
+/// Room made for each read from a connection, at most.
+pub const MAX_READ_BYTES: usize = 1024 * 1024;
+
+/// Calls of one connection that are executed together.
+pub const CALLS_PER_TURN: usize = 1024;
+
+/// Bytes of calls of one connection that are executed together; a single larger call is a turn of its own.
+pub const BYTES_PER_TURN: usize = 1024 * 1024;
+
+/// Replies that wait for a client to read them; above, no more of its calls are executed until it does.
+pub const OUTPUT_BYTES: usize = 32 * 1024 * 1024;
+
+/// An idle connection gives back buffers above this.
+pub const IDLE_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Groups that one connection's turn is busy with at the same time.
+pub const GROUPS_AT_ONCE: usize = 32;
+
+/// A connection's name, and what it says of its library.
+pub const CLIENT_NAME_BYTES: usize = 4096;
+
+/// How long connections may take to send what they owe when the node stops, in milliseconds, after the last write
+/// has its answer.
+pub const DRAIN_MS: u64 = 1_000;
+
+/// How long to wait after an accept that failed (out of file descriptors), in milliseconds.
+pub const ACCEPT_RETRY_MS: u64 = 50;
+
+/// What `ctl` waits for an answer, in milliseconds.
+pub const CTL_TIMEOUT_MS: u64 = 5_000;
+
+/// The longest answer that `ctl` takes.
+pub const CTL_REPLY_BYTES: usize = 64 * 1024 * 1024;

@@ -1,0 +1,167 @@
+//! Replies to bytes, in either protocol.
+
+use std::fmt::Write;
+
+use bytes::{BufMut, BytesMut};
+use quoris_engine::Reply;
+use quoris_engine::value::number::format_double;
+
+/// The version of RESP that a connection speaks; HELLO changes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// What a connection starts with.
+    #[default]
+    Resp2,
+    /// Maps, sets, doubles, nulls and pushes of their own.
+    Resp3,
+}
+
+impl Protocol {
+    /// 2 or 3.
+    pub fn number(self) -> i64 {
+        match self {
+            Protocol::Resp2 => 2,
+            Protocol::Resp3 => 3,
+        }
+    }
+}
+
+/// Appends `reply`.
+pub fn encode(reply: &Reply, protocol: Protocol, out: &mut BytesMut) {
+    let resp3 = protocol == Protocol::Resp3;
+    match reply {
+        Reply::Simple(text) => put_line(out, b'+', text.as_bytes()),
+        Reply::Int(value) => put_number(out, b':', *value),
+        Reply::Bulk(bytes) => put_bulk(out, bytes),
+        Reply::Null | Reply::NullArray if resp3 => out.put_slice(b"_\r\n"),
+        Reply::Null => out.put_slice(b"$-1\r\n"),
+        Reply::NullArray => out.put_slice(b"*-1\r\n"),
+        Reply::Array(items) => put_items(out, b'*', items, protocol),
+        Reply::Set(items) => put_items(out, if resp3 { b'~' } else { b'*' }, items, protocol),
+        Reply::Push(items) => put_items(out, if resp3 { b'>' } else { b'*' }, items, protocol),
+        Reply::Map(pairs) if resp3 => {
+            put_number(out, b'%', pairs.len() as i64);
+            put_pairs(out, pairs, protocol);
+        }
+        Reply::Map(pairs) => put_flat(out, pairs, protocol),
+        Reply::Pairs(pairs) if resp3 => {
+            put_number(out, b'*', pairs.len() as i64);
+            for (first, second) in pairs {
+                put_number(out, b'*', 2);
+                encode(first, protocol, out);
+                encode(second, protocol, out);
+            }
+        }
+        Reply::Pairs(pairs) => put_flat(out, pairs, protocol),
+        Reply::Double(value) if resp3 => put_line(out, b',', format_double(*value).as_bytes()),
+        Reply::Double(value) => put_bulk(out, format_double(*value).as_bytes()),
+        Reply::Bool(value) if resp3 => out.put_slice(if *value { b"#t\r\n" } else { b"#f\r\n" }),
+        Reply::Bool(value) => put_number(out, b':', i64::from(*value)),
+        Reply::Verbatim(format, text) if resp3 => {
+            debug_assert_eq!(format.len(), 3);
+            put_number(out, b'=', text.len() as i64 + 4);
+            out.put_slice(format.as_bytes());
+            out.put_u8(b':');
+            out.put_slice(text);
+            out.put_slice(b"\r\n");
+        }
+        Reply::Verbatim(_, text) => put_bulk(out, text),
+        Reply::Error(error) => encode_error(error.to_string().as_bytes(), out),
+    }
+}
+
+/// Appends an error; `line` starts with its code. Line breaks become spaces: they would break the framing.
+pub fn encode_error(line: &[u8], out: &mut BytesMut) {
+    out.put_u8(b'-');
+    out.extend(line.iter().map(|&byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }));
+    out.put_slice(b"\r\n");
+}
+
+/// Appends a call, as a client sends it.
+pub fn encode_call(words: &[impl AsRef<[u8]>], out: &mut BytesMut) {
+    put_number(out, b'*', words.len() as i64);
+    words.iter().for_each(|word| put_bulk(out, word.as_ref()));
+}
+
+fn put_line(out: &mut BytesMut, kind: u8, text: &[u8]) {
+    out.put_u8(kind);
+    out.put_slice(text);
+    out.put_slice(b"\r\n");
+}
+
+fn put_number(out: &mut BytesMut, kind: u8, number: i64) {
+    out.put_u8(kind);
+    write!(out, "{number}\r\n").expect("a buffer in memory takes all that is written");
+}
+
+fn put_bulk(out: &mut BytesMut, bytes: &[u8]) {
+    put_number(out, b'$', bytes.len() as i64);
+    out.put_slice(bytes);
+    out.put_slice(b"\r\n");
+}
+
+fn put_items(out: &mut BytesMut, kind: u8, items: &[Reply], protocol: Protocol) {
+    put_number(out, kind, items.len() as i64);
+    items.iter().for_each(|item| encode(item, protocol, out));
+}
+
+fn put_flat(out: &mut BytesMut, pairs: &[(Reply, Reply)], protocol: Protocol) {
+    put_number(out, b'*', pairs.len() as i64 * 2);
+    put_pairs(out, pairs, protocol);
+}
+
+fn put_pairs(out: &mut BytesMut, pairs: &[(Reply, Reply)], protocol: Protocol) {
+    for (first, second) in pairs {
+        encode(first, protocol, out);
+        encode(second, protocol, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quoris_engine::CommandError;
+
+    use super::*;
+
+    fn both(reply: Reply) -> (String, String) {
+        let encoded = |protocol| {
+            let mut out = BytesMut::new();
+            encode(&reply, protocol, &mut out);
+            String::from_utf8_lossy(&out).replace("\r\n", "|")
+        };
+        (encoded(Protocol::Resp2), encoded(Protocol::Resp3))
+    }
+
+    #[test]
+    fn each_kind_is_encoded_as_redis_does() {
+        let one = || (Reply::bulk("a"), Reply::Int(1));
+        for (reply, resp2, resp3) in [
+            (Reply::OK, "+OK|", "+OK|"),
+            (Reply::Int(-7), ":-7|", ":-7|"),
+            (Reply::bulk(""), "$0||", "$0||"),
+            (Reply::Null, "$-1|", "_|"),
+            (Reply::NullArray, "*-1|", "_|"),
+            (Reply::Array(vec![Reply::Null, Reply::OK]), "*2|$-1|+OK|", "*2|_|+OK|"),
+            (Reply::Map(vec![one()]), "*2|$1|a|:1|", "%1|$1|a|:1|"),
+            (Reply::Pairs(vec![one()]), "*2|$1|a|:1|", "*1|*2|$1|a|:1|"),
+            (Reply::Set(vec![Reply::Int(1)]), "*1|:1|", "~1|:1|"),
+            (Reply::Push(vec![Reply::Int(1)]), "*1|:1|", ">1|:1|"),
+            (Reply::Double(3.0), "$1|3|", ",3|"),
+            (Reply::Double(0.1), "$19|0.10000000000000001|", ",0.10000000000000001|"),
+            (Reply::Double(f64::NEG_INFINITY), "$4|-inf|", ",-inf|"),
+            (Reply::Bool(true), ":1|", "#t|"),
+            (Reply::Verbatim("txt", "hi".into()), "$2|hi|", "=6|txt:hi|"),
+            (Reply::Error(CommandError::Syntax), "-ERR syntax error|", "-ERR syntax error|"),
+            (Reply::Error(CommandError::Text("ERR a\r\nb")), "-ERR a  b|", "-ERR a  b|"),
+        ] {
+            assert_eq!(both(reply), (resp2.to_string(), resp3.to_string()));
+        }
+    }
+
+    #[test]
+    fn nesting_may_be_deep() {
+        const DEPTH: usize = 1000;
+        let nested = (0..DEPTH).fold(Reply::Int(1), |inner, _| Reply::Array(vec![inner]));
+        assert_eq!(both(nested).0, format!("{}:1|", "*1|".repeat(DEPTH)));
+    }
+}

@@ -1,0 +1,141 @@
+//! Where a call runs, and what a client is told when it cannot run here.
+//!
+//! One visible order of checks: known, number of words, authenticated, one slot, led here. And one place where
+//! what a group says becomes what a client reads.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quoris_engine::command::{self, Command, Resolved, Run, Verb};
+use quoris_engine::hash_slot::slot_of;
+use quoris_engine::machine::BatchOutcome;
+use quoris_engine::{CommandError, Reply, SlotId};
+use quoris_raft::group::Group;
+use quoris_raft::node::{Node, ReadMode};
+use quoris_raft::types::{Refusal, WriteOutcome};
+
+use crate::cluster::is_founded;
+
+/// What a session may do.
+#[derive(Clone, Copy, Debug)]
+pub struct Access {
+    /// Whether it has authenticated, or need not.
+    pub authenticated: bool,
+    /// Whether it accepts reads of a replica (READONLY).
+    pub readonly: bool,
+}
+
+/// Where a call runs.
+pub enum Route {
+    /// In the session itself.
+    Session(Resolved, Verb),
+    /// In every group that this node leads.
+    Gather(&'static Command),
+    /// In one group.
+    Group {
+        /// The command.
+        row: &'static Command,
+        /// The group.
+        group: Arc<Group>,
+        /// The slot of all its keys.
+        slot: SlotId,
+    },
+}
+
+/// Decides where `words` run. The error is certain: nothing has been done.
+pub fn route(node: &Node, words: &[Bytes], access: Access) -> Result<Route, CommandError> {
+    let resolved = command::resolve(words)?;
+    let row = resolved.command;
+    if !access.authenticated && !row.flags.contains(command::Flags::NO_AUTH) {
+        return Err(CommandError::Text("NOAUTH Authentication required."));
+    }
+    match row.run {
+        Run::Session(verb) => return Ok(Route::Session(resolved, verb)),
+        Run::Container => return Err(CommandError::WrongArity(resolved.full_name())),
+        Run::Read(_) | Run::Write(_) => {}
+    }
+    let mut slots = row.keys.of(words).map(|key| slot_of(key));
+    let Some(slot) = slots.next() else { return Ok(Route::Gather(row)) };
+    if slots.any(|other| other != slot) {
+        return Err(CommandError::CrossSlot);
+    }
+    let group = node.group_of(slot);
+    let may_be_stale = access.readonly && !row.is_write() && node.config().read_mode == ReadMode::Local;
+    if group.is_leader() || may_be_stale {
+        return Ok(Route::Group { row, group: group.clone(), slot });
+    }
+    Err(elsewhere(node, group, slot))
+}
+
+/// The error for a slot that another node serves, or nobody.
+pub fn elsewhere(node: &Node, group: &Group, slot: SlotId) -> CommandError {
+    match group.leader().filter(|leader| *leader != node.id()) {
+        Some(leader) => refused(node, Refusal::NotLeader { leader }, Some(slot)),
+        None => not_served(),
+    }
+}
+
+fn not_served() -> CommandError {
+    CommandError::ClusterDown("Hash slot not served".to_string())
+}
+
+/// What a client is told of a group's refusal: always that nothing was done.
+pub fn refused(node: &Node, refusal: Refusal, slot: Option<SlotId>) -> CommandError {
+    let addr_of =
+        |id| node.topology().nodes.iter().find(|info| info.id == id).map(|info| info.client_addr.clone());
+    match (refusal, slot) {
+        (Refusal::NotLeader { leader }, Some(slot)) => match addr_of(leader) {
+            Some(addr) => CommandError::Moved { slot, addr },
+            None => not_served(),
+        },
+        (Refusal::NotLeader { .. }, None) => CommandError::TryAgain("a group has a new leader".to_string()),
+        (Refusal::NoQuorum, _) => CommandError::ClusterDown("The cluster is down".to_string()),
+        (refusal @ Refusal::Busy, _) => CommandError::TryAgain(refusal.to_string()),
+        // Clients look for another node after CLUSTERDOWN: there will soon be one.
+        (refusal @ Refusal::ShuttingDown, _) => CommandError::ClusterDown(refusal.to_string()),
+    }
+}
+
+/// The replies to the calls of a write, each of which was a batch of its own and concerned `slots` in turn.
+pub fn written(node: &Node, outcome: WriteOutcome, slots: &[Option<SlotId>]) -> Vec<Reply> {
+    match outcome {
+        WriteOutcome::Applied(outcomes) => {
+            assert_eq!(outcomes.len(), slots.len(), "one outcome for each batch");
+            outcomes.into_iter().map(only_reply).collect()
+        }
+        WriteOutcome::Refused(refusal) => {
+            slots.iter().map(|slot| Reply::Error(refused(node, refusal.clone(), *slot))).collect()
+        }
+        WriteOutcome::Unknown(why) => {
+            slots.iter().map(|_| Reply::Error(CommandError::Unknown(why.to_string()))).collect()
+        }
+    }
+}
+
+/// The reply of a batch of one call that watches nothing.
+fn only_reply(outcome: BatchOutcome) -> Reply {
+    match outcome {
+        BatchOutcome::Ran(replies) => {
+            let mut replies = replies.into_iter();
+            let reply = replies.next().expect("one reply for each call");
+            assert!(replies.next().is_none(), "one reply for each call");
+            reply
+        }
+        BatchOutcome::WatchFailed => Reply::NullArray,
+    }
+}
+
+/// Replaces the error of a slot that moved away while the call was under way by the way to its new group.
+pub fn reroute(node: &Node, reply: Reply) -> Reply {
+    match reply {
+        Reply::Error(CommandError::WrongGroup { slot }) => {
+            let group = node.group_of(slot);
+            Reply::Error(match group.is_leader() {
+                true if !is_founded(group) => not_served(),
+                true => CommandError::TryAgain(format!("slot {slot} is moving")),
+                false => elsewhere(node, group, slot),
+            })
+        }
+        other => other,
+    }
+}

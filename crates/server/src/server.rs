@@ -1,0 +1,95 @@
+//! A running server: the node below, and what all of its connections share.
+
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use quoris_raft::env::Env;
+use quoris_raft::node::{Node, StartError};
+use tokio::time::Instant;
+
+use crate::clients::Clients;
+use crate::config::{Config, Settings};
+use crate::listener;
+use crate::stats::Stats;
+
+/// What all connections share.
+pub struct Server {
+    /// The outside world.
+    pub env: Env,
+    /// The node.
+    pub node: Arc<Node>,
+    /// What it was told, and told since.
+    pub settings: Settings,
+    /// Who is connected.
+    pub clients: Arc<Clients>,
+    /// Figures.
+    pub stats: Stats,
+    /// When it started.
+    pub started: Instant,
+    /// 40 hex digits, new with each start.
+    pub run_id: String,
+}
+
+/// Why a server ended, or never began. One line for the person who started it.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Clients cannot be listened for.
+    #[error("cannot listen for clients on {addr}: {source}")]
+    Listen {
+        /// The address.
+        addr: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The node below cannot start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The node can no longer keep its promise.
+    #[error("the node has stopped: {0}")]
+    Failed(String),
+}
+
+impl Server {
+    /// Serves until `shutdown` is ready, then goes down in good order; or until the node fails. `file` is where
+    /// `config` was read from.
+    pub async fn run(
+        env: Env,
+        config: Config,
+        file: Option<PathBuf>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), ServeError> {
+        let addr = config.listen.clone();
+        // Before the node starts: whoever cannot serve should not vote for a moment either.
+        let listener = env.net.listen(&addr).await.map_err(|source| ServeError::Listen { addr, source })?;
+        let node = Node::start(env.clone(), config.node_config()).await?;
+        tracing::info!(node = config.node_id, listen = config.listen, "serving");
+        let run_id = (0..3).map(|_| format!("{:016x}", env.rng.next_u64())).collect::<String>();
+        let server = Arc::new(Server {
+            env,
+            node: Arc::clone(&node),
+            settings: Settings::new(config, file),
+            clients: Arc::default(),
+            stats: Stats::new(),
+            started: Instant::now(),
+            run_id: run_id[..40].to_string(),
+        });
+        let end = async {
+            tokio::select! {
+                biased;
+                reason = node.failed() => Err(ServeError::Failed(reason)),
+                () = shutdown => Ok(()),
+            }
+        };
+        let ended = listener::serve(&server, listener, end).await;
+        match &ended {
+            Ok(()) => {
+                tracing::info!("stopping");
+                node.shutdown().await;
+            }
+            Err(error) => tracing::error!(%error),
+        }
+        ended
+    }
+}

@@ -1,0 +1,186 @@
+//! CLIENT: the connection's own state, and the other clients of this node.
+
+use bytes::Bytes;
+use quoris_engine::args::Args;
+use quoris_engine::command::Outcome;
+use quoris_engine::{CommandError, Reply};
+
+use super::{is_one_word, unsigned};
+use crate::clients::{Client, ClientState};
+use crate::cluster::View;
+use crate::limits;
+use crate::session::{Replies, Session};
+
+pub(super) fn name(session: &Session) -> Reply {
+    match session.client.state().name.as_str() {
+        "" => Reply::Null,
+        name => Reply::bulk(name),
+    }
+}
+
+pub(super) fn set_name(session: &Session, args: Args) -> Outcome {
+    rename(session, args.bytes(2))?;
+    Ok(Reply::OK)
+}
+
+/// Names the connection.
+pub(super) fn rename(session: &Session, name: &Bytes) -> Result<(), CommandError> {
+    if !is_one_word(name) || name.len() > limits::CLIENT_NAME_BYTES {
+        let text = "ERR Client names cannot contain spaces, newlines or special characters.";
+        return Err(CommandError::Text(text));
+    }
+    session.client.state().name = String::from_utf8_lossy(name).into_owned();
+    Ok(())
+}
+
+pub(super) fn set_info(session: &Session, args: Args) -> Outcome {
+    let (option, value) = (args.bytes(2), args.bytes(3));
+    let mut state = session.client.state();
+    let place = match option.to_ascii_lowercase().as_slice() {
+        b"lib-name" => &mut state.lib_name,
+        b"lib-ver" => &mut state.lib_ver,
+        _ => {
+            let option = String::from_utf8_lossy(option);
+            return Err(CommandError::Message(format!("ERR Unrecognized option '{option}'")));
+        }
+    };
+    if !is_one_word(value) || value.len() > limits::CLIENT_NAME_BYTES {
+        let option = String::from_utf8_lossy(option).to_ascii_lowercase();
+        let text = format!("ERR {option} cannot contain spaces, newlines or special characters.");
+        return Err(CommandError::Message(text));
+    }
+    *place = String::from_utf8_lossy(value).into_owned();
+    Ok(Reply::OK)
+}
+
+/// `ON` or `OFF`.
+pub(super) fn switch(session: &Session, args: Args, set: fn(&mut ClientState, bool)) -> Outcome {
+    let on = args.is(2, "on");
+    if !on && !args.is(2, "off") {
+        return Err(CommandError::Syntax);
+    }
+    set(&mut session.client.state(), on);
+    Ok(Reply::OK)
+}
+
+/// CLIENT REPLY: only `ON` has a reply itself.
+pub(super) fn reply(session: &mut Session, args: Args) -> Option<Reply> {
+    if args.is(2, "on") {
+        session.replies = Replies::On;
+        return Some(Reply::OK);
+    }
+    if args.is(2, "off") {
+        session.replies = Replies::Off;
+        return None;
+    }
+    if args.is(2, "skip") {
+        if session.replies == Replies::On {
+            session.replies = Replies::SkipNext;
+        }
+        return None;
+    }
+    Some(Reply::Error(CommandError::Syntax))
+}
+
+/// `LIST [TYPE type] [ID id …]`.
+pub(super) fn list(session: &Session, args: Args) -> Outcome {
+    let mut clients = session.server.clients.all();
+    if args.len() == 4 && args.is(2, "type") {
+        if !is_normal(args.bytes(3))? {
+            clients.clear();
+        }
+    } else if args.len() > 3 && args.is(2, "id") {
+        let parse = |word: &Bytes| unsigned(word).ok_or(CommandError::Text("ERR Invalid client ID"));
+        let wanted = args.from(3).iter().map(parse).collect::<Result<Vec<u64>, _>>()?;
+        clients.retain(|client| wanted.contains(&client.id));
+    } else if args.len() != 2 {
+        return Err(CommandError::Syntax);
+    }
+    Ok(View::text(clients.iter().map(|client| client.line() + "\n").collect()))
+}
+
+/// Whether a type of clients is the one that all clients here have.
+fn is_normal(word: &Bytes) -> Result<bool, CommandError> {
+    match word.to_ascii_lowercase().as_slice() {
+        b"normal" => Ok(true),
+        b"master" | b"replica" | b"slave" | b"pubsub" => Ok(false),
+        _ => {
+            Err(CommandError::Message(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(word))))
+        }
+    }
+}
+
+/// What CLIENT KILL looks for; a client must have all that is given.
+#[derive(Default)]
+struct Victims {
+    id: Option<u64>,
+    addr: Option<Bytes>,
+    laddr: Option<Bytes>,
+    user: Option<Bytes>,
+    normal: Option<bool>,
+    /// Spare the one that asks.
+    skip_me: bool,
+}
+
+impl Victims {
+    fn parse(args: Args) -> Result<Victims, CommandError> {
+        let mut victims = Victims { skip_me: true, ..Victims::default() };
+        if !args.len().is_multiple_of(2) {
+            return Err(CommandError::Syntax);
+        }
+        for i in (2..args.len()).step_by(2) {
+            let value = args.bytes(i + 1);
+            match args.bytes(i).to_ascii_lowercase().as_slice() {
+                b"id" => {
+                    let id = unsigned(value).filter(|id| *id > 0);
+                    let text = "ERR client-id should be greater than 0";
+                    victims.id = Some(id.ok_or(CommandError::Text(text))?);
+                }
+                b"addr" => victims.addr = Some(value.clone()),
+                b"laddr" => victims.laddr = Some(value.clone()),
+                b"user" if value.as_ref() == b"default" => victims.user = Some(value.clone()),
+                b"user" => {
+                    let text = format!("ERR No such user '{}'", String::from_utf8_lossy(value));
+                    return Err(CommandError::Message(text));
+                }
+                b"type" => victims.normal = Some(is_normal(value)?),
+                b"skipme" if args.is(i + 1, "yes") => victims.skip_me = true,
+                b"skipme" if args.is(i + 1, "no") => victims.skip_me = false,
+                _ => return Err(CommandError::Syntax),
+            }
+        }
+        Ok(victims)
+    }
+
+    fn include(&self, client: &Client, me: u64) -> bool {
+        self.id.is_none_or(|id| client.id == id)
+            && self.addr.as_ref().is_none_or(|addr| client.addr.as_bytes() == addr)
+            && self.laddr.as_ref().is_none_or(|laddr| client.laddr.as_bytes() == laddr)
+            && self.normal.unwrap_or(true)
+            && !(self.skip_me && client.id == me)
+    }
+}
+
+/// `KILL addr`, or `KILL` with filters, which answers how many it found.
+pub(super) fn kill(session: &mut Session, args: Args) -> Outcome {
+    let old_form = args.len() == 3;
+    let victims = match old_form {
+        true => Victims { addr: Some(args.bytes(2).clone()), ..Victims::default() },
+        false => Victims::parse(args)?,
+    };
+    let me = session.client.id;
+    let mut clients = session.server.clients.all();
+    clients.retain(|client| victims.include(client, me));
+    for client in &clients {
+        // The one that asks is to read the reply before it is gone.
+        match client.id == me {
+            true => session.closing = true,
+            false => client.kill(),
+        }
+    }
+    match (old_form, clients.len()) {
+        (true, 0) => Err(CommandError::Text("ERR No such client")),
+        (true, _) => Ok(Reply::OK),
+        (false, found) => Ok(Reply::count(found)),
+    }
+}

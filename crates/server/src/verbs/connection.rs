@@ -1,0 +1,141 @@
+//! PING, HELLO, AUTH and their like: the connection itself.
+
+use bytes::Bytes;
+use quoris_engine::args::Args;
+use quoris_engine::command::Outcome;
+use quoris_engine::{CommandError, Reply};
+
+use super::client;
+use crate::resp::Protocol;
+use crate::session::{Replies, Session};
+
+const WRONG_PASS: CommandError =
+    CommandError::Text("WRONGPASS invalid username-password pair or user is disabled.");
+
+pub(super) fn ping(args: Args) -> Outcome {
+    match args.len() {
+        1 => Ok(Reply::Simple("PONG")),
+        2 => Ok(Reply::Bulk(args.bytes(1).clone())),
+        _ => Err(CommandError::WrongArity("ping".to_string())),
+    }
+}
+
+pub(super) fn select(args: Args) -> Outcome {
+    match args.int(1)? {
+        0 => Ok(Reply::OK),
+        _ => Err(CommandError::Text("ERR SELECT is not allowed in cluster mode")),
+    }
+}
+
+pub(super) fn set_readonly(session: &mut Session, readonly: bool) -> Outcome {
+    session.readonly = readonly;
+    session.client.state().readonly = readonly;
+    Ok(Reply::OK)
+}
+
+pub(super) fn time(session: &Session) -> Reply {
+    let now_ms = session.server.env.clock.now_ms();
+    let (seconds, micros) = (now_ms / 1000, now_ms % 1000 * 1000);
+    Reply::Array(vec![Reply::bulk(seconds.to_string()), Reply::bulk(micros.to_string())])
+}
+
+pub(super) fn reset(session: &mut Session) -> Outcome {
+    session.authenticated = session.server.settings.get().requirepass.is_empty();
+    session.replies = Replies::On;
+    set_protocol(session, Protocol::Resp2);
+    set_readonly(session, false)?;
+    let mut state = session.client.state();
+    state.name.clear();
+    (state.no_evict, state.no_touch) = (false, false);
+    Ok(Reply::Simple("RESET"))
+}
+
+pub(super) fn auth(session: &mut Session, args: Args) -> Outcome {
+    match args.len() {
+        2 if session.server.settings.get().requirepass.is_empty() => Err(CommandError::Text(
+            "ERR AUTH <password> called without any password configured for the default user. \
+             Are you sure your configuration is correct?",
+        )),
+        2 => log_in(session, b"default", args.bytes(1)),
+        3 => log_in(session, args.bytes(1), args.bytes(2)),
+        _ => Err(CommandError::Syntax),
+    }
+}
+
+fn log_in(session: &mut Session, user: &[u8], password: &[u8]) -> Outcome {
+    let wanted = session.server.settings.get().requirepass.clone();
+    // A user without a password is let in with any.
+    if user != b"default" || !(wanted.is_empty() || same(wanted.as_bytes(), password)) {
+        return Err(WRONG_PASS);
+    }
+    session.authenticated = true;
+    Ok(Reply::OK)
+}
+
+/// Compares in a time that tells nothing about where two passwords differ.
+fn same(wanted: &[u8], given: &[u8]) -> bool {
+    let differences = wanted.iter().zip(given).fold(0, |differences, (a, b)| differences | (a ^ b));
+    wanted.len() == given.len() && differences == 0
+}
+
+/// `HELLO [version [AUTH user password] [SETNAME name]]`: all of it or nothing.
+pub(super) fn hello(session: &mut Session, args: Args) -> Outcome {
+    let protocol = if args.len() > 1 { version(args)? } else { session.protocol };
+    let (mut login, mut name) = (None, None);
+    let mut i = 2;
+    while i < args.len() {
+        let after = args.len() - i - 1;
+        if args.is(i, "auth") && after >= 2 {
+            login = Some((args.bytes(i + 1), args.bytes(i + 2)));
+            i += 3;
+        } else if args.is(i, "setname") && after >= 1 {
+            name = Some(args.bytes(i + 1));
+            i += 2;
+        } else {
+            let option = String::from_utf8_lossy(args.bytes(i));
+            return Err(CommandError::Message(format!("ERR Syntax error in HELLO option '{option}'")));
+        }
+    }
+    if let Some((user, password)) = login {
+        log_in(session, user, password)?;
+    }
+    if !session.access().authenticated {
+        return Err(CommandError::Text(
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
+             <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the \
+             same time",
+        ));
+    }
+    if let Some(name) = name {
+        client::rename(session, name)?;
+    }
+    set_protocol(session, protocol);
+    Ok(greeting(session))
+}
+
+fn version(args: Args) -> Result<Protocol, CommandError> {
+    match args.int(1) {
+        Ok(2) => Ok(Protocol::Resp2),
+        Ok(3) => Ok(Protocol::Resp3),
+        Ok(_) => Err(CommandError::Text("NOPROTO unsupported protocol version")),
+        Err(_) => Err(CommandError::Text("ERR Protocol version is not an integer or out of range")),
+    }
+}
+
+fn set_protocol(session: &mut Session, protocol: Protocol) {
+    session.protocol = protocol;
+    session.client.state().protocol = protocol;
+}
+
+fn greeting(session: &Session) -> Reply {
+    let text = |text: &'static str| Reply::Bulk(Bytes::from_static(text.as_bytes()));
+    Reply::Map(vec![
+        (text("server"), text("redis")),
+        (text("version"), text(crate::REDIS_VERSION)),
+        (text("proto"), Reply::Int(session.protocol.number())),
+        (text("id"), Reply::Int(session.client.id as i64)),
+        (text("mode"), text("cluster")),
+        (text("role"), text("master")),
+        (text("modules"), Reply::Array(Vec::new())),
+    ])
+}

@@ -1,0 +1,136 @@
+//! The commands that a session runs itself. They never wait: whatever must be asked of a group is not theirs.
+
+mod client;
+mod command;
+mod config;
+mod connection;
+mod info;
+
+use bytes::Bytes;
+use quoris_engine::args::Args;
+use quoris_engine::command::{Outcome, Resolved, Verb};
+use quoris_engine::hash_slot::slot_of;
+use quoris_engine::value::number;
+use quoris_engine::{CommandError, Reply, SLOT_COUNT, SlotId};
+
+use crate::cluster::View;
+use crate::session::Session;
+use crate::status::Status;
+
+/// Runs `words`. No reply: the client has asked for none.
+pub fn run(session: &mut Session, resolved: Resolved, verb: Verb, words: &[Bytes]) -> Option<Reply> {
+    let args = Args(words);
+    if verb == Verb::ClientReply {
+        return client::reply(session, args);
+    }
+    Some(answer(session, resolved, verb, args).unwrap_or_else(Reply::Error))
+}
+
+fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> Outcome {
+    match verb {
+        Verb::Ping => connection::ping(args),
+        Verb::Echo => Ok(Reply::Bulk(args.bytes(1).clone())),
+        Verb::Hello => connection::hello(session, args),
+        Verb::Auth => connection::auth(session, args),
+        Verb::Select => connection::select(args),
+        Verb::Quit => {
+            session.closing = true;
+            Ok(Reply::OK)
+        }
+        Verb::Reset => connection::reset(session),
+        Verb::Asking => Ok(Reply::OK),
+        Verb::Readonly => connection::set_readonly(session, true),
+        Verb::Readwrite => connection::set_readonly(session, false),
+        Verb::ClientGetname => Ok(client::name(session)),
+        Verb::ClientGetredir => Ok(Reply::Int(-1)),
+        Verb::ClientId => Ok(Reply::Int(session.client.id as i64)),
+        Verb::ClientInfo => Ok(View::text(session.client.line() + "\n")),
+        Verb::ClientKill => client::kill(session, args),
+        Verb::ClientList => client::list(session, args),
+        Verb::ClientNoEvict => client::switch(session, args, |state, on| state.no_evict = on),
+        Verb::ClientNoTouch => client::switch(session, args, |state, on| state.no_touch = on),
+        Verb::ClientReply => unreachable!("it has run, since it may have no reply"),
+        Verb::ClientSetinfo => client::set_info(session, args),
+        Verb::ClientSetname => client::set_name(session, args),
+        Verb::ClusterCountkeysinslot => count_keys_in_slot(session, args),
+        Verb::ClusterGetkeysinslot => keys_in_slot(session, args),
+        Verb::ClusterInfo => Ok(View::text(view(session).info())),
+        Verb::ClusterKeyslot => Ok(Reply::Int(i64::from(slot_of(args.bytes(2))))),
+        Verb::ClusterLinks => Ok(view(session).links()),
+        Verb::ClusterMyid => Ok(Reply::bulk(view(session).my_name())),
+        Verb::ClusterNodes => Ok(View::text(view(session).nodes())),
+        Verb::ClusterShards => Ok(view(session).shards()),
+        Verb::ClusterSlots => Ok(view(session).slots()),
+        Verb::Command => Ok(command::all()),
+        Verb::CommandCount => Ok(command::count()),
+        Verb::CommandDocs => Ok(command::docs(args)),
+        Verb::CommandGetkeys => command::get_keys(args),
+        Verb::CommandInfo => Ok(command::info(args)),
+        Verb::CommandList => command::list(args),
+        Verb::ConfigGet => Ok(config::get(session, args)),
+        Verb::ConfigResetstat => {
+            session.server.stats.reset();
+            Ok(Reply::OK)
+        }
+        Verb::ConfigRewrite => config::rewrite(session),
+        Verb::ConfigSet => config::set(session, args),
+        Verb::Help => Ok(help(resolved)),
+        Verb::Info => Ok(info::info(session, args)),
+        Verb::Lolwut => Ok(View::text(format!("quoris ver. {}\n", crate::VERSION))),
+        Verb::QuorisStatus => Ok(Reply::bulk(Status::of(&session.server.node).to_json())),
+        Verb::Time => Ok(connection::time(session)),
+    }
+}
+
+fn view(session: &Session) -> View {
+    View::of(&session.server.node)
+}
+
+/// Word `i` as a hash slot; `out_of_range` if there is no such slot.
+fn slot(args: Args, i: usize, out_of_range: &'static str) -> Result<SlotId, CommandError> {
+    let slot = SlotId::try_from(args.int(i)?).ok().filter(|slot| *slot < SLOT_COUNT);
+    slot.ok_or(CommandError::Text(out_of_range))
+}
+
+fn count_keys_in_slot(session: &Session, args: Args) -> Outcome {
+    let slot = slot(args, 2, "ERR Invalid slot")?;
+    let group = session.server.node.group_of(slot);
+    Ok(Reply::count(group.with_machine(|machine| machine.keyspace().slot(slot).len())))
+}
+
+fn keys_in_slot(session: &Session, args: Args) -> Outcome {
+    const INVALID: &str = "ERR Invalid slot or number of keys";
+    let (slot, most) = (slot(args, 2, INVALID)?, args.int(3)?);
+    let most = usize::try_from(most).map_err(|_| CommandError::Text(INVALID))?;
+    let group = session.server.node.group_of(slot);
+    Ok(group.with_machine(|machine| {
+        let keys = machine.keyspace();
+        let live = keys.slot(slot).iter().filter(|(_, object)| keys.is_live(object));
+        Reply::Array(live.take(most).map(|(key, _)| Reply::bulk(key)).collect())
+    }))
+}
+
+/// HELP of a container: its subcommands and what each does.
+fn help(resolved: Resolved) -> Reply {
+    let container = resolved.container.unwrap_or(resolved.command);
+    let line = |text: String| Reply::Bulk(Bytes::from(text));
+    let head = format!(
+        "{} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        container.name.to_ascii_uppercase()
+    );
+    let rows = container
+        .subcommands
+        .iter()
+        .flat_map(|row| [line(row.name.to_ascii_uppercase()), line(format!("    {}", row.summary))]);
+    Reply::Array(std::iter::once(line(head)).chain(rows).collect())
+}
+
+/// A text that any client would show as one word: printable, without spaces.
+fn is_one_word(text: &[u8]) -> bool {
+    text.iter().all(|byte| (b'!'..=b'~').contains(byte))
+}
+
+/// A number that is not negative.
+fn unsigned(text: &[u8]) -> Option<u64> {
+    number::parse_int(text).and_then(|number| u64::try_from(number).ok())
+}
