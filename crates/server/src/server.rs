@@ -52,6 +52,21 @@ pub enum ServeError {
 }
 
 impl Server {
+    /// Starts the node, and all of the server but its listener.
+    pub async fn start(env: Env, config: Config, file: Option<PathBuf>) -> Result<Arc<Server>, ServeError> {
+        let node = Node::start(env.clone(), config.node_config()).await?;
+        let run_id = (0..3).map(|_| format!("{:016x}", env.rng.next_u64())).collect::<String>();
+        Ok(Arc::new(Server {
+            env,
+            node,
+            settings: Settings::new(config, file),
+            clients: Arc::default(),
+            stats: Stats::new(),
+            started: Instant::now(),
+            run_id: run_id[..40].to_string(),
+        }))
+    }
+
     /// Serves until `shutdown` is ready, then goes down in good order; or until the node fails. `file` is where
     /// `config` was read from.
     pub async fn run(
@@ -63,18 +78,9 @@ impl Server {
         let addr = config.listen.clone();
         // Before the node starts: whoever cannot serve should not vote for a moment either.
         let listener = env.net.listen(&addr).await.map_err(|source| ServeError::Listen { addr, source })?;
-        let node = Node::start(env.clone(), config.node_config()).await?;
-        tracing::info!(node = config.node_id, listen = config.listen, "serving");
-        let run_id = (0..3).map(|_| format!("{:016x}", env.rng.next_u64())).collect::<String>();
-        let server = Arc::new(Server {
-            env,
-            node: Arc::clone(&node),
-            settings: Settings::new(config, file),
-            clients: Arc::default(),
-            stats: Stats::new(),
-            started: Instant::now(),
-            run_id: run_id[..40].to_string(),
-        });
+        let server = Server::start(env, config, file).await?;
+        let node = Arc::clone(&server.node);
+        tracing::info!(node = node.id(), listen = listener.local_addr().unwrap_or_default(), "serving");
         let end = async {
             tokio::select! {
                 biased;

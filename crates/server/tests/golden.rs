@@ -1,0 +1,233 @@
+//! Runs the golden scripts under `src/testscripts/<chapter>/<command>`: what a session answers, byte by byte.
+//!
+//! Each script talks to a node of its own kind, the only one of its cluster, with two groups. A line that starts
+//! with `>` is sent as an inline command; below `---` stand the bytes of the reply, CR LF as a line's end.
+//! `reconnect` begins a new session. Of the replies named in `MASKED` only the shape is compared.
+//!
+//! `UPDATE_GOLDENFILES=1 cargo test -p quoris --test golden` writes the replies into the scripts: read the
+//! difference before committing it.
+
+use std::error::Error;
+use std::future::pending;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::BytesMut;
+use goldenscript::Context;
+use libtest_mimic::{Arguments, Failed, Trial};
+use quoris::clients::Place;
+use quoris::cluster::View;
+use quoris::config::Config;
+use quoris::resp::Decoder;
+use quoris::resp::encode::encode_error;
+use quoris::server::Server;
+use quoris::session::Session;
+use quoris_engine::command::{self, Run};
+use quoris_raft::env::os::{OsClock, OsDisk, OsRng};
+use quoris_raft::env::{Env, Listener, Net, Stream};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+/// Commands whose replies hold figures that change: each run of digits (hexadecimal ones too, if long) is `N`.
+const MASKED: [&str; 9] = [
+    "client id",
+    "client info",
+    "client list",
+    "command",
+    "command count",
+    "hello",
+    "info",
+    "quoris status",
+    "time",
+];
+
+/// Longer replies are cut.
+const SHOWN_BYTES: usize = 1500;
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let mut trials: Vec<Trial> = scripts()
+        .into_iter()
+        .map(|(name, path)| Trial::test(format!("scripts/{name}"), move || run_script(&path)))
+        .collect();
+    trials.push(Trial::test("every_session_row_has_a_script", every_session_row_has_a_script));
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/testscripts")
+}
+
+/// Each script's `chapter/command` and its path, in order.
+fn scripts() -> Vec<(String, PathBuf)> {
+    let list = |dir: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("readable").path()).collect();
+        paths.sort();
+        paths
+    };
+    let name = |path: &PathBuf| {
+        let relative = path.strip_prefix(root()).expect("below the root");
+        (relative.to_string_lossy().into_owned(), path.clone())
+    };
+    list(&root()).iter().flat_map(|dir| list(dir)).map(|path| name(&path)).collect()
+}
+
+fn run_script(path: &Path) -> Result<(), Failed> {
+    let mut world = World::new();
+    let script = std::fs::read_to_string(path)?;
+    let output = goldenscript::generate(&mut world, &script)?;
+    if std::env::var_os("UPDATE_GOLDENFILES").is_some() {
+        std::fs::write(path, &output)?;
+    }
+    if output == script || std::env::var_os("UPDATE_GOLDENFILES").is_some() {
+        return Ok(());
+    }
+    Err(format!("{} would become:\n{output}", path.display()).into())
+}
+
+fn every_session_row_has_a_script() -> Result<(), Failed> {
+    let is_session = |row: &command::Command| matches!(row.run, Run::Session(_));
+    let in_session =
+        |row: &&'static command::Command| is_session(row) || row.subcommands.iter().any(is_session);
+    let missing: Vec<String> = command::table()
+        .filter(in_session)
+        .map(|row| format!("{}/{}", row.chapter.name(), row.name))
+        .filter(|name| !root().join(name).is_file())
+        .collect();
+    if missing.is_empty() { Ok(()) } else { Err(format!("no script for {}", missing.join(", ")).into()) }
+}
+
+/// A server without a network, and one session.
+struct World {
+    runtime: Runtime,
+    server: Arc<Server>,
+    place: Place,
+    session: Session,
+    /// The node's files.
+    _dir: TempDir,
+}
+
+impl World {
+    fn new() -> World {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let dir = TempDir::new().expect("a directory");
+        let data_dir = dir.path().join("data").display().to_string();
+        let flags = [
+            ("node-id", "1"),
+            ("initial-cluster", "1=127.0.0.1:7001@127.0.0.1:17001"),
+            ("groups", "2"),
+            ("data-dir", &data_dir),
+        ];
+        let config = Config::load("", flags).expect("settings");
+        let disk = Arc::new(OsDisk::new().expect("a disk"));
+        let env = Env { clock: Arc::new(OsClock), net: Arc::new(Nowhere), disk, rng: Arc::new(OsRng) };
+        let server = runtime.block_on(async {
+            let server = Server::start(env, config, None).await.expect("a node");
+            while !View::of(&server.node).is_ok() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            server
+        });
+        let (place, session) = runtime.block_on(async { connect(&server) });
+        World { runtime, server, place, session, _dir: dir }
+    }
+
+    /// What the session answers to `line`.
+    fn send(&mut self, line: &str) -> Vec<u8> {
+        let mut inbox = BytesMut::from(format!("{line}\r\n").as_bytes());
+        let (mut decoder, mut out) = (Decoder::default(), BytesMut::new());
+        loop {
+            match decoder.decode(&mut inbox, &self.session.decode_limits()) {
+                Ok(Some(call)) => self.runtime.block_on(self.session.run(vec![call], &mut out)),
+                Ok(None) => return out.to_vec(),
+                Err(error) => {
+                    encode_error(&error.line().unwrap_or_default(), &mut out);
+                    return out.to_vec();
+                }
+            }
+        }
+    }
+}
+
+fn connect(server: &Arc<Server>) -> (Place, Session) {
+    let enter = server.clients.enter("127.0.0.1:50000".into(), "127.0.0.1:7001".into(), 10);
+    let place = enter.expect("a place");
+    let session = Session::new(server.clone(), place.client.clone());
+    (place, session)
+}
+
+impl goldenscript::Runner for World {
+    type Command = goldenscript::Command;
+
+    fn run(&mut self, line: &goldenscript::Command, _: &Context) -> Result<String, Box<dyn Error>> {
+        if line.name == "reconnect" {
+            let server = &self.server;
+            (self.place, self.session) = self.runtime.block_on(async { connect(server) });
+            return Ok(String::new());
+        }
+        let reply = self.send(&line.name);
+        let closed = if self.session.closing { "(closed)\n" } else { "" };
+        let text = String::from_utf8_lossy(&reply).replace("\r\n", "\n");
+        let lower = line.name.to_ascii_lowercase();
+        let masked = MASKED.iter().any(|name| lower == *name || lower.starts_with(&format!("{name} ")));
+        let text = if masked && !lower.starts_with("command ") || lower == "command count" {
+            mask(&text)
+        } else {
+            text
+        };
+        let shown: String = text.chars().take(SHOWN_BYTES).collect();
+        let cut = if shown.len() < text.len() { "…\n" } else { "" };
+        Ok(format!("{shown}{cut}{closed}"))
+    }
+}
+
+/// Numbers as `N`.
+fn mask(text: &str) -> String {
+    let mut masked = String::new();
+    let mut word = String::new();
+    let flush = |word: &mut String, masked: &mut String| {
+        let hex_name = word.len() == 40 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+        masked.push_str(if hex_name || number { "N" } else { word });
+        word.clear();
+    };
+    for c in text.chars() {
+        if c.is_ascii_alphanumeric() || c == '_' {
+            word.push(c);
+        } else {
+            flush(&mut word, &mut masked);
+            masked.push(c);
+        }
+    }
+    flush(&mut word, &mut masked);
+    masked
+}
+
+/// A network in which nobody ever calls and nobody answers: a cluster of one needs none.
+struct Nowhere;
+
+#[async_trait]
+impl Net for Nowhere {
+    async fn listen(&self, _: &str) -> io::Result<Box<dyn Listener>> {
+        Ok(Box::new(Nowhere))
+    }
+
+    async fn connect(&self, _: &str) -> io::Result<Box<dyn Stream>> {
+        Err(io::ErrorKind::ConnectionRefused.into())
+    }
+}
+
+#[async_trait]
+impl Listener for Nowhere {
+    async fn accept(&mut self) -> io::Result<(Box<dyn Stream>, String)> {
+        pending().await
+    }
+
+    fn local_addr(&self) -> io::Result<String> {
+        Ok("127.0.0.1:0".to_string())
+    }
+}
