@@ -19,6 +19,8 @@ pub struct View {
     me: NodeId,
     epoch: u64,
     nodes: Vec<NodeView>,
+    /// Whether some group has no leader now.
+    leaderless: bool,
 }
 
 /// A node, and what it serves.
@@ -26,7 +28,7 @@ pub struct View {
 struct NodeView {
     info: NodeInfo,
     reachable: bool,
-    /// Slots of the groups it leads: ascending, neighbours merged.
+    /// Slots of the groups it leads, or was the last to lead: ascending, neighbours merged.
     slots: Vec<SlotRange>,
     /// Of the groups it leads, what is applied here: the nearest to Redis's replication offset.
     offset: u64,
@@ -46,11 +48,15 @@ impl View {
                 offset: 0,
             })
             .collect();
+        let mut leaderless = false;
         for group in &topology.groups {
             let Some(replica) = node.groups().iter().find(|replica| replica.id() == group.id) else {
                 continue;
             };
-            let leader = serving_leader(replica);
+            leaderless |= serving_leader(replica).is_none();
+            // As Redis Cluster does, a range stays with its last primary while another one is being elected: clients
+            // refuse a map with holes.
+            let leader = replica.last_leader().filter(|_| is_founded(replica));
             if let Some(view) = nodes.iter_mut().find(|view| Some(view.info.id) == leader) {
                 view.slots.extend(group.slots.iter().cloned());
                 view.offset += replica.status().applied;
@@ -59,7 +65,7 @@ impl View {
         for view in &mut nodes {
             view.slots = merged(std::mem::take(&mut view.slots));
         }
-        View { me: node.id(), epoch: topology.epoch, nodes }
+        View { me: node.id(), epoch: topology.epoch, nodes, leaderless }
     }
 
     /// The name of this node.
@@ -69,7 +75,7 @@ impl View {
 
     /// Whether every slot has a leader.
     pub fn is_ok(&self) -> bool {
-        self.served() == u32::from(SLOT_COUNT)
+        !self.leaderless && self.served() == u32::from(SLOT_COUNT)
     }
 
     fn served(&self) -> u32 {
@@ -229,7 +235,7 @@ mod tests {
             slots: merged(slots.iter().map(|&(start, end)| SlotRange { start, end }).collect()),
             offset: 9,
         };
-        View { me: 1, epoch: 4, nodes: slots.into_iter().enumerate().map(node).collect() }
+        View { me: 1, epoch: 4, nodes: slots.into_iter().enumerate().map(node).collect(), leaderless: false }
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! of numbers.
 
 use std::io;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use quoris_raft::env::fake_disk::FakeDisk;

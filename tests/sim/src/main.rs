@@ -47,7 +47,11 @@ fn main() {
                 data_dir: "/data".into(),
                 initial_cluster: nodes.clone(),
                 groups: 2,
-                timing: Timing { heartbeat_interval_ms: 60, election_timeout_ms: 300, write_timeout_ms: 3000 },
+                timing: Timing {
+                    heartbeat_interval_ms: 60,
+                    election_timeout_ms: 300,
+                    write_timeout_ms: 3000,
+                },
                 limits: Limits {
                     log_segment_bytes: 64 << 10,
                     log_bytes: 1 << 20,
@@ -63,10 +67,16 @@ fn main() {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                     for g in node.groups() {
                         let key = format!("k{}", i % 7);
-                        if node.group_of(quoris_engine::hash_slot::slot_of(key.as_bytes())).id() != g.id() || !g.is_leader() {
+                        if node.group_of(quoris_engine::hash_slot::slot_of(key.as_bytes())).id() != g.id()
+                            || !g.is_leader()
+                        {
                             continue;
                         }
-                        let call = Call::new([b"set".to_vec(), key.clone().into_bytes(), format!("{id}-{i}").into_bytes()]);
+                        let call = Call::new([
+                            b"set".to_vec(),
+                            key.clone().into_bytes(),
+                            format!("{id}-{i}").into_bytes(),
+                        ]);
                         let out = g.write(vec![Batch::of(vec![call])]).await;
                         let get = g.read(&[Call::new([b"get".to_vec(), key.into_bytes()])]).await;
                         let at = turmoil::sim_elapsed().unwrap();
