@@ -20,6 +20,8 @@ use crate::wire::proto::AppendRequest;
 /// This node's standing.
 pub struct Standing {
     voter: AtomicBool,
+    /// Whether its groups stand for election when they miss their leader.
+    stands: AtomicBool,
     /// Whether all groups' logs were empty at start.
     empty: bool,
     catalog: Catalog,
@@ -32,7 +34,8 @@ pub struct Standing {
 impl Standing {
     pub fn new(catalog: Catalog, empty: bool, groups: u32) -> Standing {
         let voter = AtomicBool::new(catalog.is_voter());
-        Standing { voter, empty, catalog, catch_up: Mutex::new(BTreeMap::new()), groups }
+        let stands = AtomicBool::new(catalog.is_voter());
+        Standing { voter, stands, empty, catalog, catch_up: Mutex::new(BTreeMap::new()), groups }
     }
 
     pub fn is_voter(&self) -> bool {
@@ -65,18 +68,22 @@ impl Standing {
         }
     }
 
-    /// Makes a newcomer a voter once it has caught up in every group. Called now and then.
+    /// Makes a newcomer a voter once it has caught up in every group, and lets a new voter stand for election. Called
+    /// now and then.
     pub async fn review(&self, groups: &[Arc<Group>]) {
-        let caught_up = {
-            let catch_up = self.catch_up.lock().expect("no code panics while it holds this lock");
-            let applied = |group: &Arc<Group>| group.with_machine(|machine| machine.applied());
-            catch_up.len() == self.groups as usize
-                && groups.iter().all(|g| catch_up.get(&g.id()).is_some_and(|at| applied(g) >= *at))
-        };
-        if caught_up && self.become_voter().await {
+        if !self.is_voter() && self.has_caught_up(groups) && self.become_voter().await {
             tracing::info!("caught up with every group: this node votes from now on");
+        }
+        if self.is_voter() && !self.stands.swap(true, Ordering::AcqRel) {
             groups.iter().for_each(|group| group.raft.runtime_config().elect(true));
         }
+    }
+
+    fn has_caught_up(&self, groups: &[Arc<Group>]) -> bool {
+        let catch_up = self.catch_up.lock().expect("no code panics while it holds this lock");
+        let applied = |group: &Arc<Group>| group.with_machine(|machine| machine.applied());
+        catch_up.len() == self.groups as usize
+            && groups.iter().all(|g| catch_up.get(&g.id()).is_some_and(|at| applied(g) >= *at))
     }
 
     async fn become_voter(&self) -> bool {

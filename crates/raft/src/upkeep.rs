@@ -89,7 +89,6 @@ async fn try_to_found(node: &Node) -> bool {
     let members: std::collections::BTreeMap<NodeId, EmptyNode> =
         node.config().initial_cluster.iter().map(|info| (info.id, EmptyNode {})).collect();
     for group in node.groups() {
-        group.raft.runtime_config().elect(true);
         if let Err(error) = group.raft.initialize(members.clone()).await {
             tracing::warn!(group = group.id(), %error, "cannot begin the group");
         }

@@ -1,6 +1,15 @@
 //! The whole of quoris in a deterministic simulator.
 //!
 //! One seed is one run: the network, the disks, the clocks, the scheduler and every random number follow from it, so
-//! that whatever a run shows can be looked at again.
+//! that whatever a run shows can be looked at again. The hosts run the very server that the product runs; clients
+//! speak RESP to it over the simulated network.
+//!
+//! Reading order: [`plan`] (what a seed draws), [`run`] (cluster, faults, healing), [`workload`] (clients),
+//! [`history`] (what they saw, and whether it may be so), [`env`] (the simulated world).
 
+pub mod client;
 pub mod env;
+pub mod history;
+pub mod plan;
+pub mod run;
+pub mod workload;
