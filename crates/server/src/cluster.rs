@@ -19,6 +19,8 @@ pub struct View {
     me: NodeId,
     epoch: u64,
     nodes: Vec<NodeView>,
+    /// How many slots have a leader.
+    served: u32,
 }
 
 /// A node, and what it serves.
@@ -26,40 +28,61 @@ pub struct View {
 struct NodeView {
     info: NodeInfo,
     reachable: bool,
-    /// Slots of the groups it leads: ascending, neighbours merged.
+    /// Slots shown as its own: ascending, neighbours merged.
     slots: Vec<SlotRange>,
     /// Of the groups it leads, what is applied here: the nearest to Redis's replication offset.
     offset: u64,
+}
+
+/// A group that has its slots.
+#[derive(Clone, Debug)]
+struct GroupView {
+    slots: Vec<SlotRange>,
+    leader: Option<NodeId>,
+    /// Who leads it as a rule.
+    preferred: NodeId,
+    applied: u64,
 }
 
 impl View {
     /// What `node` sees now.
     pub fn of(node: &Node) -> View {
         let topology = node.topology();
-        let mut nodes: Vec<NodeView> = topology
-            .nodes
-            .iter()
-            .map(|info| NodeView {
-                info: info.clone(),
-                reachable: node.is_reachable(info.id),
-                slots: Vec::new(),
-                offset: 0,
+        let nodes = topology.nodes.iter().map(|info| (info.clone(), node.is_reachable(info.id))).collect();
+        let replica_of = |id| node.groups().iter().find(|group| group.id() == id && is_founded(group));
+        let groups = topology.groups.iter().filter_map(|info| {
+            let replica = replica_of(info.id)?;
+            Some(GroupView {
+                slots: info.slots.clone(),
+                leader: replica.leader(),
+                preferred: info.preferred_leader,
+                applied: replica.status().applied,
             })
-            .collect();
-        for group in &topology.groups {
-            let Some(replica) = node.groups().iter().find(|replica| replica.id() == group.id) else {
-                continue;
-            };
-            let leader = serving_leader(replica);
-            if let Some(view) = nodes.iter_mut().find(|view| Some(view.info.id) == leader) {
-                view.slots.extend(group.slots.iter().cloned());
-                view.offset += replica.status().applied;
+        });
+        View::new(node.id(), topology.epoch, nodes, groups.collect())
+    }
+
+    /// While a group elects its leader, its slots are shown as those of the node that leads it as a rule, as Redis
+    /// goes on showing a primary that has failed: there are clients that take a range without a node for an error
+    /// that no retry can mend. Whoever asks that node is told CLUSTERDOWN, or where the leader is by then.
+    fn new(me: NodeId, epoch: u64, nodes: Vec<(NodeInfo, bool)>, groups: Vec<GroupView>) -> View {
+        let node = |(info, reachable)| NodeView { info, reachable, slots: Vec::new(), offset: 0 };
+        let mut nodes: Vec<NodeView> = nodes.into_iter().map(node).collect();
+        let mut served = 0;
+        for group in groups {
+            let shown = group.leader.unwrap_or(group.preferred);
+            if group.leader.is_some() {
+                served += group.slots.iter().map(|range| range.end - range.start + 1).sum::<u32>();
+            }
+            if let Some(view) = nodes.iter_mut().find(|view| view.info.id == shown) {
+                view.slots.extend(group.slots);
+                view.offset += group.applied;
             }
         }
         for view in &mut nodes {
             view.slots = merged(std::mem::take(&mut view.slots));
         }
-        View { me: node.id(), epoch: topology.epoch, nodes }
+        View { me, epoch, nodes, served }
     }
 
     /// The name of this node.
@@ -69,11 +92,7 @@ impl View {
 
     /// Whether every slot has a leader.
     pub fn is_ok(&self) -> bool {
-        self.served() == u32::from(SLOT_COUNT)
-    }
-
-    fn served(&self) -> u32 {
-        self.nodes.iter().flat_map(|view| &view.slots).map(|range| range.end - range.start + 1).sum()
+        self.served == u32::from(SLOT_COUNT)
     }
 
     /// CLUSTER SLOTS.
@@ -143,14 +162,13 @@ impl View {
 
     /// CLUSTER INFO.
     pub fn info(&self) -> String {
-        let served = self.served();
         let size = self.nodes.iter().filter(|view| !view.slots.is_empty()).count();
         let fields = [
             ("cluster_state", if self.is_ok() { "ok" } else { "fail" }.to_string()),
             ("cluster_slots_assigned", SLOT_COUNT.to_string()),
-            ("cluster_slots_ok", served.to_string()),
+            ("cluster_slots_ok", self.served.to_string()),
             ("cluster_slots_pfail", "0".to_string()),
-            ("cluster_slots_fail", (u32::from(SLOT_COUNT) - served).to_string()),
+            ("cluster_slots_fail", (u32::from(SLOT_COUNT) - self.served).to_string()),
             ("cluster_known_nodes", self.nodes.len().to_string()),
             ("cluster_size", size.to_string()),
             ("cluster_current_epoch", self.epoch.to_string()),
@@ -217,24 +235,32 @@ fn split(addr: &str) -> (&str, i64) {
 mod tests {
     use super::*;
 
-    fn view(slots: [&[(u32, u32)]; 3]) -> View {
-        let node = |(i, slots): (usize, &[(u32, u32)])| NodeView {
-            info: NodeInfo {
-                id: i as u64 + 1,
-                name: format!("{:040}", i + 1),
-                client_addr: format!("127.0.0.1:700{}", i + 1),
-                peer_addr: format!("127.0.0.1:1700{}", i + 1),
-            },
-            reachable: i != 2,
-            slots: merged(slots.iter().map(|&(start, end)| SlotRange { start, end }).collect()),
-            offset: 9,
+    /// Three nodes, the third out of reach; each group its slots, its leader and who leads it as a rule.
+    fn view(groups: &[(&[(u32, u32)], Option<NodeId>, NodeId)]) -> View {
+        let node = |id: u64| NodeInfo {
+            id,
+            name: format!("{id:040}"),
+            client_addr: format!("127.0.0.1:700{id}"),
+            peer_addr: format!("127.0.0.1:1700{id}"),
         };
-        View { me: 1, epoch: 4, nodes: slots.into_iter().enumerate().map(node).collect() }
+        let group = |(slots, leader, preferred): &(&[(u32, u32)], Option<NodeId>, NodeId)| GroupView {
+            slots: slots.iter().map(|&(start, end)| SlotRange { start, end }).collect(),
+            leader: *leader,
+            preferred: *preferred,
+            applied: 9,
+        };
+        let nodes = (1..=3).map(|id| (node(id), id != 3)).collect();
+        View::new(1, 4, nodes, groups.iter().map(group).collect())
     }
 
     #[test]
     fn nodes_are_primaries_with_the_slots_they_lead() {
-        let view = view([&[(8000, 16383), (0, 99)], &[(100, 4999), (5000, 7999)], &[]]);
+        let view = view(&[
+            (&[(8000, 16383)], Some(1), 3),
+            (&[(0, 99)], Some(1), 1),
+            (&[(100, 4999)], Some(2), 2),
+            (&[(5000, 7999)], Some(2), 1),
+        ]);
         let zeros = "0".repeat(39);
         assert_eq!(
             view.nodes(),
@@ -249,14 +275,14 @@ mod tests {
     }
 
     #[test]
-    fn a_range_without_a_leader_is_missing_and_the_state_is_fail() {
-        let view = view([&[(0, 0)], &[(2, 16383)], &[]]);
+    fn a_group_without_a_leader_is_shown_where_it_belongs_and_counted_as_failed() {
+        let view = view(&[(&[(0, 16381)], Some(1), 1), (&[(16382, 16383)], None, 2)]);
+        assert!(!view.is_ok());
         assert!(view.info().contains("cluster_state:fail\r\n"));
-        assert!(view.info().contains("cluster_slots_fail:1\r\n"));
-        assert!(view.nodes().contains("connected 0\n"));
+        assert!(view.info().contains("cluster_slots_fail:2\r\n"));
         let Reply::Array(ranges) = view.slots() else { panic!("an array") };
         let second = Reply::Array(vec![
-            Reply::Int(2),
+            Reply::Int(16382),
             Reply::Int(16383),
             Reply::Array(vec![
                 Reply::bulk("127.0.0.1"),
@@ -266,5 +292,12 @@ mod tests {
             ]),
         ]);
         assert_eq!((ranges.len(), &ranges[1]), (2, &second));
+    }
+
+    #[test]
+    fn a_group_that_was_never_founded_is_not_shown() {
+        let view = view(&[(&[(0, 0)], Some(1), 1)]);
+        assert!(view.nodes().contains("connected 0\n"));
+        assert!(view.info().contains("cluster_slots_fail:16383\r\n"));
     }
 }
