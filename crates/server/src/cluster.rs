@@ -2,7 +2,7 @@
 //!
 //! A node may lead several groups and follow in others. Some clients key their table of nodes by address and mix
 //! up roles when one address is the primary of one range and a replica of another. So every node is shown as a
-//! primary, with the slots of the groups it leads, and no range lists replicas.
+//! primary, with the slots of the groups it leads; only a node that leads nothing may stand behind a range.
 
 use std::fmt::Write;
 
@@ -95,7 +95,8 @@ impl View {
         self.served == u32::from(SLOT_COUNT)
     }
 
-    /// CLUSTER SLOTS.
+    /// CLUSTER SLOTS. Behind each range's primary stand, as replicas, the nodes that are primary of nothing: else a
+    /// client that learns the cluster while one node leads everything would know no other when that node dies.
     pub fn slots(&self) -> Reply {
         let mut ranges: Vec<(&SlotRange, &NodeInfo)> = self
             .nodes
@@ -103,12 +104,10 @@ impl View {
             .flat_map(|view| view.slots.iter().map(move |range| (range, &view.info)))
             .collect();
         ranges.sort_by_key(|(range, _)| range.start);
-        let entry = |(range, info): (&SlotRange, &NodeInfo)| {
-            let (host, port) = split(&info.client_addr);
-            // What follows the name is metadata of the address; there is none.
-            let node =
-                vec![Reply::bulk(host), Reply::Int(port), Reply::bulk(&info.name), Reply::Map(Vec::new())];
-            Reply::Array(vec![slot(range.start), slot(range.end), Reply::Array(node)])
+        let spare = || self.nodes.iter().filter(|view| view.slots.is_empty() && view.reachable);
+        let entry = |(range, primary): (&SlotRange, &NodeInfo)| {
+            let nodes = std::iter::once(primary).chain(spare().map(|view| &view.info)).map(address);
+            Reply::Array([slot(range.start), slot(range.end)].into_iter().chain(nodes).collect())
         };
         Reply::Array(ranges.into_iter().map(entry).collect())
     }
@@ -212,6 +211,12 @@ fn slot(slot: u32) -> Reply {
     Reply::Int(i64::from(slot))
 }
 
+/// A node in CLUSTER SLOTS. What follows its name is metadata of the address; there is none.
+fn address(info: &NodeInfo) -> Reply {
+    let (host, port) = split(&info.client_addr);
+    Reply::Array(vec![Reply::bulk(host), Reply::Int(port), Reply::bulk(&info.name), Reply::Map(Vec::new())])
+}
+
 /// Ranges in ascending order, those that touch made one.
 fn merged(mut ranges: Vec<SlotRange>) -> Vec<SlotRange> {
     ranges.sort_by_key(|range| range.start);
@@ -292,6 +297,30 @@ mod tests {
             ]),
         ]);
         assert_eq!((ranges.len(), &ranges[1]), (2, &second));
+    }
+
+    #[test]
+    fn only_nodes_that_lead_nothing_stand_behind_a_range() {
+        let nodes_of = |view: View| match view.slots() {
+            Reply::Array(mut ranges) => match ranges.pop() {
+                Some(Reply::Array(range)) => range[2..].to_vec(),
+                other => panic!("a range, not {other:?}"),
+            },
+            other => panic!("an array, not {other:?}"),
+        };
+        let node = |id: u64| {
+            let address = vec![
+                Reply::bulk("127.0.0.1"),
+                Reply::Int(7000 + id as i64),
+                Reply::bulk(format!("{id:040}")),
+                Reply::Map(Vec::new()),
+            ];
+            Reply::Array(address)
+        };
+        // The third node is out of reach, and so no help to anybody.
+        assert_eq!(nodes_of(view(&[(&[(0, 16383)], Some(1), 1)])), [node(1), node(2)]);
+        let both = view(&[(&[(0, 99)], Some(1), 1), (&[(100, 16383)], Some(2), 2)]);
+        assert_eq!(nodes_of(both), [node(2)]);
     }
 
     #[test]
