@@ -1,16 +1,18 @@
 //! Whose data directory this is: one small checksummed file, replaced as a whole.
 //!
-//! It says which node of which cluster the directory belongs to and whether the node may vote (`standing`). The
-//! directory stays locked while the catalog is open, so that no two processes write the same log.
+//! It says which node of which cluster the directory belongs to and whether the node may vote (`standing`). It is
+//! written aside, fsynced, renamed, and its directory fsynced, so that there is always a whole one; docs/decisions/0003
+//! says why it is no embedded tree. The directory stays locked while the catalog is open, so that no two processes
+//! write the same log.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use prost::Message;
-use tokio::sync::oneshot;
 
 use crate::env::Disk;
+use crate::env::offload::offload;
 use crate::types::NodeId;
 use crate::wire::proto::Identity;
 
@@ -65,7 +67,28 @@ pub enum CatalogError {
         /// The file.
         file: PathBuf,
     },
-    /// The disk failed, is full, or may not be written.
+    /// It may not be written, or is no directory.
+    #[error(
+        "data-dir {dir} cannot be written ({source}): give the user that runs the node write access, or another \
+         data-dir"
+    )]
+    Unwritable {
+        /// The directory.
+        dir: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It has files, but no catalog: taking it for a fresh one could make a node that has voted forget it.
+    #[error(
+        "data-dir {dir} holds {found} but no catalog: use an empty directory, or restore the lost catalog"
+    )]
+    Foreign {
+        /// The directory.
+        dir: PathBuf,
+        /// A file in it.
+        found: PathBuf,
+    },
+    /// The disk failed or is full.
     #[error("cannot use data-dir {dir}: {source}")]
     Io {
         /// The directory.
@@ -91,16 +114,16 @@ impl Catalog {
         node_id: NodeId,
         cluster_id: &str,
     ) -> Result<Catalog, CatalogError> {
-        let failed = |source| CatalogError::Io { dir: dir.to_path_buf(), source };
+        let failed = |source| unusable(dir, source);
         disk.create_dir(dir).map_err(failed)?;
-        let lock = disk.lock(dir).map_err(|source| match source.kind() {
-            io::ErrorKind::WouldBlock => CatalogError::Locked { dir: dir.to_path_buf() },
-            _ => failed(source),
-        })?;
+        let lock = disk.lock(dir).map_err(failed)?;
+        // A catalog that a killed process has renamed may not be durable yet.
+        disk.sync_dir(dir).map_err(failed)?;
         let own = Identity { format: FORMAT, node_id, cluster_id: cluster_id.into(), voter: false };
         let identity = match read(&**disk, dir)? {
             Some(identity) => check(dir, identity, &own)?,
             None => {
+                refuse_foreign(&**disk, dir)?;
                 write(&**disk, dir, &own).map_err(failed)?;
                 own
             }
@@ -117,10 +140,30 @@ impl Catalog {
     pub async fn set_voter(&self) -> io::Result<()> {
         let identity = Identity { voter: true, ..self.identity.clone() };
         let (disk, dir) = (Arc::clone(&self.disk), self.dir.clone());
-        let (tell, told) = oneshot::channel();
-        let job = Box::new(move || drop(tell.send(write(&*disk, &dir, &identity))));
-        self.disk.offload(job).await;
-        told.await.unwrap_or_else(|_| Err(io::Error::other("the disk's thread is gone")))
+        offload(&*self.disk, move || write(&*disk, &dir, &identity)).await?
+    }
+}
+
+fn unusable(dir: &Path, source: io::Error) -> CatalogError {
+    let dir = dir.to_path_buf();
+    match source.kind() {
+        io::ErrorKind::WouldBlock => CatalogError::Locked { dir },
+        io::ErrorKind::PermissionDenied
+        | io::ErrorKind::ReadOnlyFilesystem
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::AlreadyExists => CatalogError::Unwritable { dir, source },
+        _ => CatalogError::Io { dir, source },
+    }
+}
+
+fn refuse_foreign(disk: &dyn Disk, dir: &Path) -> Result<(), CatalogError> {
+    let no_data = ["lock", "catalog.tmp", "lost+found"];
+    let files = disk.list(dir).map_err(|source| unusable(dir, source))?;
+    let is_data =
+        |path: &PathBuf| !path.file_name().is_some_and(|name| no_data.iter().any(|other| name == *other));
+    match files.into_iter().find(is_data) {
+        Some(found) => Err(CatalogError::Foreign { dir: dir.to_path_buf(), found }),
+        None => Ok(()),
     }
 }
 
@@ -145,7 +188,7 @@ fn check(dir: &Path, theirs: Identity, own: &Identity) -> Result<Identity, Catal
 /// The identity in `dir`: a CRC-32 (little endian), then the encoded message.
 fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Identity>, CatalogError> {
     let file = dir.join(FILE);
-    let failed = |source| CatalogError::Io { dir: dir.to_path_buf(), source };
+    let failed = |source| unusable(dir, source);
     if !disk.exists(&file).map_err(failed)? {
         return Ok(None);
     }
@@ -171,3 +214,6 @@ fn write(disk: &dyn Disk, dir: &Path, identity: &Identity) -> io::Result<()> {
     disk.rename(&aside, &dir.join(FILE))?;
     disk.sync_dir(dir)
 }
+
+#[cfg(test)]
+mod tests;

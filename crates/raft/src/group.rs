@@ -1,5 +1,6 @@
 //! A replica of one group on this node: what the server calls to read and write.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub struct Group {
     env: Env,
     read_mode: ReadMode,
     write_timeout: Duration,
+    /// See [`Group::last_leader`]; 0 if there was none.
+    last_leader: AtomicU64,
 }
 
 impl Group {
@@ -57,6 +60,7 @@ impl Group {
             env,
             read_mode: config.read_mode,
             write_timeout: Duration::from_millis(config.timing.write_timeout_ms),
+            last_leader: AtomicU64::new(0),
         });
         tokio::spawn(tick(Arc::downgrade(&group)));
         group
@@ -70,6 +74,16 @@ impl Group {
     /// The node that leads it, if one is known.
     pub fn leader(&self) -> Option<NodeId> {
         self.raft.server_metrics().borrow_watched().current_leader
+    }
+
+    /// The node that leads it, or the last one known to have led it.
+    pub fn last_leader(&self) -> Option<NodeId> {
+        let known = self.leader();
+        if let Some(leader) = known {
+            self.last_leader.store(leader, Ordering::Relaxed);
+        }
+        // Node numbers begin at 1.
+        known.or_else(|| Some(self.last_leader.load(Ordering::Relaxed)).filter(|leader| *leader > 0))
     }
 
     /// Whether this node believes to lead it.
@@ -224,6 +238,8 @@ async fn tick(group: std::sync::Weak<Group>) {
     loop {
         tokio::time::sleep(limits::TICK_INTERVAL).await;
         let Some(group) = group.upgrade() else { return };
+        // So that it is remembered when the leader is gone.
+        group.last_leader();
         if group.is_leader() && group.has_due_keys() {
             // Whatever becomes of it, the next tick tries again.
             group.write(Vec::new()).await;

@@ -266,15 +266,14 @@ impl Drop for Node {
 
 async fn start(env: Env, config: NodeConfig) -> Result<Arc<Node>, StartError> {
     let catalog = Catalog::open(&env.disk, &config.data_dir, config.node_id, &config.cluster_id)?;
-    let log = open_log(&env, &config)?;
+    let log = open_log(&env, &config, catalog.is_voter())?;
     let topology = Arc::new(founding::topology(&config));
     let links = start_links(&env, &config);
     let (mut groups, mut snapshots, mut empty) = (Vec::new(), BTreeMap::new(), true);
     for id in 0..config.groups {
         let store = SnapshotStore::open(Arc::clone(&env.disk), &config.data_dir.join("snapshots"), id)?;
+        empty &= store.current().is_none() && !log.groups().contains(&id);
         let group = start_group(&env, &config, id, &log, &store, &links, catalog.is_voter()).await?;
-        let state = group.status();
-        empty &= state.last_index == 0 && state.term == 0 && state.voters.is_empty();
         snapshots.insert(id, store);
         groups.push(group);
     }
@@ -305,11 +304,13 @@ async fn start(env: Env, config: NodeConfig) -> Result<Arc<Node>, StartError> {
     Ok(node)
 }
 
-fn open_log(env: &Env, config: &NodeConfig) -> Result<SharedLog, LogError> {
+fn open_log(env: &Env, config: &NodeConfig, is_voter: bool) -> Result<SharedLog, LogError> {
     let options = LogOptions {
         segment_bytes: config.limits.log_segment_bytes,
         cache_bytes: config.limits.log_cache_bytes as usize,
         max_bytes: config.limits.log_bytes,
+        // A voter that finds no log has lost its votes.
+        must_exist: is_voter,
         ..LogOptions::default()
     };
     SharedLog::open(Arc::clone(&env.disk), Arc::clone(&env.rng), &config.data_dir.join("log"), options)

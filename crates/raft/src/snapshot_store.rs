@@ -1,31 +1,41 @@
-//! One group's snapshots on disk: a checksummed file for each generation.
+//! One group's snapshots on disk: one checksummed file per log index.
 //!
-//! A snapshot is written aside, fsynced, renamed, and its directory fsynced; only then is it *current*, and only then
-//! are older ones removed: at every moment there is a whole snapshot behind the purged log. The file's name carries
-//! its generation; a name that ends in `.tmp` is nobody's and is removed at start.
+//! A snapshot is written aside, fsynced, verified whole, renamed, and its directory fsynced; only then is it
+//! *current*, and only then are older ones removed. So a half-written one is never seen, and there is always a whole
+//! one behind the purged log. docs/internals/disk-format.md draws the file. Invariants:
 //!
-//! File: magic, then frames of `length: u32, crc32: u32, bytes` (little endian): first the meta, then the machine's
-//! chunks, last an empty frame whose checksum is that of all before. What the bytes mean is unknown here.
+//! - the current snapshot never goes back to a lower index, whoever finishes last: the log behind it is gone;
+//! - what a reader hands out has matched its checksum;
+//! - chunks come back as they were pushed.
+//!
+//! The store must never know what is in a snapshot: `meta` and the chunks are the caller's.
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use bytes::{BufMut, Bytes, BytesMut};
-use tokio::sync::oneshot;
+use bytes::{Bytes, BytesMut};
 
 use crate::env::Disk;
 use crate::env::disk::File;
+use crate::env::offload::offload;
 use crate::types::GroupId;
 
-const MAGIC: &[u8; 8] = b"QUORSNP1";
-const FRAME_HEADER: usize = 8;
+/// A frame longer than this is damage, not data: a chunk holds one object at most beyond its usual size.
+pub const MAX_FRAME_BYTES: usize = 1 << 30;
+/// Most bytes of meta.
+pub const MAX_META_BYTES: usize = 1 << 20;
 
 /// Bytes collected before they are written.
 const WRITE_BYTES: usize = 1 << 20;
-
-/// A frame longer than this is damage, not data: a chunk holds one object at most beyond its usual size.
-const MAX_FRAME_BYTES: usize = 1 << 30;
+const MAGIC: &[u8; 8] = b"quorisSN";
+const VERSION: u32 = 1;
+const HEADER: usize = 32;
+const FRAME_HEADER: usize = 8;
+/// Stands where the length of a frame would: the end.
+const END: u32 = u32::MAX;
+const TRAILER: usize = 24;
 
 /// Why the snapshots of a group cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -43,8 +53,16 @@ pub enum SnapshotStoreError {
         /// What is wrong there.
         reason: &'static str,
     },
+    /// Written by a newer build.
+    #[error("{file} has format {version}, newer than this build reads: start the newer build")]
+    Newer {
+        /// The file.
+        file: PathBuf,
+        /// Its format.
+        version: u32,
+    },
     /// The disk failed or is full.
-    #[error("cannot open the snapshots: {file}: {source}")]
+    #[error("cannot use the snapshots: {file}: {source}")]
     Io {
         /// The file or directory.
         file: PathBuf,
@@ -55,9 +73,15 @@ pub enum SnapshotStoreError {
 
 impl From<SnapshotStoreError> for io::Error {
     fn from(error: SnapshotStoreError) -> io::Error {
-        io::Error::new(io::ErrorKind::InvalidData, error.to_string())
+        let kind = match &error {
+            SnapshotStoreError::Io { source, .. } => source.kind(),
+            _ => io::ErrorKind::InvalidData,
+        };
+        io::Error::new(kind, error.to_string())
     }
 }
+
+type Result<T> = std::result::Result<T, SnapshotStoreError>;
 
 /// One group's snapshots. Cheap to clone.
 #[derive(Clone)]
@@ -74,350 +98,422 @@ struct Store {
 
 struct State {
     current: Option<SnapshotFile>,
-    next_generation: u64,
+    next_temp: u64,
 }
 
-/// A whole snapshot. Cheap to clone; its file stays readable while any clone lives.
+/// A whole, verified snapshot. Cheap to clone; it stays readable while any clone lives, also when it is replaced.
 #[derive(Clone)]
 pub struct SnapshotFile {
     disk: Arc<dyn Disk>,
-    path: PathBuf,
-    file: Arc<dyn File>,
-    meta: Bytes,
+    file: Arc<SourceFile>,
+    /// Until it is adopted.
+    temp: Option<Arc<Temp>>,
 }
 
 impl SnapshotStore {
-    /// Opens the snapshots of `group` in `dir`, removing leftovers, and verifies the newest. Blocks.
-    pub fn open(
-        disk: Arc<dyn Disk>,
-        dir: &Path,
-        group: GroupId,
-    ) -> Result<SnapshotStore, SnapshotStoreError> {
-        let failed = |file: &Path| {
-            let file = file.to_path_buf();
-            move |source| SnapshotStoreError::Io { file, source }
-        };
-        disk.create_dir(dir).map_err(failed(dir))?;
-        let mut newest: Option<(u64, PathBuf)> = None;
-        for path in disk.list(dir).map_err(failed(dir))? {
-            let Some(name) = Name::parse(&path).filter(|name| name.group == group) else { continue };
-            let stale = match (&newest, name.whole) {
-                (_, false) => Some(path),
-                (Some((generation, _)), true) if *generation > name.generation => Some(path),
-                (_, true) => newest.replace((name.generation, path)).map(|(_, older)| older),
-            };
-            if let Some(stale) = stale {
-                disk.remove(&stale).map_err(failed(&stale))?;
-            }
-        }
-        let next_generation = newest.as_ref().map_or(1, |(generation, _)| generation + 1);
-        let current = match newest {
-            Some((_, path)) => Some(open_verified(&disk, path)?),
-            None => None,
-        };
-        let state = Mutex::new(State { current, next_generation });
+    /// Opens the snapshots of `group` in `dir`, verifies the newest, and removes the others. Blocks.
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path, group: GroupId) -> Result<SnapshotStore> {
+        let current = survey(&disk, dir, group)?;
+        let state = Mutex::new(State { current, next_temp: 0 });
         Ok(SnapshotStore { inner: Arc::new(Store { disk, dir: dir.to_path_buf(), group, state }) })
     }
 
     /// The newest whole snapshot.
     pub fn current(&self) -> Option<SnapshotFile> {
-        self.lock().current.clone()
+        self.inner.lock().current.clone()
     }
 
-    /// Begins a snapshot that says `meta` of itself.
-    pub async fn write(&self, meta: Bytes) -> io::Result<SnapshotWriter> {
-        let mut writer = SnapshotWriter { raw: self.receive().await?, checksum: crc32fast::Hasher::new() };
-        writer.raw.push(Bytes::from_static(MAGIC)).await?;
-        writer.push(meta).await?;
-        Ok(writer)
+    /// Begins a snapshot of everything up to the entry `index`, which says `meta` of itself.
+    pub async fn write(&self, index: u64, meta: Bytes) -> io::Result<SnapshotWriter> {
+        assert!(meta.len() <= MAX_META_BYTES, "a snapshot's meta has at most {MAX_META_BYTES} bytes");
+        let (header, salt) = Header { group: self.inner.group, index, meta }.encode();
+        let mut raw = self.receive().await?;
+        raw.push(header.into()).await?;
+        Ok(SnapshotWriter { raw, salt, frames: 0, total: 0 })
     }
 
     /// Begins a snapshot whose file comes from a peer.
     pub async fn receive(&self) -> io::Result<SnapshotReceiver> {
-        let generation = {
-            let mut state = self.lock();
-            state.next_generation += 1;
-            state.next_generation - 1
+        let number = {
+            let mut state = self.inner.lock();
+            state.next_temp += 1;
+            state.next_temp
         };
-        let name = Name { group: self.inner.group, generation, whole: false };
-        let path = self.inner.dir.join(name.to_string());
-        let (disk, at) = (Arc::clone(&self.inner.disk), path.clone());
-        let file = offload(&self.inner.disk, move || disk.create(&at)).await?;
+        let path = self.inner.dir.join(format!("{:08x}-{number:016x}.tmp", self.inner.group));
+        let temp = Temp { disk: self.inner.disk.clone(), path: path.clone(), kept: AtomicBool::new(false) };
+        let disk = self.inner.disk.clone();
+        let file = offload(&*self.inner.disk, move || disk.create(&path)).await??;
+        let store = self.inner.clone();
         Ok(SnapshotReceiver {
-            store: self.clone(),
-            path,
-            file: Arc::from(file),
+            store,
+            temp: Arc::new(temp),
+            file: file.into(),
             waiting: BytesMut::new(),
             written: 0,
-            finished: false,
         })
     }
 
-    /// Makes a received snapshot the current one, durably; older ones go. Nothing happens if it is already.
+    /// Makes a received snapshot the current one, durably; older ones go. Answers what is current then: the same
+    /// snapshot, unless a newer one was there before.
     pub async fn adopt(&self, snapshot: SnapshotFile) -> io::Result<SnapshotFile> {
-        let Some(name) = Name::parse(&snapshot.path).filter(|name| !name.whole) else { return Ok(snapshot) };
-        let path = self.inner.dir.join(Name { whole: true, ..name }.to_string());
-        let adopted = SnapshotFile { path: path.clone(), ..snapshot.clone() };
-        let (disk, dir, from) = (Arc::clone(&self.inner.disk), self.inner.dir.clone(), snapshot.path);
-        offload(&self.inner.disk, move || {
-            disk.rename(&from, &path)?;
-            disk.sync_dir(&dir)
-        })
-        .await?;
-        let older = self.lock().current.replace(adopted.clone());
-        if let Some(older) = older {
-            let disk = Arc::clone(&self.inner.disk);
+        let store = self.inner.clone();
+        Ok(offload(&*self.inner.disk, move || store.adopt(snapshot)).await??)
+    }
+}
+
+impl Store {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no code panics while it holds this lock")
+    }
+
+    fn adopt(&self, snapshot: SnapshotFile) -> Result<SnapshotFile> {
+        let Some(temp) = &snapshot.temp else { return Ok(snapshot) };
+        // Held throughout, so that of two that finish together the newer one stays.
+        let mut state = self.lock();
+        let index = snapshot.index();
+        if let Some(newer) = state.current.as_ref().filter(|current| current.index() > index) {
+            return Ok(newer.clone());
+        }
+        let path = self.dir.join(format!("{:08x}-{index:016x}.snap", self.group));
+        self.disk.rename(&temp.path, &path).map_err(|e| failed(&temp.path, e))?;
+        temp.kept.store(true, Ordering::Relaxed);
+        self.disk.sync_dir(&self.dir).map_err(|e| failed(&self.dir, e))?;
+        let adopted = open_verified(&self.disk, &path, Verify::Header)?;
+        let older = state.current.replace(adopted.clone()).map(|older| older.file.path.clone());
+        if let Some(older) = older.filter(|older| *older != path) {
             // Not made durable: if it comes back after a crash, the next start removes it.
-            offload(&self.inner.disk, move || disk.remove(&older.path)).await?;
+            self.disk.remove(&older).map_err(|e| failed(&older, e))?;
         }
         Ok(adopted)
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.inner.state.lock().expect("no code panics while it holds this lock")
+/// Finds the newest snapshot, and removes the others.
+fn survey(disk: &Arc<dyn Disk>, dir: &Path, group: GroupId) -> Result<Option<SnapshotFile>> {
+    let io = |source| failed(dir, source);
+    disk.create_dir(dir).map_err(io)?;
+    // The newest one's name must be durable, and the file whole, before older ones go.
+    disk.sync_dir(dir).map_err(io)?;
+    let prefix = format!("{group:08x}-");
+    let ours = |path: &PathBuf| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&prefix));
+    let (mut whole, mut others) = (Vec::new(), Vec::new());
+    for path in disk.list(dir).map_err(io)?.into_iter().filter(ours) {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("snap") => whole.push(path),
+            Some("tmp") => others.push(path),
+            _ => {}
+        }
+    }
+    // Sorted by name, which is by index.
+    let newest = whole.pop().map(|path| open_verified(disk, &path, Verify::All)).transpose()?;
+    if let Some(newest) = newest.as_ref().filter(|newest| newest.file.header.group != group) {
+        return Err(newest.file.damaged(12, "it is another group's"));
+    }
+    others.extend(whole);
+    for path in others {
+        disk.remove(&path).map_err(io)?;
+    }
+    Ok(newest)
+}
+
+#[derive(PartialEq, Eq)]
+enum Verify {
+    Header,
+    All,
+}
+
+fn open_verified(disk: &Arc<dyn Disk>, path: &Path, verify: Verify) -> Result<SnapshotFile> {
+    let file = SourceFile::open(&**disk, path)?;
+    if verify == Verify::All {
+        let mut frames = Frames::start(&file.header);
+        while frames.next(&file)?.is_some() {}
+    }
+    Ok(SnapshotFile { disk: disk.clone(), file: Arc::new(file), temp: None })
+}
+
+fn failed(file: &Path, source: io::Error) -> SnapshotStoreError {
+    SnapshotStoreError::Io { file: file.to_path_buf(), source }
+}
+
+/// The file of a snapshot that is not yet current; removed with its last handle.
+struct Temp {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    kept: AtomicBool,
+}
+
+impl Drop for Temp {
+    fn drop(&mut self) {
+        if !self.kept.load(Ordering::Relaxed) {
+            let (disk, path) = (self.disk.clone(), std::mem::take(&mut self.path));
+            // Best effort: what stays is removed at the next start.
+            drop(self.disk.offload(Box::new(move || drop(disk.remove(&path)))));
+        }
     }
 }
 
-/// Writes a snapshot chunk by chunk.
+/// Writes a snapshot chunk by chunk; dropped before it is finished, it leaves nothing.
 pub struct SnapshotWriter {
     raw: SnapshotReceiver,
-    checksum: crc32fast::Hasher,
+    salt: u32,
+    frames: u64,
+    total: u64,
 }
 
 impl SnapshotWriter {
-    /// Adds a chunk. A chunk is never empty.
+    /// Adds a chunk.
     pub async fn push(&mut self, chunk: Bytes) -> io::Result<()> {
-        let crc = crc32fast::hash(&chunk);
-        self.checksum.update(&crc.to_le_bytes());
-        self.raw.push(frame_header(chunk.len(), crc)).await?;
+        assert!(chunk.len() <= MAX_FRAME_BYTES, "a chunk has at most {MAX_FRAME_BYTES} bytes");
+        let mut frame = BytesMut::with_capacity(FRAME_HEADER);
+        frame.extend_from_slice(&(chunk.len() as u32).to_le_bytes());
+        frame.extend_from_slice(&frame_crc(self.salt, self.frames, &chunk).to_le_bytes());
+        self.frames += 1;
+        self.total += chunk.len() as u64;
+        self.raw.push(frame.freeze()).await?;
         self.raw.push(chunk).await
     }
 
-    /// Makes the snapshot durable and current.
+    /// Makes the snapshot durable and current; answers what [`SnapshotStore::adopt`] does.
     pub async fn finish(mut self) -> io::Result<SnapshotFile> {
-        let crc = self.checksum.finalize();
-        self.raw.push(frame_header(0, crc)).await?;
-        let store = self.raw.store.clone();
+        let mut trailer = BytesMut::with_capacity(TRAILER);
+        trailer.extend_from_slice(&END.to_le_bytes());
+        trailer
+            .extend_from_slice(&frame_crc(self.salt, self.frames, &self.total.to_le_bytes()).to_le_bytes());
+        trailer.extend_from_slice(&self.frames.to_le_bytes());
+        trailer.extend_from_slice(&self.total.to_le_bytes());
+        self.raw.push(trailer.freeze()).await?;
+        let store = SnapshotStore { inner: self.raw.store.clone() };
         store.adopt(self.raw.finish().await?).await
     }
 }
 
-fn frame_header(len: usize, crc: u32) -> Bytes {
-    let mut header = BytesMut::with_capacity(FRAME_HEADER);
-    header.put_u32_le(len as u32);
-    header.put_u32_le(crc);
-    header.freeze()
-}
-
-/// Takes a snapshot's file piece by piece.
+/// Takes a snapshot's file piece by piece; dropped before it is finished, it leaves nothing.
 pub struct SnapshotReceiver {
-    store: SnapshotStore,
-    path: PathBuf,
+    store: Arc<Store>,
+    temp: Arc<Temp>,
     file: Arc<dyn File>,
     waiting: BytesMut,
     written: u64,
-    finished: bool,
 }
 
 impl SnapshotReceiver {
     /// Adds the file's next bytes.
     pub async fn push(&mut self, bytes: Bytes) -> io::Result<()> {
-        self.waiting.put_slice(&bytes);
+        self.waiting.extend_from_slice(&bytes);
         if self.waiting.len() >= WRITE_BYTES { self.flush().await } else { Ok(()) }
     }
 
     /// Makes the file durable and verifies it, whole. It is not current before [`SnapshotStore::adopt`].
     pub async fn finish(mut self) -> io::Result<SnapshotFile> {
         self.flush().await?;
-        let (disk, file, path) =
-            (Arc::clone(&self.store.inner.disk), Arc::clone(&self.file), self.path.clone());
-        let verified = offload(&self.store.inner.disk, move || {
-            file.sync()?;
-            Ok(open_verified(&disk, path)?)
-        });
-        let snapshot = verified.await?;
-        self.finished = true;
-        Ok(snapshot)
+        let Self { store, temp, file, .. } = self;
+        let disk = store.disk.clone();
+        let verify = move || {
+            file.sync().map_err(|e| failed(&temp.path, e))?;
+            let whole = open_verified(&store.disk, &temp.path, Verify::All)?;
+            if whole.file.header.group != store.group {
+                return Err(whole.file.damaged(12, "it is another group's"));
+            }
+            Ok(SnapshotFile { temp: Some(temp), ..whole })
+        };
+        Ok(offload(&*disk, verify).await??)
     }
 
     async fn flush(&mut self) -> io::Result<()> {
         let bytes = self.waiting.split().freeze();
-        let (file, offset) = (Arc::clone(&self.file), self.written);
+        let (file, offset) = (self.file.clone(), self.written);
         self.written += bytes.len() as u64;
-        offload(&self.store.inner.disk, move || file.write_at(&bytes, offset)).await
-    }
-}
-
-impl Drop for SnapshotReceiver {
-    /// What was begun and not finished goes; should that fail, the next start sees to it.
-    fn drop(&mut self) {
-        if !self.finished {
-            let _ = self.store.inner.disk.remove(&self.path);
-        }
+        offload(&*self.store.disk, move || file.write_at(&bytes, offset)).await?
     }
 }
 
 impl SnapshotFile {
     /// What the snapshot says of itself.
     pub fn meta(&self) -> Bytes {
-        self.meta.clone()
+        self.file.header.meta.clone()
     }
 
-    /// Its chunks.
-    pub async fn reader(&self) -> io::Result<SnapshotReader> {
-        let snapshot = self.clone();
-        let frames = offload(&self.disk, move || {
-            let mut frames = Frames::new(&*snapshot.file, &snapshot.path)?;
-            frames.next()?;
-            Ok(frames.offset)
-        });
-        Ok(SnapshotReader { offset: frames.await?, snapshot: self.clone() })
+    /// Index of the last log entry in it.
+    pub fn index(&self) -> u64 {
+        self.file.header.index
+    }
+
+    /// Its chunks, from the first.
+    pub fn reader(&self) -> SnapshotReader {
+        SnapshotReader { snapshot: self.clone(), frames: Frames::start(&self.file.header) }
     }
 
     /// Up to `len` bytes of the file at `offset`; none at its end.
     pub async fn read_raw(&self, offset: u64, len: usize) -> io::Result<Bytes> {
-        let file = Arc::clone(&self.file);
-        offload(&self.disk, move || {
-            let mut buf = vec![0; len];
-            let read = file.read_at(&mut buf, offset)?;
-            buf.truncate(read);
-            Ok(Bytes::from(buf))
-        })
-        .await
+        let file = self.file.clone();
+        let read = move || {
+            let mut bytes = vec![0; len];
+            let read = file.file.read_at(&mut bytes, offset)?;
+            bytes.truncate(read);
+            Ok(Bytes::from(bytes))
+        };
+        offload(&*self.disk, read).await?
     }
 }
 
-/// Reads a verified snapshot's chunks in order.
+/// Reads a snapshot's chunks in order, checking each once more.
 pub struct SnapshotReader {
     snapshot: SnapshotFile,
-    offset: u64,
+    frames: Frames,
 }
 
 impl SnapshotReader {
-    /// The next chunk, or `None` after the last.
+    /// The next chunk; `None` once the end has been verified, too.
     pub async fn next(&mut self) -> io::Result<Option<Bytes>> {
-        let (snapshot, offset) = (self.snapshot.clone(), self.offset);
-        let (chunk, offset) = offload(&self.snapshot.disk, move || {
-            let mut frames = Frames { file: &*snapshot.file, path: &snapshot.path, offset, checksum: None };
-            let chunk = frames.next()?;
-            Ok((chunk, frames.offset))
-        })
-        .await?;
-        self.offset = offset;
+        let (file, mut frames) = (self.snapshot.file.clone(), self.frames);
+        let next = move || frames.next(&file).map(|chunk| (frames, chunk));
+        let (frames, chunk) = offload(&*self.snapshot.disk, next).await??;
+        self.frames = frames;
         Ok(chunk)
     }
 }
 
-/// Walks a file's frames, verifying each.
-struct Frames<'a> {
-    file: &'a dyn File,
-    path: &'a Path,
-    offset: u64,
-    /// Of all frames so far, when the walk began at the first.
-    checksum: Option<crc32fast::Hasher>,
-}
-
-impl<'a> Frames<'a> {
-    fn new(file: &'a dyn File, path: &'a Path) -> Result<Frames<'a>, SnapshotStoreError> {
-        let mut frames = Frames { file, path, offset: 0, checksum: Some(crc32fast::Hasher::new()) };
-        if frames.read(MAGIC.len())? != MAGIC.as_slice() {
-            frames.offset = 0;
-            return Err(frames.damaged("it does not begin as a snapshot of this format does"));
-        }
-        Ok(frames)
-    }
-
-    /// The next frame's bytes; `None` at the closing one.
-    fn next(&mut self) -> Result<Option<Bytes>, SnapshotStoreError> {
-        let begin = self.offset;
-        let header = self.read(FRAME_HEADER)?;
-        let word =
-            |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-        let (len, crc) = (word(0) as usize, word(4));
-        if len == 0 {
-            return match &self.checksum {
-                Some(all) if all.clone().finalize() != crc => {
-                    self.offset = begin;
-                    Err(self.damaged("the closing checksum does not match"))
-                }
-                _ => Ok(None),
-            };
-        }
-        if len > MAX_FRAME_BYTES {
-            self.offset = begin;
-            return Err(self.damaged("a chunk is impossibly long"));
-        }
-        let bytes = self.read(len)?;
-        if crc32fast::hash(&bytes) != crc {
-            self.offset = begin;
-            return Err(self.damaged("a chunk's checksum does not match"));
-        }
-        if let Some(all) = &mut self.checksum {
-            all.update(&crc.to_le_bytes());
-        }
-        Ok(Some(bytes.into()))
-    }
-
-    fn read(&mut self, len: usize) -> Result<Vec<u8>, SnapshotStoreError> {
-        let mut buf = vec![0; len];
-        let failed = |source| SnapshotStoreError::Io { file: self.path.to_path_buf(), source };
-        let read = self.file.read_at(&mut buf, self.offset).map_err(failed)?;
-        if read < len {
-            return Err(self.damaged("it is cut short"));
-        }
-        self.offset += len as u64;
-        Ok(buf)
-    }
-
-    fn damaged(&self, reason: &'static str) -> SnapshotStoreError {
-        SnapshotStoreError::Damaged { file: self.path.to_path_buf(), offset: self.offset, reason }
-    }
-}
-
-fn open_verified(disk: &Arc<dyn Disk>, path: PathBuf) -> Result<SnapshotFile, SnapshotStoreError> {
-    let file = disk.open(&path).map_err(|source| SnapshotStoreError::Io { file: path.clone(), source })?;
-    let mut frames = Frames::new(&*file, &path)?;
-    let meta = frames.next()?.ok_or_else(|| frames.damaged("it has no meta"))?;
-    while frames.next()?.is_some() {}
-    Ok(SnapshotFile { disk: Arc::clone(disk), path, file: Arc::from(file), meta })
-}
-
-/// A snapshot file's name: `group-generation.snap`, and `.tmp` behind it until it is whole.
-struct Name {
+struct Header {
     group: GroupId,
-    generation: u64,
-    whole: bool,
+    index: u64,
+    meta: Bytes,
 }
 
-impl Name {
-    fn parse(path: &Path) -> Option<Name> {
-        let name = path.file_name()?.to_str()?;
-        let (name, whole) = match name.strip_suffix(".tmp") {
-            Some(name) => (name, false),
-            None => (name, true),
-        };
-        let (group, generation) = name.strip_suffix(".snap")?.split_once('-')?;
-        Some(Name { group: group.parse().ok()?, generation: generation.parse().ok()?, whole })
+impl Header {
+    /// The header's bytes, and its checksum, which goes into that of every frame.
+    fn encode(&self) -> (Vec<u8>, u32) {
+        let mut out = Vec::with_capacity(HEADER + self.meta.len());
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&VERSION.to_le_bytes());
+        out.extend_from_slice(&self.group.to_le_bytes());
+        out.extend_from_slice(&self.index.to_le_bytes());
+        out.extend_from_slice(&(self.meta.len() as u32).to_le_bytes());
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&self.meta);
+        let crc = crc32fast::hash(&out);
+        out[28..32].copy_from_slice(&crc.to_le_bytes());
+        (out, crc)
     }
 }
 
-impl std::fmt::Display for Name {
-    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        let suffix = if self.whole { "" } else { ".tmp" };
-        write!(f, "{}-{:020}.snap{suffix}", self.group, self.generation)
+/// An open snapshot whose header is whole.
+struct SourceFile {
+    path: PathBuf,
+    file: Box<dyn File>,
+    len: u64,
+    header: Header,
+}
+
+impl SourceFile {
+    fn open(disk: &dyn Disk, path: &Path) -> Result<SourceFile> {
+        let io = |source| failed(path, source);
+        let file = disk.open(path).map_err(io)?;
+        let len = file.len().map_err(io)?;
+        let header = Header { group: 0, index: 0, meta: Bytes::new() };
+        let mut this = SourceFile { path: path.to_path_buf(), file, len, header };
+        let head = this.read(0, HEADER)?;
+        if &head[..8] != MAGIC {
+            return Err(this.damaged(0, "it is not a snapshot"));
+        }
+        let version = u32_at(&head, 8);
+        if version > VERSION {
+            return Err(SnapshotStoreError::Newer { file: path.to_path_buf(), version });
+        }
+        let meta_len = u32_at(&head, 24) as usize;
+        if meta_len > MAX_META_BYTES {
+            return Err(this.damaged(24, "the header's length of meta is impossible"));
+        }
+        let meta = this.read(HEADER as u64, meta_len)?.into();
+        let header = Header { group: u32_at(&head, 12), index: u64_at(&head, 16), meta };
+        if header.encode().0[..HEADER] != head {
+            return Err(this.damaged(0, "the header does not match its checksum"));
+        }
+        this.header = header;
+        Ok(this)
+    }
+
+    fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        match self.file.read_at(&mut bytes, offset) {
+            Ok(read) if read == len => Ok(bytes),
+            Ok(_) => Err(self.damaged(offset, "the file ends too early")),
+            Err(e) => Err(failed(&self.path, e)),
+        }
+    }
+
+    fn damaged(&self, offset: u64, reason: &'static str) -> SnapshotStoreError {
+        SnapshotStoreError::Damaged { file: self.path.clone(), offset, reason }
     }
 }
 
-/// Runs blocking `job` where it may block.
-async fn offload<R: Send + 'static>(
-    disk: &Arc<dyn Disk>,
-    job: impl FnOnce() -> io::Result<R> + Send + 'static,
-) -> io::Result<R> {
-    let (tell, told) = oneshot::channel();
-    let run = Box::new(move || {
-        // Who asked may have gone.
-        let _ = tell.send(job());
-    });
-    disk.offload(run).await;
-    told.await.unwrap_or_else(|_| Err(io::Error::other("the disk's thread is gone")))
+/// How far a snapshot has been read.
+#[derive(Clone, Copy)]
+struct Frames {
+    salt: u32,
+    offset: u64,
+    frames: u64,
+    total: u64,
+    ended: bool,
 }
+
+impl Frames {
+    fn start(header: &Header) -> Frames {
+        let (bytes, salt) = header.encode();
+        Frames { salt, offset: bytes.len() as u64, frames: 0, total: 0, ended: false }
+    }
+
+    fn next(&mut self, file: &SourceFile) -> Result<Option<Bytes>> {
+        if self.ended {
+            return Ok(None);
+        }
+        let head = file.read(self.offset, FRAME_HEADER)?;
+        let (len, crc) = (u32_at(&head, 0), u32_at(&head, 4));
+        if len == END {
+            return self.end(file, crc);
+        }
+        if len as usize > MAX_FRAME_BYTES {
+            return Err(file.damaged(self.offset, "the frame's length is impossible"));
+        }
+        let data = file.read(self.offset + FRAME_HEADER as u64, len as usize)?;
+        if frame_crc(self.salt, self.frames, &data) != crc {
+            return Err(file.damaged(self.offset, "the frame does not match its checksum"));
+        }
+        self.offset += (FRAME_HEADER + data.len()) as u64;
+        self.frames += 1;
+        self.total += data.len() as u64;
+        Ok(Some(data.into()))
+    }
+
+    fn end(&mut self, file: &SourceFile, crc: u32) -> Result<Option<Bytes>> {
+        let trailer = file.read(self.offset, TRAILER)?;
+        let told = (u64_at(&trailer, 8), u64_at(&trailer, 16));
+        let good = told == (self.frames, self.total)
+            && crc == frame_crc(self.salt, self.frames, &self.total.to_le_bytes())
+            && self.offset + TRAILER as u64 == file.len;
+        if !good {
+            return Err(file.damaged(self.offset, "the end does not match what came before it"));
+        }
+        self.ended = true;
+        Ok(None)
+    }
+}
+
+/// A frame's checksum: it also covers which snapshot and which frame it is.
+fn frame_crc(salt: u32, number: u64, data: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&salt.to_le_bytes());
+    crc.update(&number.to_le_bytes());
+    crc.update(data);
+    crc.finalize()
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -220,7 +220,7 @@ impl RaftStateMachine<TypeConfig> for Replica {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotFile) -> io::Result<()> {
         let mut restore = Restore::new(self.hash_seed);
-        let mut reader = snapshot.reader().await?;
+        let mut reader = snapshot.reader();
         while let Some(chunk) = reader.next().await? {
             restore.push(chunk).map_err(io::Error::other)?;
         }
@@ -252,7 +252,8 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let meta = wire::snapshot_meta(&self.meta).encode_to_vec();
-        let mut writer = self.snapshots.write(meta.into()).await?;
+        let index = self.meta.last_log_id.map_or(0, |id| id.index);
+        let mut writer = self.snapshots.write(index, meta.into()).await?;
         for chunk in self.state.chunks() {
             writer.push(chunk).await?;
         }

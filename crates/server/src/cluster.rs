@@ -39,8 +39,8 @@ struct NodeView {
 struct GroupView {
     slots: Vec<SlotRange>,
     leader: Option<NodeId>,
-    /// Who leads it as a rule.
-    preferred: NodeId,
+    /// Who led it last, or leads it as a rule if nobody has been seen to.
+    last: NodeId,
     applied: u64,
 }
 
@@ -55,22 +55,22 @@ impl View {
             Some(GroupView {
                 slots: info.slots.clone(),
                 leader: replica.leader(),
-                preferred: info.preferred_leader,
+                last: replica.last_leader().unwrap_or(info.preferred_leader),
                 applied: replica.status().applied,
             })
         });
         View::new(node.id(), topology.epoch, nodes, groups.collect())
     }
 
-    /// While a group elects its leader, its slots are shown as those of the node that leads it as a rule, as Redis
-    /// goes on showing a primary that has failed: there are clients that take a range without a node for an error
-    /// that no retry can mend. Whoever asks that node is told CLUSTERDOWN, or where the leader is by then.
+    /// While a group elects its leader, its slots are shown as those of the node that led it last, as Redis goes on
+    /// showing a primary that has failed: there are clients that take a range without a node for an error that no
+    /// retry can mend. Whoever asks that node is told CLUSTERDOWN, or where the leader is by then.
     fn new(me: NodeId, epoch: u64, nodes: Vec<(NodeInfo, bool)>, groups: Vec<GroupView>) -> View {
         let node = |(info, reachable)| NodeView { info, reachable, slots: Vec::new(), offset: 0 };
         let mut nodes: Vec<NodeView> = nodes.into_iter().map(node).collect();
         let mut served = 0;
         for group in groups {
-            let shown = group.leader.unwrap_or(group.preferred);
+            let shown = group.leader.unwrap_or(group.last);
             if group.leader.is_some() {
                 served += group.slots.iter().map(|range| range.end - range.start + 1).sum::<u32>();
             }
@@ -240,7 +240,7 @@ fn split(addr: &str) -> (&str, i64) {
 mod tests {
     use super::*;
 
-    /// Three nodes, the third out of reach; each group its slots, its leader and who leads it as a rule.
+    /// Three nodes, the third out of reach; each group its slots, its leader and who led it last.
     fn view(groups: &[(&[(u32, u32)], Option<NodeId>, NodeId)]) -> View {
         let node = |id: u64| NodeInfo {
             id,
@@ -248,10 +248,10 @@ mod tests {
             client_addr: format!("127.0.0.1:700{id}"),
             peer_addr: format!("127.0.0.1:1700{id}"),
         };
-        let group = |(slots, leader, preferred): &(&[(u32, u32)], Option<NodeId>, NodeId)| GroupView {
+        let group = |(slots, leader, last): &(&[(u32, u32)], Option<NodeId>, NodeId)| GroupView {
             slots: slots.iter().map(|&(start, end)| SlotRange { start, end }).collect(),
             leader: *leader,
-            preferred: *preferred,
+            last: *last,
             applied: 9,
         };
         let nodes = (1..=3).map(|id| (node(id), id != 3)).collect();

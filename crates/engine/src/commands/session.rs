@@ -8,7 +8,8 @@ const OPEN: Flags = Flags::FAST.union(Flags::NO_AUTH);
 
 /// The rows.
 pub const COMMANDS: &[Command] = &[
-    on_connection("ping", -1, Verb::Ping, "1.0.0", "Returns the server's liveliness response.").with(Flags::FAST),
+    on_connection("ping", -1, Verb::Ping, "1.0.0", "Returns the server's liveliness response.")
+        .with(Flags::FAST),
     on_connection("echo", 2, Verb::Echo, "1.0.0", "Returns the given string.").with(Flags::FAST),
     on_connection("hello", -1, Verb::Hello, "6.0.0", "Handshakes with the server.").with(OPEN),
     on_connection("auth", -2, Verb::Auth, "1.0.0", "Authenticates the connection.").with(OPEN),
@@ -16,7 +17,8 @@ pub const COMMANDS: &[Command] = &[
     on_connection("quit", -1, Verb::Quit, "1.0.0", "Closes the connection.").with(OPEN),
     on_connection("reset", 1, Verb::Reset, "6.2.0", "Resets the connection.").with(OPEN),
     container("client", Chapter::Connection, "2.4.0", "A container for client connection commands.", CLIENT),
-    on_cluster("asking", 1, Verb::Asking, "3.0.0", "Signals that a redirection is being followed.").with(Flags::FAST),
+    on_cluster("asking", 1, Verb::Asking, "3.0.0", "Signals that a redirection is being followed.")
+        .with(Flags::FAST),
     on_cluster("readonly", 1, Verb::Readonly, "3.0.0", "Allows reads from replicas on this connection.")
         .with(Flags::FAST),
     on_cluster("readwrite", 1, Verb::Readwrite, "3.0.0", "Ends what READONLY began.").with(Flags::FAST),
@@ -25,30 +27,72 @@ pub const COMMANDS: &[Command] = &[
         .with_subcommands(COMMAND),
     container("config", Chapter::Server, "2.0.0", "A container for server configuration commands.", CONFIG),
     on_server("info", -1, Verb::Info, "1.0.0", "Returns information and statistics about the server."),
-    on_server("lolwut", -1, Verb::Lolwut, "5.0.0", "Displays the version in a form that is worth looking at."),
+    on_server(
+        "lolwut",
+        -1,
+        Verb::Lolwut,
+        "5.0.0",
+        "Displays the version in a form that is worth looking at.",
+    ),
     on_server("time", 1, Verb::Time, "2.6.0", "Returns the server time.").with(Flags::FAST),
     container("quoris", Chapter::Server, "7.4.0", "A container for commands that only quoris has.", QUORIS),
 ];
 
 const CLIENT: &[Command] = &[
     on_connection("getname", 2, Verb::ClientGetname, "2.6.9", "Returns the name of the connection."),
-    on_connection("getredir", 2, Verb::ClientGetredir, "6.0.0", "Returns the client that tracking redirects to."),
+    on_connection(
+        "getredir",
+        2,
+        Verb::ClientGetredir,
+        "6.0.0",
+        "Returns the client that tracking redirects to.",
+    ),
     on_connection("help", 2, Verb::Help, "5.0.0", "Prints this help."),
     on_connection("id", 2, Verb::ClientId, "5.0.0", "Returns the number of the connection."),
     on_connection("info", 2, Verb::ClientInfo, "6.2.0", "Returns information about the connection."),
     on_connection("kill", -3, Verb::ClientKill, "2.4.0", "Terminates open connections.").with(Flags::ADMIN),
     on_connection("list", -2, Verb::ClientList, "2.4.0", "Lists open connections.").with(Flags::ADMIN),
-    on_connection("no-evict", 3, Verb::ClientNoEvict, "7.0.0", "Sets the client eviction mode of the connection.")
-        .with(Flags::ADMIN),
-    on_connection("no-touch", 3, Verb::ClientNoTouch, "7.2.0", "Whether commands of the connection touch their keys."),
-    on_connection("reply", 3, Verb::ClientReply, "3.2.0", "Instructs the server whether to reply to commands."),
+    on_connection(
+        "no-evict",
+        3,
+        Verb::ClientNoEvict,
+        "7.0.0",
+        "Sets the client eviction mode of the connection.",
+    )
+    .with(Flags::ADMIN),
+    on_connection(
+        "no-touch",
+        3,
+        Verb::ClientNoTouch,
+        "7.2.0",
+        "Whether commands of the connection touch their keys.",
+    ),
+    on_connection(
+        "reply",
+        3,
+        Verb::ClientReply,
+        "3.2.0",
+        "Instructs the server whether to reply to commands.",
+    ),
     on_connection("setinfo", 4, Verb::ClientSetinfo, "7.2.0", "Sets what is told of the client's library."),
     on_connection("setname", 3, Verb::ClientSetname, "2.6.9", "Sets the name of the connection."),
 ];
 
 const CLUSTER: &[Command] = &[
-    on_cluster("countkeysinslot", 3, Verb::ClusterCountkeysinslot, "3.0.0", "Returns the number of keys in a slot."),
-    on_cluster("getkeysinslot", 4, Verb::ClusterGetkeysinslot, "3.0.0", "Returns the names of keys in a slot."),
+    on_cluster(
+        "countkeysinslot",
+        3,
+        Verb::ClusterCountkeysinslot,
+        "3.0.0",
+        "Returns the number of keys in a slot.",
+    ),
+    on_cluster(
+        "getkeysinslot",
+        4,
+        Verb::ClusterGetkeysinslot,
+        "3.0.0",
+        "Returns the names of keys in a slot.",
+    ),
     on_cluster("help", 2, Verb::Help, "5.0.0", "Prints this help."),
     on_cluster("info", 2, Verb::ClusterInfo, "3.0.0", "Returns information about the state of the cluster."),
     on_cluster("keyslot", 3, Verb::ClusterKeyslot, "3.0.0", "Returns the hash slot of a key."),
@@ -74,12 +118,19 @@ const CONFIG: &[Command] = &[
     on_server("resetstat", 2, Verb::ConfigResetstat, "2.0.0", "Resets the statistics.").with(Flags::ADMIN),
     on_server("rewrite", 2, Verb::ConfigRewrite, "2.8.0", "Keeps what was set in the file of settings.")
         .with(Flags::ADMIN),
-    on_server("set", -4, Verb::ConfigSet, "2.0.0", "Changes settings while the node runs.").with(Flags::ADMIN),
+    on_server("set", -4, Verb::ConfigSet, "2.0.0", "Changes settings while the node runs.")
+        .with(Flags::ADMIN),
 ];
 
 const QUORIS: &[Command] = &[
     on_server("help", 2, Verb::Help, "7.4.0", "Prints this help."),
-    on_server("status", 2, Verb::QuorisStatus, "7.4.0", "Returns this node's view of nodes and groups, as JSON."),
+    on_server(
+        "status",
+        2,
+        Verb::QuorisStatus,
+        "7.4.0",
+        "Returns this node's view of nodes and groups, as JSON.",
+    ),
 ];
 
 type Text = &'static str;

@@ -258,7 +258,7 @@ impl State {
             self.inodes.insert(id, inode);
         }
         for change in std::mem::take(&mut self.unsynced_names) {
-            if self.random() % 2 == 0 {
+            if self.random().is_multiple_of(2) {
                 change.apply(&mut self.durable_names);
             }
         }

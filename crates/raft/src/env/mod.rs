@@ -3,6 +3,7 @@
 
 pub mod disk;
 pub mod fake_disk;
+pub mod offload;
 pub mod os;
 
 use std::io;

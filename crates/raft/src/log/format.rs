@@ -178,7 +178,7 @@ pub struct Record {
 
 impl Record {
     /// Bytes the record takes in a batch.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         RECORD_HEADER + self.bytes.len()
     }
 

@@ -22,6 +22,17 @@ pub struct Place {
     pub crc: u32,
 }
 
+/// That an entry is on disk now.
+#[derive(Debug, Clone, Copy)]
+pub struct Placed {
+    /// The entry's index.
+    pub index: u64,
+    /// The id of its slot.
+    pub id: u64,
+    /// Where it is.
+    pub place: Place,
+}
+
 /// One entry. It has bytes, or a place, or both.
 #[derive(Debug)]
 pub struct Slot {

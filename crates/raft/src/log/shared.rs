@@ -9,13 +9,14 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, watch};
 
 use super::format::{Kind, Record};
-use super::group::{Group, Place, Slot};
+use super::group::{Group, Place, Placed, Slot};
 use super::segment::Segment;
 use super::{Done, LogEntry, LogOptions, LogUsage, MAX_WAITING_BYTES};
 use crate::env::Disk;
+use crate::env::offload::offload;
 use crate::types::GroupId;
 
 /// An operation on its way to the disk.
@@ -146,8 +147,8 @@ impl Shared {
     }
 
     /// Notes where an operation's entries have been written, and keeps their bytes as long as there is room.
-    pub fn placed(&self, inner: &mut Inner, group: GroupId, entries: Vec<(u64, u64, Place)>) {
-        for (index, id, place) in entries {
+    pub fn placed(&self, inner: &mut Inner, group: GroupId, entries: Vec<Placed>) {
+        for Placed { index, id, place } in entries {
             let slot = inner.groups.get_mut(&group).and_then(|g| g.slot_mut(index, id));
             if let Some(slot) = slot {
                 slot.place = Some(place);
@@ -168,7 +169,7 @@ impl Shared {
 
 impl Inner {
     fn refuse(&self, op: &Op) -> Option<io::Error> {
-        let bytes: usize = op.records.iter().map(Record::len).sum();
+        let bytes: usize = op.records.iter().map(Record::size).sum();
         if self.closing {
             return Some(io::Error::other("the log is closed"));
         }
@@ -197,7 +198,7 @@ impl Inner {
             } else {
                 group.apply(record);
             }
-            self.waiting_bytes += record.len();
+            self.waiting_bytes += record.size();
         }
         self.queue.push(Queued { op, first_id });
     }
@@ -258,10 +259,7 @@ pub async fn read(
     if sources.iter().all(|(_, source)| matches!(source, Source::Memory(_))) {
         return sources.into_iter().map(load).collect();
     }
-    let (tell, told) = oneshot::channel();
-    let job = move || drop(tell.send(sources.into_iter().map(load).collect()));
-    disk.offload(Box::new(job)).await;
-    told.await.map_err(io::Error::other)?
+    offload(disk, move || sources.into_iter().map(load).collect()).await?
 }
 
 fn find(shared: &Shared, group: GroupId, range: Range<u64>) -> io::Result<Vec<(u64, Source)>> {

@@ -555,3 +555,27 @@ fn a_gap_and_a_huge_entry() {
         assert_eq!(lens, [10, 100_000, 10]);
     });
 }
+
+#[test]
+fn it_works_on_a_real_disk() {
+    use crate::env::os::{OsDisk, OsRng};
+    let dir = tempfile::tempdir().expect("a directory");
+    let open = || {
+        let disk = Arc::new(OsDisk::new().expect("a disk thread"));
+        SharedLog::open(disk, Arc::new(OsRng), dir.path(), small()).expect("a log")
+    };
+    run(async {
+        let log = open();
+        for index in 0..100 {
+            let (tell, told) = oneshot::channel();
+            let entry = LogEntry { index, bytes: bytes(format!("{index} {}", "r".repeat(200))) };
+            log.group(1).append(vec![entry], Box::new(move |r| tell.send(r).expect("waited for")));
+            told.await.expect("told").expect("durable");
+        }
+        log.group(1).purge(49, bytes("meta")).await.expect("durable");
+        log.close().await.expect("a healthy log");
+        let read = open().group(1).read(0..1000).await.expect("readable");
+        assert_eq!(read.iter().map(|e| e.index).collect::<Vec<_>>(), (50..100).collect::<Vec<_>>());
+        assert!(read[0].bytes.starts_with(b"50 rrr"));
+    });
+}

@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 
 use super::Done;
 use super::format::{self, BATCH_HEADER, BatchHeader, Kind, RECORD_HEADER, Record, SECTOR};
-use super::group::Place;
+use super::group::{Place, Placed};
 use super::recovery::End;
 use super::segment::Files;
 use super::shared::{Inner, Queued, Shared};
@@ -32,7 +32,7 @@ pub struct Writer {
 #[derive(Default)]
 struct Flight {
     done: Vec<Done>,
-    placed: Vec<(GroupId, Vec<(u64, u64, Place)>)>,
+    placed: Vec<(GroupId, Vec<Placed>)>,
     closing: bool,
     /// Nothing comes after this round.
     last: bool,
@@ -58,7 +58,7 @@ impl Writer {
         let mut inner = shared.lock();
         let ops = inner.take_queue();
         self.flight.closing = inner.closing;
-        let wanted: usize = ops.iter().flat_map(|queued| &queued.op.records).map(Record::len).sum();
+        let wanted: usize = ops.iter().flat_map(|queued| &queued.op.records).map(Record::size).sum();
         let mut extra = Vec::new();
         for (id, group) in &mut inner.groups {
             if std::mem::take(&mut group.committed_dirty) {
@@ -66,7 +66,7 @@ impl Writer {
                 extra.push(Record { group: *id, kind: Kind::Committed, index: 0, bytes });
             }
         }
-        let body_len = wanted + extra.iter().map(Record::len).sum::<usize>();
+        let body_len = wanted + extra.iter().map(Record::size).sum::<usize>();
         if body_len > 0 {
             if self.end.offset == SECTOR || !self.fits(body_len) {
                 // A segment's first batch ends with the small state of all groups, so that older segments are
@@ -127,8 +127,8 @@ impl Writer {
             let offset = (self.end.offset as usize + at) as u32;
             let place = Place { segment: segment.header.segment, offset, len: len as u32, crc };
             match self.flight.placed.last_mut() {
-                Some((last, places)) if *last == group => places.push((index, id, place)),
-                _ => self.flight.placed.push((group, vec![(index, id, place)])),
+                Some((last, places)) if *last == group => places.push(Placed { index, id, place }),
+                _ => self.flight.placed.push((group, vec![Placed { index, id, place }])),
             }
         }
         self.end.offset += buffer.len() as u64;
@@ -164,6 +164,10 @@ impl Writer {
         }
         if self.shared.lock().queue.is_empty() {
             self.seal()?;
+        }
+        if self.end.offset > self.files.newest().header.len / 2 {
+            // Ahead of need, so that no batch waits for zeros. If it fails, it fails again when needed, and counts.
+            let _ = self.files.make_spare();
         }
         Ok(())
     }
