@@ -2,7 +2,7 @@
 //!
 //! A node may lead several groups and follow in others. Some clients key their table of nodes by address and mix
 //! up roles when one address is the primary of one range and a replica of another. So every node is shown as a
-//! primary, with the slots of the groups it leads, and no range lists replicas.
+//! primary, with the slots of the groups it leads; only a node that leads nothing may stand behind a range.
 
 use std::fmt::Write;
 
@@ -19,8 +19,8 @@ pub struct View {
     me: NodeId,
     epoch: u64,
     nodes: Vec<NodeView>,
-    /// Whether some group has no leader now.
-    leaderless: bool,
+    /// How many slots have a leader.
+    served: u32,
 }
 
 /// A node, and what it serves.
@@ -28,44 +28,61 @@ pub struct View {
 struct NodeView {
     info: NodeInfo,
     reachable: bool,
-    /// Slots of the groups it leads, or was the last to lead: ascending, neighbours merged.
+    /// Slots shown as its own: ascending, neighbours merged.
     slots: Vec<SlotRange>,
     /// Of the groups it leads, what is applied here: the nearest to Redis's replication offset.
     offset: u64,
+}
+
+/// A group that has its slots.
+#[derive(Clone, Debug)]
+struct GroupView {
+    slots: Vec<SlotRange>,
+    leader: Option<NodeId>,
+    /// Who led it last, or leads it as a rule if nobody has been seen to.
+    last: NodeId,
+    applied: u64,
 }
 
 impl View {
     /// What `node` sees now.
     pub fn of(node: &Node) -> View {
         let topology = node.topology();
-        let mut nodes: Vec<NodeView> = topology
-            .nodes
-            .iter()
-            .map(|info| NodeView {
-                info: info.clone(),
-                reachable: node.is_reachable(info.id),
-                slots: Vec::new(),
-                offset: 0,
+        let nodes = topology.nodes.iter().map(|info| (info.clone(), node.is_reachable(info.id))).collect();
+        let replica_of = |id| node.groups().iter().find(|group| group.id() == id && is_founded(group));
+        let groups = topology.groups.iter().filter_map(|info| {
+            let replica = replica_of(info.id)?;
+            Some(GroupView {
+                slots: info.slots.clone(),
+                leader: replica.leader(),
+                last: replica.last_leader().unwrap_or(info.preferred_leader),
+                applied: replica.status().applied,
             })
-            .collect();
-        let mut leaderless = false;
-        for group in &topology.groups {
-            let Some(replica) = node.groups().iter().find(|replica| replica.id() == group.id) else {
-                continue;
-            };
-            leaderless |= serving_leader(replica).is_none();
-            // As Redis Cluster does, a range stays with its last primary while another one is being elected: clients
-            // refuse a map with holes.
-            let leader = replica.last_leader().filter(|_| is_founded(replica));
-            if let Some(view) = nodes.iter_mut().find(|view| Some(view.info.id) == leader) {
-                view.slots.extend(group.slots.iter().cloned());
-                view.offset += replica.status().applied;
+        });
+        View::new(node.id(), topology.epoch, nodes, groups.collect())
+    }
+
+    /// While a group elects its leader, its slots are shown as those of the node that led it last, as Redis goes on
+    /// showing a primary that has failed: there are clients that take a range without a node for an error that no
+    /// retry can mend. Whoever asks that node is told CLUSTERDOWN, or where the leader is by then.
+    fn new(me: NodeId, epoch: u64, nodes: Vec<(NodeInfo, bool)>, groups: Vec<GroupView>) -> View {
+        let node = |(info, reachable)| NodeView { info, reachable, slots: Vec::new(), offset: 0 };
+        let mut nodes: Vec<NodeView> = nodes.into_iter().map(node).collect();
+        let mut served = 0;
+        for group in groups {
+            let shown = group.leader.unwrap_or(group.last);
+            if group.leader.is_some() {
+                served += group.slots.iter().map(|range| range.end - range.start + 1).sum::<u32>();
+            }
+            if let Some(view) = nodes.iter_mut().find(|view| view.info.id == shown) {
+                view.slots.extend(group.slots);
+                view.offset += group.applied;
             }
         }
         for view in &mut nodes {
             view.slots = merged(std::mem::take(&mut view.slots));
         }
-        View { me: node.id(), epoch: topology.epoch, nodes, leaderless }
+        View { me, epoch, nodes, served }
     }
 
     /// The name of this node.
@@ -75,14 +92,11 @@ impl View {
 
     /// Whether every slot has a leader.
     pub fn is_ok(&self) -> bool {
-        !self.leaderless && self.served() == u32::from(SLOT_COUNT)
+        self.served == u32::from(SLOT_COUNT)
     }
 
-    fn served(&self) -> u32 {
-        self.nodes.iter().flat_map(|view| &view.slots).map(|range| range.end - range.start + 1).sum()
-    }
-
-    /// CLUSTER SLOTS.
+    /// CLUSTER SLOTS. Behind each range's primary stand, as replicas, the nodes that are primary of nothing: else a
+    /// client that learns the cluster while one node leads everything would know no other when that node dies.
     pub fn slots(&self) -> Reply {
         let mut ranges: Vec<(&SlotRange, &NodeInfo)> = self
             .nodes
@@ -90,12 +104,10 @@ impl View {
             .flat_map(|view| view.slots.iter().map(move |range| (range, &view.info)))
             .collect();
         ranges.sort_by_key(|(range, _)| range.start);
-        let entry = |(range, info): (&SlotRange, &NodeInfo)| {
-            let (host, port) = split(&info.client_addr);
-            // What follows the name is metadata of the address; there is none.
-            let node =
-                vec![Reply::bulk(host), Reply::Int(port), Reply::bulk(&info.name), Reply::Map(Vec::new())];
-            Reply::Array(vec![slot(range.start), slot(range.end), Reply::Array(node)])
+        let spare = || self.nodes.iter().filter(|view| view.slots.is_empty() && view.reachable);
+        let entry = |(range, primary): (&SlotRange, &NodeInfo)| {
+            let nodes = std::iter::once(primary).chain(spare().map(|view| &view.info)).map(address);
+            Reply::Array([slot(range.start), slot(range.end)].into_iter().chain(nodes).collect())
         };
         Reply::Array(ranges.into_iter().map(entry).collect())
     }
@@ -149,14 +161,13 @@ impl View {
 
     /// CLUSTER INFO.
     pub fn info(&self) -> String {
-        let served = self.served();
         let size = self.nodes.iter().filter(|view| !view.slots.is_empty()).count();
         let fields = [
             ("cluster_state", if self.is_ok() { "ok" } else { "fail" }.to_string()),
             ("cluster_slots_assigned", SLOT_COUNT.to_string()),
-            ("cluster_slots_ok", served.to_string()),
+            ("cluster_slots_ok", self.served.to_string()),
             ("cluster_slots_pfail", "0".to_string()),
-            ("cluster_slots_fail", (u32::from(SLOT_COUNT) - served).to_string()),
+            ("cluster_slots_fail", (u32::from(SLOT_COUNT) - self.served).to_string()),
             ("cluster_known_nodes", self.nodes.len().to_string()),
             ("cluster_size", size.to_string()),
             ("cluster_current_epoch", self.epoch.to_string()),
@@ -200,6 +211,12 @@ fn slot(slot: u32) -> Reply {
     Reply::Int(i64::from(slot))
 }
 
+/// A node in CLUSTER SLOTS. What follows its name is metadata of the address; there is none.
+fn address(info: &NodeInfo) -> Reply {
+    let (host, port) = split(&info.client_addr);
+    Reply::Array(vec![Reply::bulk(host), Reply::Int(port), Reply::bulk(&info.name), Reply::Map(Vec::new())])
+}
+
 /// Ranges in ascending order, those that touch made one.
 fn merged(mut ranges: Vec<SlotRange>) -> Vec<SlotRange> {
     ranges.sort_by_key(|range| range.start);
@@ -223,24 +240,32 @@ fn split(addr: &str) -> (&str, i64) {
 mod tests {
     use super::*;
 
-    fn view(slots: [&[(u32, u32)]; 3]) -> View {
-        let node = |(i, slots): (usize, &[(u32, u32)])| NodeView {
-            info: NodeInfo {
-                id: i as u64 + 1,
-                name: format!("{:040}", i + 1),
-                client_addr: format!("127.0.0.1:700{}", i + 1),
-                peer_addr: format!("127.0.0.1:1700{}", i + 1),
-            },
-            reachable: i != 2,
-            slots: merged(slots.iter().map(|&(start, end)| SlotRange { start, end }).collect()),
-            offset: 9,
+    /// Three nodes, the third out of reach; each group its slots, its leader and who led it last.
+    fn view(groups: &[(&[(u32, u32)], Option<NodeId>, NodeId)]) -> View {
+        let node = |id: u64| NodeInfo {
+            id,
+            name: format!("{id:040}"),
+            client_addr: format!("127.0.0.1:700{id}"),
+            peer_addr: format!("127.0.0.1:1700{id}"),
         };
-        View { me: 1, epoch: 4, nodes: slots.into_iter().enumerate().map(node).collect(), leaderless: false }
+        let group = |(slots, leader, last): &(&[(u32, u32)], Option<NodeId>, NodeId)| GroupView {
+            slots: slots.iter().map(|&(start, end)| SlotRange { start, end }).collect(),
+            leader: *leader,
+            last: *last,
+            applied: 9,
+        };
+        let nodes = (1..=3).map(|id| (node(id), id != 3)).collect();
+        View::new(1, 4, nodes, groups.iter().map(group).collect())
     }
 
     #[test]
     fn nodes_are_primaries_with_the_slots_they_lead() {
-        let view = view([&[(8000, 16383), (0, 99)], &[(100, 4999), (5000, 7999)], &[]]);
+        let view = view(&[
+            (&[(8000, 16383)], Some(1), 3),
+            (&[(0, 99)], Some(1), 1),
+            (&[(100, 4999)], Some(2), 2),
+            (&[(5000, 7999)], Some(2), 1),
+        ]);
         let zeros = "0".repeat(39);
         assert_eq!(
             view.nodes(),
@@ -255,14 +280,14 @@ mod tests {
     }
 
     #[test]
-    fn a_range_without_a_leader_is_missing_and_the_state_is_fail() {
-        let view = view([&[(0, 0)], &[(2, 16383)], &[]]);
+    fn a_group_without_a_leader_is_shown_where_it_belongs_and_counted_as_failed() {
+        let view = view(&[(&[(0, 16381)], Some(1), 1), (&[(16382, 16383)], None, 2)]);
+        assert!(!view.is_ok());
         assert!(view.info().contains("cluster_state:fail\r\n"));
-        assert!(view.info().contains("cluster_slots_fail:1\r\n"));
-        assert!(view.nodes().contains("connected 0\n"));
+        assert!(view.info().contains("cluster_slots_fail:2\r\n"));
         let Reply::Array(ranges) = view.slots() else { panic!("an array") };
         let second = Reply::Array(vec![
-            Reply::Int(2),
+            Reply::Int(16382),
             Reply::Int(16383),
             Reply::Array(vec![
                 Reply::bulk("127.0.0.1"),
@@ -272,5 +297,36 @@ mod tests {
             ]),
         ]);
         assert_eq!((ranges.len(), &ranges[1]), (2, &second));
+    }
+
+    #[test]
+    fn only_nodes_that_lead_nothing_stand_behind_a_range() {
+        let nodes_of = |view: View| match view.slots() {
+            Reply::Array(mut ranges) => match ranges.pop() {
+                Some(Reply::Array(range)) => range[2..].to_vec(),
+                other => panic!("a range, not {other:?}"),
+            },
+            other => panic!("an array, not {other:?}"),
+        };
+        let node = |id: u64| {
+            let address = vec![
+                Reply::bulk("127.0.0.1"),
+                Reply::Int(7000 + id as i64),
+                Reply::bulk(format!("{id:040}")),
+                Reply::Map(Vec::new()),
+            ];
+            Reply::Array(address)
+        };
+        // The third node is out of reach, and so no help to anybody.
+        assert_eq!(nodes_of(view(&[(&[(0, 16383)], Some(1), 1)])), [node(1), node(2)]);
+        let both = view(&[(&[(0, 99)], Some(1), 1), (&[(100, 16383)], Some(2), 2)]);
+        assert_eq!(nodes_of(both), [node(2)]);
+    }
+
+    #[test]
+    fn a_group_that_was_never_founded_is_not_shown() {
+        let view = view(&[(&[(0, 0)], Some(1), 1)]);
+        assert!(view.nodes().contains("connected 0\n"));
+        assert!(view.info().contains("cluster_slots_fail:16383\r\n"));
     }
 }

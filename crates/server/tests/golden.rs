@@ -7,27 +7,21 @@
 //! `UPDATE_GOLDENFILES=1 cargo test -p quoris --test golden` writes the replies into the scripts: read the
 //! difference before committing it.
 
+mod support;
+
 use std::error::Error;
-use std::future::pending;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::BytesMut;
 use goldenscript::Context;
 use libtest_mimic::{Arguments, Failed, Trial};
 use quoris::clients::Place;
-use quoris::cluster::View;
-use quoris::config::Config;
 use quoris::resp::Decoder;
 use quoris::resp::encode::encode_error;
 use quoris::server::Server;
 use quoris::session::Session;
 use quoris_engine::command::{self, Run};
-use quoris_raft::env::os::{OsClock, OsDisk, OsRng};
-use quoris_raft::env::{Env, Listener, Net, Stream};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -114,24 +108,7 @@ struct World {
 impl World {
     fn new() -> World {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let dir = TempDir::new().expect("a directory");
-        let data_dir = dir.path().join("data").display().to_string();
-        let flags = [
-            ("node-id", "1"),
-            ("initial-cluster", "1=127.0.0.1:7001@127.0.0.1:17001"),
-            ("groups", "2"),
-            ("data-dir", &data_dir),
-        ];
-        let config = Config::load("", flags).expect("settings");
-        let disk = Arc::new(OsDisk::new().expect("a disk"));
-        let env = Env { clock: Arc::new(OsClock), net: Arc::new(Nowhere), disk, rng: Arc::new(OsRng) };
-        let server = runtime.block_on(async {
-            let server = Server::start(env, config, None).await.expect("a node");
-            while !View::of(&server.node).is_ok() {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-            server
-        });
+        let (server, dir) = runtime.block_on(support::server(&[]));
         let (place, session) = runtime.block_on(async { connect(&server) });
         World { runtime, server, place, session, _dir: dir }
     }
@@ -205,29 +182,4 @@ fn mask(text: &str) -> String {
     }
     flush(&mut word, &mut masked);
     masked
-}
-
-/// A network in which nobody ever calls and nobody answers: a cluster of one needs none.
-struct Nowhere;
-
-#[async_trait]
-impl Net for Nowhere {
-    async fn listen(&self, _: &str) -> io::Result<Box<dyn Listener>> {
-        Ok(Box::new(Nowhere))
-    }
-
-    async fn connect(&self, _: &str) -> io::Result<Box<dyn Stream>> {
-        Err(io::ErrorKind::ConnectionRefused.into())
-    }
-}
-
-#[async_trait]
-impl Listener for Nowhere {
-    async fn accept(&mut self) -> io::Result<(Box<dyn Stream>, String)> {
-        pending().await
-    }
-
-    fn local_addr(&self) -> io::Result<String> {
-        Ok("127.0.0.1:0".to_string())
-    }
 }

@@ -10,14 +10,13 @@ use crate::session::Session;
 
 type Section = (&'static str, fn(&Session, &mut Text));
 
-const SECTIONS: [Section; 10] = [
+const SECTIONS: [Section; 9] = [
     ("server", server),
     ("clients", clients),
     ("memory", memory),
     ("persistence", persistence),
     ("stats", stats),
     ("replication", replication),
-    ("errorstats", errorstats),
     ("cluster", cluster),
     ("keyspace", keyspace),
     ("commandstats", commandstats),
@@ -99,18 +98,14 @@ fn stats(session: &Session, text: &mut Text) {
 
 fn replication(session: &Session, text: &mut Text) {
     let node = &session.server.node;
-    let others = node.topology().nodes.len() - 1;
+    let topology = node.topology();
+    let peers = || topology.nodes.iter().filter(|info| info.id != node.id());
     text.field("role", "master");
     text.field("connected_slaves", 0);
-    text.field("quoris_peers", others);
-    let reachable = node.topology().nodes.iter().filter(|info| node.is_reachable(info.id)).count();
-    text.field("quoris_peers_reachable", reachable - 1);
+    text.field("quoris_peers", peers().count());
+    text.field("quoris_peers_reachable", peers().filter(|info| node.is_reachable(info.id)).count());
     text.field("quoris_groups", node.groups().len());
     text.field("quoris_groups_led", node.groups().iter().filter(|group| group.is_leader()).count());
-}
-
-fn errorstats(session: &Session, text: &mut Text) {
-    text.field("quoris_errors", session.server.stats.errors.get());
 }
 
 fn cluster(_: &Session, text: &mut Text) {

@@ -1,0 +1,181 @@
+//! Connections over streams in memory: what clients do to sockets, and what a stopping server does to clients.
+
+mod support;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use quoris::listener;
+use quoris::server::Server;
+use quoris_raft::env::{Listener, Stream};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+/// What a socket holds that nobody reads.
+const SOCKET_BYTES: usize = 4096;
+
+/// A server whose clients connect by [`World::connect`].
+struct World {
+    server: Arc<Server>,
+    calls: mpsc::Sender<DuplexStream>,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<()>,
+    _dir: TempDir,
+}
+
+struct InMemory(mpsc::Receiver<DuplexStream>);
+
+#[async_trait]
+impl Listener for InMemory {
+    async fn accept(&mut self) -> io::Result<(Box<dyn Stream>, String)> {
+        let stream = self.0.recv().await.ok_or(io::ErrorKind::NotConnected)?;
+        Ok((Box::new(stream), "127.0.0.1:50000".to_string()))
+    }
+
+    fn local_addr(&self) -> io::Result<String> {
+        Ok("127.0.0.1:7001".to_string())
+    }
+}
+
+impl World {
+    async fn new(settings: &[(&str, &str)]) -> World {
+        let (server, dir) = support::server(settings).await;
+        let (calls, called) = mpsc::channel(8);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = tokio::spawn({
+            let server = server.clone();
+            async move {
+                let end = async {
+                    // Either way the test is over.
+                    let _ = stopped.await;
+                    Ok(())
+                };
+                listener::serve(&server, Box::new(InMemory(called)), end).await.expect("an orderly end");
+            }
+        });
+        World { server, calls, stop, serving, _dir: dir }
+    }
+
+    async fn connect(&self) -> DuplexStream {
+        let (ours, theirs) = tokio::io::duplex(SOCKET_BYTES);
+        self.calls.send(theirs).await.expect("a server that listens");
+        ours
+    }
+
+    async fn stop(self) {
+        self.stop.send(()).expect("a server that runs");
+        tokio::time::timeout(Duration::from_secs(3), self.serving)
+            .await
+            .expect("in time")
+            .expect("without a panic");
+    }
+}
+
+async fn rest_of(stream: &mut DuplexStream) -> String {
+    let mut text = Vec::new();
+    let read = stream.read_to_end(&mut text);
+    tokio::time::timeout(Duration::from_secs(5), read).await.expect("an end in time").expect("bytes");
+    String::from_utf8(text).expect("text")
+}
+
+async fn expect(stream: &mut DuplexStream, reply: &str) {
+    let mut got = vec![0; reply.len()];
+    let read = stream.read_exact(&mut got);
+    tokio::time::timeout(Duration::from_secs(5), read).await.expect("a reply in time").expect("bytes");
+    assert_eq!(String::from_utf8_lossy(&got), reply);
+}
+
+#[tokio::test]
+async fn a_pipeline_is_answered_in_order_across_groups_and_barriers() {
+    let world = World::new(&[]).await;
+    let mut client = world.connect().await;
+    // bar and foo are in different groups; hello and no-such are answered by the session.
+    let calls = "set bar 1\r\nset foo 2\r\nget bar\r\nno-such\r\nget foo\r\nincr foo\r\nhello 4\r\nget foo\r\ndbsize\r\nquit\r\nping\r\n";
+    client.write_all(calls.as_bytes()).await.expect("room");
+    let replies = "+OK\r\n+OK\r\n$1\r\n1\r\n\
+        -ERR unknown command 'no-such', with args beginning with: \r\n\
+        $1\r\n2\r\n:3\r\n-NOPROTO unsupported protocol version\r\n$1\r\n3\r\n:2\r\n+OK\r\n";
+    assert_eq!(rest_of(&mut client).await, replies);
+}
+
+#[tokio::test]
+async fn a_client_may_send_all_before_it_reads_anything() {
+    const CALLS: usize = 100_000;
+    let world = World::new(&[]).await;
+    let mut client = world.connect().await;
+    let all = "PING\r\n".repeat(CALLS);
+    let sent = client.write_all(all.as_bytes());
+    tokio::time::timeout(Duration::from_secs(10), sent).await.expect("nobody waits for ever").expect("room");
+    client.shutdown().await.expect("the other direction stays open");
+    assert_eq!(rest_of(&mut client).await, "+PONG\r\n".repeat(CALLS));
+}
+
+#[tokio::test]
+async fn a_bad_frame_ends_its_own_connection_after_what_came_before() {
+    let world = World::new(&[]).await;
+    let (mut bad, mut good) = (world.connect().await, world.connect().await);
+    bad.write_all(b"PING\r\n*1\r\n+x\r\nPING\r\n").await.expect("room");
+    assert_eq!(rest_of(&mut bad).await, "+PONG\r\n-ERR Protocol error: expected '$', got '+'\r\n");
+    good.write_all(b"PING\r\n").await.expect("room");
+    expect(&mut good, "+PONG\r\n").await;
+}
+
+#[tokio::test]
+async fn a_client_that_authenticates_in_a_pipeline_may_send_large_calls_in_it() {
+    let world = World::new(&[("requirepass", "secret")]).await;
+    let mut client = world.connect().await;
+    let large = format!("*13\r\n$6\r\nEXISTS\r\n{}", "$1\r\na\r\n".repeat(12));
+    client.write_all(format!("AUTH secret\r\n{large}QUIT\r\n").as_bytes()).await.expect("room");
+    assert_eq!(rest_of(&mut client).await, "+OK\r\n:0\r\n+OK\r\n");
+    let mut stranger = world.connect().await;
+    stranger.write_all(large.as_bytes()).await.expect("room");
+    assert_eq!(rest_of(&mut stranger).await, "-ERR Protocol error: unauthenticated multibulk length\r\n");
+}
+
+#[tokio::test]
+async fn one_client_too_many_is_told_so() {
+    let world = World::new(&[("maxclients", "1")]).await;
+    let mut first = world.connect().await;
+    first.write_all(b"PING\r\n").await.expect("room");
+    expect(&mut first, "+PONG\r\n").await;
+    assert_eq!(rest_of(&mut world.connect().await).await, "-ERR max number of clients reached\r\n");
+    drop(first);
+    while world.server.clients.count() > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let mut second = world.connect().await;
+    second.write_all(b"PING\r\n").await.expect("room");
+    expect(&mut second, "+PONG\r\n").await;
+}
+
+#[tokio::test]
+async fn a_killed_client_is_gone_and_the_killer_reads_its_answer() {
+    let world = World::new(&[]).await;
+    let (mut victim, mut killer) = (world.connect().await, world.connect().await);
+    victim.write_all(b"CLIENT ID\r\n").await.expect("room");
+    expect(&mut victim, ":1\r\n").await;
+    killer.write_all(b"CLIENT KILL ID 1\r\nCLIENT KILL ID 2 SKIPME no\r\n").await.expect("room");
+    assert_eq!(rest_of(&mut killer).await, ":1\r\n:1\r\n");
+    assert_eq!(rest_of(&mut victim).await, "");
+}
+
+#[tokio::test]
+async fn an_idle_client_is_disconnected_if_the_setting_says_so() {
+    let world = World::new(&[("timeout", "1")]).await;
+    assert_eq!(rest_of(&mut world.connect().await).await, "");
+}
+
+#[tokio::test]
+async fn a_stopping_server_answers_what_has_begun_and_closes() {
+    let world = World::new(&[]).await;
+    let mut idle = world.connect().await;
+    let mut busy = world.connect().await;
+    busy.write_all(b"SET a 1\r\n").await.expect("room");
+    expect(&mut busy, "+OK\r\n").await;
+    world.stop().await;
+    assert_eq!((rest_of(&mut idle).await, rest_of(&mut busy).await), (String::new(), String::new()));
+}
