@@ -17,7 +17,7 @@ from pathlib import Path
 
 from redis.backoff import ConstantBackoff
 from redis.cluster import ClusterNode, RedisCluster
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 from redis.retry import Retry
 
 import status
@@ -48,6 +48,7 @@ class Writer(threading.Thread):
         self.run_name, self.number, self.addrs, self.stop = run, number, addrs, stop
         self.acknowledged, self.unknown = [], []
         self.longest_pause_s = 0.0
+        self.finished = False
 
     def key(self, record):
         return f"demo:{self.run_name}:{self.number}:{record}"
@@ -64,11 +65,13 @@ class Writer(threading.Thread):
                 now = time.monotonic()
                 self.longest_pause_s = max(self.longest_pause_s, now - last_ack)
                 last_ack = now
-            except RedisError:
+            # The second is no RedisError: a client that cannot rebuild its slot map raises it.
+            except (RedisError, RedisClusterException):
                 self.unknown.append(record)
                 time.sleep(0.005)
         # A pause that had not ended counts as long as it was seen.
         self.longest_pause_s = max(self.longest_pause_s, time.monotonic() - last_ack)
+        self.finished = True
 
 
 def leaders(binary, addrs):
@@ -118,7 +121,7 @@ def patiently(action):
     while True:
         try:
             return action()
-        except RedisError as error:
+        except (RedisError, RedisClusterException) as error:
             if time.monotonic() > deadline:
                 raise SystemExit(f"demo: the cluster does not answer reads: {error}") from error
             time.sleep(0.1)
@@ -174,9 +177,12 @@ def main():
     print(f"longest pause       {max(w.longest_pause_s for w in writers):>9.2f} s")
     for key in lost[:10]:
         print(f"LOST: {key}", file=sys.stderr)
+    died = [writer.number for writer in writers if not writer.finished]
+    if died:
+        print(f"demo: writers {died} broke off; their figures mean nothing", file=sys.stderr)
     if not acknowledged:
         print("demo: no write was acknowledged; nothing was shown", file=sys.stderr)
-    return 1 if lost or not acknowledged else 0
+    return 1 if lost or died or not acknowledged else 0
 
 
 if __name__ == "__main__":

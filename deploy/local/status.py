@@ -3,7 +3,8 @@
     status.py summary BINARY ADDR…   one line on how far the cluster has come; exit 0 if it is ready, else 1
     status.py leaders BINARY ADDR…   "GROUP NODE" lines as the first node that answers sees them
 
-Ready: every address answers, every group has a leader, and the groups' slots cover all 16384.
+Ready: every address answers, every group has a leader, the leaders are spread over the nodes, and the groups' slots
+cover all 16384.
 """
 
 import json
@@ -30,18 +31,22 @@ def summary(binary, addrs):
     if not seen:
         return line, False
     # The node that knows least decides: ready means ready through any node.
-    led, groups, covered = min(map(progress, seen))
+    led, groups, covered, leaders = min(map(progress, seen))
+    spread = leaders == min(groups, len(addrs))
     line += f", {led} of {groups} groups have a leader"
     if led == groups and covered < SLOTS:
         line += f", {SLOTS - covered} slots unassigned"
-    return line, len(seen) == len(addrs) and groups > 0 and led == groups and covered == SLOTS
+    if led == groups and not spread:
+        line += ", spreading the leaders"
+    return line, len(seen) == len(addrs) and groups > 0 and led == groups and covered == SLOTS and spread
 
 
 def progress(state):
     groups = state["groups"]
     led = sum(group["leader"] is not None for group in groups)
     covered = sum(end - start + 1 for group in groups for start, end in group["slots"])
-    return led, len(groups), covered
+    leaders = {group["leader"] for group in groups} - {None}
+    return led, len(groups), covered, len(leaders)
 
 
 def main(verb, binary, *addrs):

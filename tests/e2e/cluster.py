@@ -208,7 +208,7 @@ class Cluster:
         return next((s for s in (n.status() for n in self.answering()) if s), None)
 
     def wait_ready(self, limit_s=READY_LIMIT_S):
-        """Until every node that runs sees a living leader for every group and all slots served."""
+        """Until every node sees a living leader for every group, leaders on as many nodes as can be, all slots served."""
 
         def ready():
             for node in self.answering():
@@ -228,7 +228,8 @@ class Cluster:
             return False
         covered = sum(end - start + 1 for g in state["groups"] for start, end in g["slots"])
         led = all(g["leader"] is not None and self.node(g["leader"]) in self.answering() for g in state["groups"])
-        return led and covered == SLOTS
+        spread = len({g["leader"] for g in state["groups"]}) == min(len(self.nodes), len(state["groups"]))
+        return led and spread and covered == SLOTS
 
     def wait_led(self, group, limit_s=READY_LIMIT_S):
         """The node that leads the group, as soon as a node that answers names one that is alive."""

@@ -56,8 +56,8 @@ pub struct NodeConfig {
 pub struct Timing {
     /// A leader says so this often.
     pub heartbeat_interval_ms: u64,
-    /// A follower stands for election after it has heard nothing for two to four times as long: the dead leader's lease
-    /// (twice this) must run out first.
+    /// A follower stands for election after it has heard nothing for three to four times as long: the dead leader's
+    /// lease (twice this) must run out first.
     pub election_timeout_ms: u64,
     /// A write that has not been applied after this long is answered `UNKNOWN`.
     pub write_timeout_ms: u64,

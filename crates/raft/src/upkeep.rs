@@ -113,10 +113,10 @@ fn genesis(node: &Node, group: &Arc<Group>) -> Entry {
 /// Hands each group that this node leads without being its preferred leader to that node, once it is reachable and
 /// has been for a while. One group at a time: a hand-over costs its writers a round trip or two.
 pub async fn keep_leaders_spread(node: Weak<Node>) {
-    const PATIENCE_ROUNDS: u32 = 5;
+    const PATIENCE_ROUNDS: u32 = 3;
     let mut steady = 0;
     loop {
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
         let Some(node) = node.upgrade() else { return };
         let misplaced = node.groups().iter().find_map(|group| {
             let preferred = node.preferred_leader(group.id())?;

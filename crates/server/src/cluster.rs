@@ -240,15 +240,18 @@ fn split(addr: &str) -> (&str, i64) {
 mod tests {
     use super::*;
 
-    /// Three nodes, the third out of reach; each group its slots, its leader and who led it last.
-    fn view(groups: &[(&[(u32, u32)], Option<NodeId>, NodeId)]) -> View {
+    /// A group's slots, its leader and who led it last.
+    type Led<'a> = (&'a [(u32, u32)], Option<NodeId>, NodeId);
+
+    /// Three nodes, the third out of reach.
+    fn view(groups: &[Led]) -> View {
         let node = |id: u64| NodeInfo {
             id,
             name: format!("{id:040}"),
             client_addr: format!("127.0.0.1:700{id}"),
             peer_addr: format!("127.0.0.1:1700{id}"),
         };
-        let group = |(slots, leader, last): &(&[(u32, u32)], Option<NodeId>, NodeId)| GroupView {
+        let group = |(slots, leader, last): &Led| GroupView {
             slots: slots.iter().map(|&(start, end)| SlotRange { start, end }).collect(),
             leader: *leader,
             last: *last,
