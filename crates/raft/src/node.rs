@@ -359,6 +359,8 @@ fn raft_config(config: &NodeConfig) -> Config {
         max_in_snapshot_log_to_keep: config.limits.entries_behind_snapshot,
         replication_lag_threshold: config.limits.entries_behind_snapshot.max(config.limits.snapshot_entries)
             + 1,
+        // A wiped node comes back with an empty log; `standing` keeps it from voting until it has caught up.
+        allow_log_reversion: Some(true),
         // A leader that restarts must be elected anew: what it knows to be committed may be older than what it had
         // acknowledged, and only the no-op of a new term makes its reads as fresh as they must be.
         enable_leader_restore: Some(false),

@@ -97,6 +97,18 @@ fn primaries(client: &mut ClusterConnection) -> Result<BTreeSet<(String, u16)>> 
         .collect()
 }
 
+/// Reads again while the client still tries a node that is down: redis-rs leaves that to its caller.
+fn read_patiently(client: &mut ClusterConnection, key: &str) -> Result<Option<u64>> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match client.get(key) {
+            Ok(value) => return Ok(value),
+            Err(error) if Instant::now() > deadline => return Err(error.into()),
+            Err(_) => std::thread::sleep(PAUSE_AFTER_ERROR),
+        }
+    }
+}
+
 fn hammer(client: &mut ClusterConnection, seconds: f64) -> Result<serde_json::Value> {
     let mut acknowledged = Vec::new();
     let (mut errors, mut longest) = (0_u64, Duration::ZERO);
@@ -119,7 +131,7 @@ fn hammer(client: &mut ClusterConnection, seconds: f64) -> Result<serde_json::Va
     }
     let mut lost = 0_u64;
     for record in &acknowledged {
-        let value: Option<u64> = client.get(format!("hammer:{record}"))?;
+        let value = read_patiently(client, &format!("hammer:{record}"))?;
         lost += u64::from(value != Some(*record));
     }
     Ok(serde_json::json!({
