@@ -17,17 +17,17 @@ fn main() -> Result<()> {
         bail!("takes ADDR,ADDR,… check COUNT | hammer SECONDS");
     };
     let urls: Vec<String> = addrs.split(',').map(|addr| format!("redis://{addr}")).collect();
-    let mut client = ClusterClient::builder(urls)
+    let cluster = ClusterClient::builder(urls)
         .connection_timeout(RESPONSE_LIMIT)
         .response_timeout(RESPONSE_LIMIT)
-        .build()?
-        .get_connection()?;
+        .build()?;
+    let mut client = cluster.get_connection()?;
     match verb.as_str() {
         "check" => {
             check(&mut client, amount.parse()?)?;
             println!("ok");
         }
-        "hammer" => println!("{}", hammer(&mut client, amount.parse()?)?),
+        "hammer" => println!("{}", hammer(&cluster, client, amount.parse()?)?),
         other => bail!("unknown verb {other}"),
     }
     Ok(())
@@ -97,19 +97,26 @@ fn primaries(client: &mut ClusterConnection) -> Result<BTreeSet<(String, u16)>> 
         .collect()
 }
 
-/// Reads again while the client still tries a node that is down: redis-rs leaves that to its caller.
-fn read_patiently(client: &mut ClusterConnection, key: &str) -> Result<Option<u64>> {
+/// A blocking connection of redis-rs goes on trying a node that has died; it is for its owner to replace it.
+fn renew(cluster: &ClusterClient, client: &mut ClusterConnection) {
+    std::thread::sleep(PAUSE_AFTER_ERROR);
+    if let Ok(fresh) = cluster.get_connection() {
+        *client = fresh;
+    }
+}
+
+fn read_patiently(cluster: &ClusterClient, client: &mut ClusterConnection, key: &str) -> Result<Option<u64>> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         match client.get(key) {
             Ok(value) => return Ok(value),
             Err(error) if Instant::now() > deadline => return Err(error.into()),
-            Err(_) => std::thread::sleep(PAUSE_AFTER_ERROR),
+            Err(_) => renew(cluster, client),
         }
     }
 }
 
-fn hammer(client: &mut ClusterConnection, seconds: f64) -> Result<serde_json::Value> {
+fn hammer(cluster: &ClusterClient, mut client: ClusterConnection, seconds: f64) -> Result<serde_json::Value> {
     let mut acknowledged = Vec::new();
     let (mut errors, mut longest) = (0_u64, Duration::ZERO);
     let began = Instant::now();
@@ -125,13 +132,13 @@ fn hammer(client: &mut ClusterConnection, seconds: f64) -> Result<serde_json::Va
             }
             Err(_) => {
                 errors += 1;
-                std::thread::sleep(PAUSE_AFTER_ERROR);
+                renew(cluster, &mut client);
             }
         }
     }
     let mut lost = 0_u64;
     for record in &acknowledged {
-        let value = read_patiently(client, &format!("hammer:{record}"))?;
+        let value = read_patiently(cluster, &mut client, &format!("hammer:{record}"))?;
         lost += u64::from(value != Some(*record));
     }
     Ok(serde_json::json!({
