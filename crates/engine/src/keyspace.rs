@@ -34,6 +34,8 @@ pub struct Keyspace {
     pub(crate) waiters: Waiters,
     /// What has happened since it was last taken, while somebody watches; not state.
     events: Option<Vec<KeyEvent>>,
+    /// Whose batch is being applied, for `events`; not state.
+    pub(crate) origin: u64,
 }
 
 impl Keyspace {
@@ -50,6 +52,7 @@ impl Keyspace {
             hash_seed,
             waiters: Waiters::default(),
             events: None,
+            origin: 0,
         }
     }
 
@@ -79,7 +82,7 @@ impl Keyspace {
             self.waiters.key_changed(key);
         }
         if let Some(events) = &mut self.events {
-            events.push(KeyEvent::Changed(Bytes::copy_from_slice(key)));
+            events.push(KeyEvent::Changed { key: Bytes::copy_from_slice(key), origin: self.origin });
         }
     }
 
@@ -391,7 +394,10 @@ impl Keyspace {
         self.move_deadline(key, before, after);
         self.notify(EventClass::HASH, "hexpired", key);
         match nothing_left {
-            true => drop(self.remove(key)),
+            true => {
+                self.remove(key);
+                self.notify(EventClass::GENERIC, "del", key);
+            }
             false => self.changed(key),
         }
         removed

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
+use bytes::Bytes;
 use openraft::{Config, Raft, SnapshotPolicy};
 use openraft_rt::deterministic_rng::DeterministicRng;
 use openraft_rt_tokio::TokioRuntime;
@@ -175,6 +176,12 @@ impl Node {
         node == self.id() || self.links.get(&node).is_some_and(Link::is_up)
     }
 
+    /// Tells the servers on all other nodes ([`Watcher::told`]): at most once, in order, and not at all those that cannot
+    /// be reached now or do not take what they are sent. How many have been told, as far as is known.
+    pub fn tell_peers(&self, notice: &Bytes) -> usize {
+        self.links.values().filter(|link| link.tell(notice.clone())).count()
+    }
+
     /// Bytes of all files of the log.
     pub fn log_bytes_used(&self) -> u64 {
         self.log.bytes_used()
@@ -291,7 +298,7 @@ async fn start(env: Env, config: NodeConfig, watcher: Arc<dyn Watcher>) -> Resul
         groups.push(group);
     }
     let standing = Arc::new(Standing::new(catalog, empty, config.groups));
-    let service = Service::new(config.cluster_id.clone(), &groups, snapshots, Arc::clone(&standing));
+    let service = Service::new(config.cluster_id.clone(), &groups, snapshots, Arc::clone(&standing), watcher);
     let listener = env.net.listen(&config.peer_listen).await;
     let listener =
         listener.map_err(|source| StartError::Listen { addr: config.peer_listen.clone(), source })?;

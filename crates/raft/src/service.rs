@@ -14,7 +14,7 @@ use crate::group::Group;
 use crate::limits;
 use crate::snapshot_store::SnapshotStore;
 use crate::standing::Standing;
-use crate::types::GroupId;
+use crate::types::{GroupId, Watcher};
 use crate::wire;
 use crate::wire::proto::{self, Frame, Packet, SnapshotPart, SnapshotReply, frame, peer_server::Peer};
 
@@ -29,6 +29,7 @@ struct Inner {
     groups: BTreeMap<GroupId, Arc<Group>>,
     snapshots: BTreeMap<GroupId, SnapshotStore>,
     standing: Arc<Standing>,
+    watcher: Arc<dyn Watcher>,
 }
 
 impl Service {
@@ -37,9 +38,10 @@ impl Service {
         groups: &[Arc<Group>],
         snapshots: BTreeMap<GroupId, SnapshotStore>,
         standing: Arc<Standing>,
+        watcher: Arc<dyn Watcher>,
     ) -> Service {
         let groups = groups.iter().map(|group| (group.id(), Arc::clone(group))).collect();
-        Service { inner: Arc::new(Inner { cluster_id, groups, snapshots, standing }) }
+        Service { inner: Arc::new(Inner { cluster_id, groups, snapshots, standing, watcher }) }
     }
 
     /// Answers one frame; what cannot be answered is refused, in words.
@@ -157,6 +159,11 @@ fn internal(error: impl std::fmt::Display) -> Status {
 async fn serve(service: Service, mut inbound: Streaming<Packet>, outbound: mpsc::Sender<Frame>) {
     while let Ok(Some(packet)) = inbound.message().await {
         for frame in packet.frames {
+            // In their order, so not each on its own task.
+            if let Some(frame::Body::Notices(told)) = frame.body {
+                told.notices.into_iter().for_each(|notice| service.inner.watcher.told(notice));
+                continue;
+            }
             let (service, outbound) = (service.clone(), outbound.clone());
             tokio::spawn(async move {
                 let answer = service.answer(frame).await;

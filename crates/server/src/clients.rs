@@ -9,7 +9,9 @@ use quoris_engine::command::Resolved;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::mail::{Mail, Mailbox, OutputLimit};
 use crate::resp::Protocol;
+use crate::tracking::Mode;
 
 /// One connected client, as others see it.
 pub struct Client {
@@ -21,6 +23,8 @@ pub struct Client {
     pub laddr: String,
     since: Instant,
     state: Mutex<ClientState>,
+    /// What it is sent without having asked just then.
+    pub mail: Mailbox,
     killed: watch::Sender<bool>,
 }
 
@@ -45,6 +49,14 @@ pub struct ClientState {
     pub last: Option<Resolved>,
     /// When that was.
     pub active: Instant,
+    /// How many channels, patterns and shard channels it listens to.
+    pub subscriptions: [usize; 3],
+    /// CLIENT TRACKING.
+    pub tracking: Option<Mode>,
+    /// MONITOR.
+    pub monitor: bool,
+    /// Bytes of the call that ran last, as RESP.
+    pub call_bytes: usize,
     /// Bytes that have arrived and are not a whole call yet.
     pub query_bytes: usize,
     /// Bytes of replies that wait for the client.
@@ -65,10 +77,15 @@ impl Client {
             protocol: Protocol::Resp2,
             last: None,
             active: now,
+            subscriptions: [0; 3],
+            tracking: None,
+            monitor: false,
+            call_bytes: 0,
             query_bytes: 0,
             output_bytes: 0,
         };
-        Client { id, addr, laddr, since: now, state: Mutex::new(state), killed: watch::Sender::new(false) }
+        let (mail, killed) = (Mailbox::default(), watch::Sender::new(false));
+        Client { id, addr, laddr, since: now, state: Mutex::new(state), mail, killed }
     }
 
     /// What changes. Held for moments only.
@@ -81,33 +98,72 @@ impl Client {
         self.killed.send_replace(true);
     }
 
+    /// Sends it `mail`; disconnects it if it does not read what it is sent.
+    pub fn post(&self, mail: Mail, limit: OutputLimit) {
+        if !self.mail.post(mail, limit) && !*self.killed.borrow() {
+            tracing::warn!(
+                client = self.id,
+                addr = self.addr,
+                "closing a client that does not read its messages"
+            );
+            self.kill();
+        }
+    }
+
+    /// Notes how many channels, patterns and shard channels it listens to.
+    pub fn set_subscriptions(&self, counts: [usize; 3]) {
+        self.state().subscriptions = counts;
+    }
+
+    /// When it connected.
+    pub fn age_s(&self) -> u64 {
+        self.since.elapsed().as_secs()
+    }
+
     /// Turns true when the client is killed.
     pub fn killed(&self) -> watch::Receiver<bool> {
         self.killed.subscribe()
     }
 
-    /// Its line in CLIENT LIST. Figures that quoris does not have (file descriptors, event flags) are left out.
+    /// Its line in CLIENT LIST. What a field of Redis's means to its own memory and file descriptors alone is 0 or -1.
     pub fn line(&self) -> String {
         let state = self.state().clone();
         let (age, idle) = (self.since.elapsed().as_secs(), state.active.elapsed().as_secs());
         let mut flags = String::new();
-        for (flag, set) in [('r', state.readonly), ('e', state.no_evict), ('T', state.no_touch)] {
+        let [channels, patterns, shards] = state.subscriptions;
+        let tracking = state.tracking.unwrap_or_default();
+        for (flag, set) in [
+            ('O', state.monitor),
+            ('P', channels + patterns + shards > 0),
+            ('t', state.tracking.is_some()),
+            ('B', tracking.bcast),
+            ('r', state.readonly),
+            ('e', state.no_evict),
+            ('T', state.no_touch),
+        ] {
             if set {
                 flags.push(flag);
             }
         }
         let flags = if flags.is_empty() { "N" } else { &flags };
         let cmd = state.last.map_or("NULL".to_string(), |last| last.full_name());
+        let (pieces, mail_bytes) = self.mail.waiting();
+        let redirect = state.tracking.map_or(-1, |mode| mode.redirect as i64);
+        let waiting = mail_bytes + state.output_bytes;
+        let held = waiting + state.query_bytes + state.call_bytes;
         let mut line = String::new();
         write!(
             line,
-            "id={} addr={} laddr={} name={} age={age} idle={idle} flags={flags} db=0 sub=0 psub=0 ssub=0 multi=-1 \
-             qbuf={} omem={} cmd={cmd} user=default redir=-1 resp={} lib-name={} lib-ver={}",
+            "id={} addr={} laddr={} fd=-1 name={} age={age} idle={idle} flags={flags} db=0 sub={channels} \
+             psub={patterns} ssub={shards} multi=-1 qbuf={} qbuf-free=0 argv-mem={} multi-mem=0 rbs=0 rbp=0 obl={} \
+             oll={pieces} omem={mail_bytes} tot-mem={held} events=r cmd={cmd} user=default redir={redirect} resp={} \
+             lib-name={} lib-ver={}",
             self.id,
             self.addr,
             self.laddr,
             state.name,
-            state.query_bytes,
+            state.query_bytes + state.call_bytes,
+            state.call_bytes,
             state.output_bytes,
             state.protocol.number(),
             state.lib_name,
@@ -141,6 +197,11 @@ impl Clients {
     /// Those connected now, in the order they came.
     pub fn all(&self) -> Vec<Arc<Client>> {
         self.lock().values().cloned().collect()
+    }
+
+    /// The one with number `id`.
+    pub fn get(&self, id: u64) -> Option<Arc<Client>> {
+        self.lock().get(&id).cloned()
     }
 
     /// How many are connected now.

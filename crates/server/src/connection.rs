@@ -38,6 +38,7 @@ pub struct Connection {
 enum Event {
     Read(io::Result<usize>),
     Wrote(io::Result<usize>),
+    Mail,
     Idle,
     Killed,
     Stopping,
@@ -56,6 +57,7 @@ impl Connection {
     pub async fn serve(mut self, mut stopping: watch::Receiver<bool>) {
         let mut killed = self.session.client.killed();
         loop {
+            self.take_mail();
             if !self.session.closing && self.out.len() < limits::OUTPUT_BYTES {
                 let calls = self.decode();
                 if !calls.is_empty() {
@@ -72,6 +74,7 @@ impl Connection {
                 Event::Read(Ok(0)) | Event::Stopping => self.session.closing = true,
                 Event::Read(Ok(read)) => self.server.stats.input_bytes.add(read as u64),
                 Event::Wrote(Ok(wrote)) if wrote > 0 => self.server.stats.output_bytes.add(wrote as u64),
+                Event::Mail => {}
                 Event::Read(Err(_)) | Event::Wrote(_) | Event::Idle | Event::Killed => break,
             }
         }
@@ -119,6 +122,11 @@ impl Connection {
         self.session.closing = true;
     }
 
+    /// Puts what the client is sent behind its replies.
+    fn take_mail(&mut self) {
+        self.session.client.mail.take(self.session.protocol, &mut self.out);
+    }
+
     /// Writes what the client's socket takes at once.
     fn write_now(&mut self) {
         // What cannot be written now is written, and a broken connection noticed, when there is nothing to run.
@@ -134,9 +142,12 @@ impl Connection {
     ) -> Event {
         self.make_room();
         let timeout_s = self.server.settings.get().timeout_s;
+        let listens = self.session.is_subscribed() || self.session.client.state().monitor;
         let idle = async {
             match timeout_s {
                 0 => std::future::pending().await,
+                // Who listens is not idle, however quiet its channels.
+                _ if listens => std::future::pending().await,
                 seconds => tokio::time::sleep(Duration::from_secs(seconds)).await,
             }
         };
@@ -147,6 +158,7 @@ impl Connection {
             _ = killed.wait_for(|killed| *killed) => Event::Killed,
             wrote = self.writer.write_buf(&mut self.out), if !self.out.is_empty() => Event::Wrote(wrote),
             read = self.reader.read_buf(&mut self.inbox), if may_read => Event::Read(read),
+            () = self.session.client.mail.arrived(), if self.out.len() < limits::OUTPUT_BYTES => Event::Mail,
             _ = stopping.wait_for(|stopping| *stopping), if !self.session.closing => Event::Stopping,
             () = idle => Event::Idle,
         }
@@ -163,5 +175,7 @@ impl Connection {
         let mut state = self.session.client.state();
         state.query_bytes = self.inbox.len();
         state.output_bytes = self.out.len();
+        drop(state);
+        self.session.client.mail.set_unsent(self.out.len());
     }
 }

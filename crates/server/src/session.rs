@@ -16,10 +16,12 @@ use tokio::time::Instant;
 
 use crate::clients::Client;
 use crate::limits;
+use crate::observe::is_held_with_writes;
 use crate::resp::decode::DecodeLimits;
-use crate::resp::{Protocol, encode};
+use crate::resp::{Protocol, encode, encoded_len};
 use crate::route::{self, Access, Route};
 use crate::server::Server;
+use crate::tracking::Mode;
 use crate::{gather, verbs};
 
 /// Whether replies are sent (CLIENT REPLY).
@@ -47,6 +49,8 @@ pub struct Session {
     pub readonly: bool,
     /// CLIENT REPLY.
     pub replies: Replies,
+    /// CLIENT TRACKING.
+    pub tracking: Option<Mode>,
     /// Whether the connection is to be closed when the replies so far are sent.
     pub closing: bool,
 }
@@ -62,6 +66,7 @@ impl Session {
             authenticated,
             readonly: false,
             replies: Replies::On,
+            tracking: None,
             closing: false,
         }
     }
@@ -90,7 +95,14 @@ impl Session {
             if self.closing {
                 break;
             }
-            match route::route(&self.server.node, &words, self.access()) {
+            let routed = route::route(&self.server.node, &words, self.access());
+            if let Ok(route) = &routed
+                && self.server.pause.holds(is_held_with_writes(route.row()))
+            {
+                self.finish(std::mem::take(&mut segment), out).await;
+                self.server.pause.over(is_held_with_writes(route.row())).await;
+            }
+            match routed.and_then(|route| self.admit(route, &words)) {
                 Ok(Route::Group { row, group, slot }) => {
                     last = Some(Resolved { command: row, container: None });
                     segment.add(row, group, slot, Call { args: words });
@@ -99,12 +111,17 @@ impl Session {
                     self.finish(std::mem::take(&mut segment), out).await;
                     last = None;
                     self.used(resolved);
+                    self.client.state().call_bytes = encoded_len(&words);
+                    let began = Instant::now();
                     let reply = verbs::run(self, resolved, verb, &words);
                     let failed = reply.as_ref().is_some_and(Reply::is_error);
-                    self.server.stats.ran(resolved.command, 0, failed);
+                    let usec = began.elapsed().as_micros() as u64;
+                    self.server.ran(&self.client, resolved.command, Some(&words), usec, failed);
                     if let Some(reply) = reply {
                         self.send(&reply, out);
                     }
+                    // What a command has it sent (SUBSCRIBE) stands before the next reply.
+                    self.client.mail.take(self.protocol, out);
                 }
                 Ok(Route::Gather(row)) => {
                     self.finish(std::mem::take(&mut segment), out).await;
@@ -127,20 +144,25 @@ impl Session {
 
     async fn gather(&self, row: &'static Command, words: Vec<Bytes>) -> Reply {
         let began = Instant::now();
-        let reply = gather::gather(&self.server.node, &self.server.env, row, words).await;
-        self.server.stats.ran(row, began.elapsed().as_micros() as u64, reply.is_error());
+        let reply = gather::gather(&self.server.node, &self.server.env, row, words.clone()).await;
+        let usec = began.elapsed().as_micros() as u64;
+        self.server.ran(&self.client, row, Some(&words), usec, reply.is_error());
         reply
     }
 
     /// Runs what has been collected and sends its replies.
     async fn finish(&mut self, segment: Segment, out: &mut BytesMut) {
-        for reply in segment.run(&self.server).await {
+        let origin = self.tracking.filter(|mode| mode.noloop).map_or(0, |mode| mode.origin);
+        for reply in segment.run(&self.server, &self.client, origin).await {
             self.send(&reply, out);
         }
     }
 
     /// Encodes a reply, if the client wants any.
     fn send(&mut self, reply: &Reply, out: &mut BytesMut) {
+        if let Reply::Error(error) = reply {
+            self.server.stats.error(error);
+        }
         match self.replies {
             Replies::On => encode(reply, self.protocol, out),
             Replies::Off => {}
@@ -197,7 +219,7 @@ impl Segment {
     }
 
     /// All replies, in the order of the calls.
-    async fn run(mut self, server: &Server) -> Vec<Reply> {
+    async fn run(mut self, server: &Server, client: &Client, origin: u64) -> Vec<Reply> {
         let place = |replies: &mut Vec<Option<Reply>>, (places, got): (Vec<usize>, Vec<Reply>)| {
             for (place, reply) in places.into_iter().zip(got) {
                 replies[place] = Some(reply);
@@ -206,10 +228,10 @@ impl Segment {
         if self.runs.len() == 1
             && let Some(run) = self.runs.pop()
         {
-            place(&mut self.replies, run.run(server).await);
+            place(&mut self.replies, run.run(server, client, origin).await);
         } else {
             let mut done = futures::stream::iter(self.runs)
-                .map(|run| run.run(server))
+                .map(|run| run.run(server, client, origin))
                 .buffer_unordered(limits::GROUPS_AT_ONCE);
             while let Some(answered) = done.next().await {
                 place(&mut self.replies, answered);
@@ -226,13 +248,14 @@ impl Run {
         Run { group, id, write: false, calls, slots, rows, places }
     }
 
-    /// The replies, and where they go.
-    async fn run(self, server: &Server) -> (Vec<usize>, Vec<Reply>) {
+    /// The replies, and where they go. `origin`: the mark of the client's own writes.
+    async fn run(self, server: &Server, client: &Client, origin: u64) -> (Vec<usize>, Vec<Reply>) {
+        let kept = server.kept(&self.calls);
         let began = Instant::now();
         let node = &server.node;
         let replies = if self.write {
             // Each call is a batch: only MULTI promises that nothing comes between two of them.
-            let batches = self.calls.into_iter().map(|call| Batch::of(vec![call])).collect();
+            let batches = self.calls.into_iter().map(|call| Batch::of(vec![call]).by(origin)).collect();
             route::written(node, self.group.write(batches).await, &self.slots)
         } else {
             match self.group.read(&self.calls).await {
@@ -245,8 +268,9 @@ impl Run {
         };
         let usec = began.elapsed().as_micros() as u64 / self.rows.len() as u64;
         let replies: Vec<Reply> = replies.into_iter().map(|reply| route::reroute(node, reply)).collect();
-        for (row, reply) in self.rows.iter().zip(&replies) {
-            server.stats.ran(row, usec, reply.is_error());
+        for (i, (row, reply)) in self.rows.iter().zip(&replies).enumerate() {
+            let words = kept.as_ref().map(|calls| &calls[i].args[..]);
+            server.ran(client, row, words, usec, reply.is_error());
         }
         (self.places, replies)
     }

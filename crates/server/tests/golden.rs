@@ -34,7 +34,10 @@ const MASKED: [&str; 9] = [
     "command count",
     "hello",
     "info",
+    "latency doctor",
+    "latency histogram",
     "quoris status",
+    "slowlog get",
     "time",
 ];
 
@@ -120,7 +123,10 @@ impl World {
         loop {
             match decoder.decode(&mut inbox, &self.session.decode_limits()) {
                 Ok(Some(call)) => self.runtime.block_on(self.session.run(vec![call], &mut out)),
-                Ok(None) => return out.to_vec(),
+                Ok(None) => {
+                    self.session.client.mail.take(self.session.protocol, &mut out);
+                    return out.to_vec();
+                }
                 Err(error) => {
                     encode_error(&error.line().unwrap_or_default(), &mut out);
                     return out.to_vec();

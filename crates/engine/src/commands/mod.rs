@@ -6,6 +6,7 @@ pub mod generic;
 pub mod hash;
 pub mod hash_expire;
 pub mod lcs;
+pub mod pubsub;
 pub mod scan;
 pub mod session;
 pub mod string;
@@ -23,6 +24,7 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         lcs::COMMANDS,
         hash::COMMANDS,
         hash_expire::COMMANDS,
+        pubsub::COMMANDS,
         session::COMMANDS,
     ]
     .into_iter()

@@ -7,5 +7,5 @@ pub mod decode;
 pub mod encode;
 pub mod inline;
 
-pub use decode::{Decoder, ProtocolError};
-pub use encode::{Protocol, encode, encode_call};
+pub use decode::{DecodeLimits, Decoder, ProtocolError};
+pub use encode::{Protocol, encode, encode_call, encoded_len};

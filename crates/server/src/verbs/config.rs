@@ -22,6 +22,7 @@ pub(super) fn set(session: &Session, args: Args) -> Outcome {
     let text = |word: &bytes::Bytes| String::from_utf8_lossy(word).into_owned();
     let changes: Vec<_> = words.chunks_exact(2).map(|pair| (text(&pair[0]), text(&pair[1]))).collect();
     session.server.settings.set(&changes)?;
+    session.server.observe();
     Ok(Reply::OK)
 }
 
