@@ -21,6 +21,7 @@ pub mod mail;
 pub mod monitor;
 pub mod observe;
 pub mod pause;
+pub mod process;
 pub mod pubsub;
 pub mod resp;
 pub mod route;
