@@ -43,8 +43,8 @@ impl Server {
 
     /// Tells clients who count on this node to lead a group when it does so no longer.
     pub(crate) fn watch_leadership(self: &Arc<Server>) {
-        for group in self.node.groups().iter().cloned() {
-            let server = Arc::downgrade(self);
+        for group in self.node.groups() {
+            let (server, group) = (Arc::downgrade(self), Arc::clone(group));
             tokio::spawn(async move {
                 while group.lost_leadership().await {
                     let Some(server) = server.upgrade() else { return };
@@ -106,7 +106,9 @@ impl Session {
             if matches!(route, Route::Group { .. }) && !row.is_write() && mode.notes_reads() {
                 self.server.tracking.note_reads(self.client.id, row.keys.of(words));
             }
-            if mode.caching && !matches!(route, Route::Session(_, Verb::ClientCaching)) {
+            let is_client =
+                matches!(&route, Route::Session(resolved, _) if resolved.full_name().starts_with("client|"));
+            if mode.caching && !is_client {
                 self.set_tracking(Some(crate::tracking::Mode { caching: false, ..mode }));
             }
         }

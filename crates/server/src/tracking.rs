@@ -45,7 +45,8 @@ pub struct Mode {
 impl Mode {
     /// Whether what the next call reads is tracked.
     pub fn notes_reads(&self) -> bool {
-        !self.bcast && (!self.optin || self.caching) && !(self.optout && self.caching)
+        let wanted = if self.optin { self.caching } else { !(self.optout && self.caching) };
+        wanted && !self.bcast
     }
 }
 

@@ -174,7 +174,9 @@ fn mask(text: &str) -> String {
     let mut word = String::new();
     let flush = |word: &mut String, masked: &mut String| {
         let hex_name = word.len() == 40 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let number = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+        // With a unit, as INFO writes sizes for people.
+        let digits = word.strip_suffix(['B', 'K', 'M', 'G', 'T']).unwrap_or(word);
+        let number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
         masked.push_str(if hex_name || number { "N" } else { word });
         word.clear();
     };

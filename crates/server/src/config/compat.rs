@@ -14,8 +14,6 @@ pub enum Takes {
     Number,
     /// A number of bytes, shown as bytes.
     Bytes,
-    /// A number of bytes, or a percentage.
-    BytesOrPercent,
     /// One of these words.
     OneOf(&'static [&'static str]),
     /// Any text.
@@ -56,8 +54,6 @@ pub const ROWS: &[Compat] = &[
     row("auto-aof-rewrite-percentage", "100", Takes::Number),
     row("busy-reply-threshold", "5000", Takes::Number),
     row("close-on-oom", "yes", Takes::YesNo),
-    row("cluster-allow-pubsubshard-when-down", "yes", Takes::YesNo),
-    row("cluster-allow-reads-when-down", "no", Takes::YesNo),
     row("cluster-node-timeout", "15000", Takes::Number),
     row("cluster-require-full-coverage", "yes", Takes::YesNo),
     row("dynamic-hz", "yes", Takes::YesNo),
@@ -117,12 +113,7 @@ impl Takes {
                 Ok(number) => Ok(number.to_string()),
                 Err(_) => Err("argument couldn't be parsed into an integer".to_string()),
             },
-            Takes::BytesOrPercent if text.ends_with('%') => match text.trim_end_matches('%').parse::<u64>() {
-                Ok(0..=100) => Ok(text.to_string()),
-                Ok(_) => Err("percentage argument must be less or equal to 100".to_string()),
-                Err(_) => Err("argument must be a memory or percent value".to_string()),
-            },
-            Takes::Bytes | Takes::BytesOrPercent => match super::field::parse_bytes(text) {
+            Takes::Bytes => match super::field::parse_bytes(text) {
                 Some(bytes) => Ok(bytes.to_string()),
                 None => Err("argument must be a memory value".to_string()),
             },

@@ -14,14 +14,19 @@ type Show = fn(&Config) -> String;
 /// What Redis's clients ask for by CONFIG GET and quoris has no choice about, or has under another name.
 const IN_REDIS: &[(&str, Show)] = &[
     ("bind", |config| host_of(&config.listen)),
+    ("cluster-allow-reads-when-down", |_| "no".to_string()),
     ("cluster-enabled", |_| "yes".to_string()),
     ("daemonize", |_| "no".to_string()),
     ("databases", |_| "1".to_string()),
     ("dir", |config| config.data_dir.display().to_string()),
     ("loglevel", |config| config.log_level.clone()),
+    ("masterauth", |_| String::new()),
     ("maxmemory", |_| "0".to_string()),
+    ("maxmemory-clients", |_| "0".to_string()),
     ("maxmemory-policy", |_| "noeviction".to_string()),
     ("port", |config| port_of(&config.listen)),
+    ("replicaof", |_| String::new()),
+    ("slaveof", |_| String::new()),
 ];
 
 /// The settings, and the file they came from.
@@ -50,15 +55,16 @@ impl Settings {
         let mut compat_place = self.compat.write().unwrap_or_else(PoisonError::into_inner);
         let (mut config, mut compat) = (Config::clone(&place), compat_place.clone());
         let mut seen = BTreeSet::new();
+        let failed = |name: &str, why: &str| {
+            let head = format!("ERR CONFIG SET failed (possibly related to argument '{name}') - ");
+            CommandError::Message(head + why)
+        };
+        if let Some((name, _)) = changes.iter().find(|(name, _)| !seen.insert(name.to_ascii_lowercase())) {
+            return Err(failed(name, "duplicate parameter"));
+        }
         for (name, value) in changes {
-            let failed = |why: String| {
-                let head = format!("ERR CONFIG SET failed (possibly related to argument '{name}') - ");
-                CommandError::Message(head + &why)
-            };
+            let failed = |why: String| failed(name, &why);
             let lower = name.to_ascii_lowercase();
-            if !seen.insert(lower.clone()) {
-                return Err(failed("duplicate parameter".to_string()));
-            }
             if let Some(row) = compat::find(&lower) {
                 compat.insert(row.name, row.takes.check(value).map_err(failed)?);
                 continue;
