@@ -1,5 +1,6 @@
 //! Commands without a key that concern every key (DBSIZE, KEYS, SCAN, RANDOMKEY, FLUSHALL): asked of each group
-//! that this node leads, and the answers merged. A cluster client asks every node, so all groups answer.
+//! that this node leads, and the answers merged. A cluster client asks every node, so all groups answer. A group
+//! without a leader would be in nobody's answer: it is waited for, and missed aloud.
 
 use std::sync::Arc;
 
@@ -18,6 +19,11 @@ use crate::route;
 
 /// Runs a call of `row` in the groups that this node leads.
 pub async fn gather(node: &Node, env: &Env, row: &'static Command, words: Vec<Bytes>) -> Reply {
+    for group in node.groups().iter().filter(|_| row.gather != Gather::None) {
+        if let Err(refusal) = group.await_leader().await {
+            return Reply::Error(route::refused(node, refusal, None));
+        }
+    }
     let led: Vec<Arc<Group>> = node.groups().iter().filter(|group| group.is_leader()).cloned().collect();
     let call = Call { args: words };
     match row.gather {

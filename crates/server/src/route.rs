@@ -1,6 +1,6 @@
 //! Where a call runs, and what a client is told when it cannot run here.
 //!
-//! One visible order of checks: known, number of words, authenticated, one slot, led here. And one place where
+//! One visible order of checks: known, number of words, authenticated, one slot, led here (or nowhere yet). And one place where
 //! what a group says becomes what a client reads.
 
 use std::sync::Arc;
@@ -60,11 +60,23 @@ pub fn route(node: &Node, words: &[Bytes], access: Access) -> Result<Route, Comm
         return Err(CommandError::CrossSlot);
     }
     let group = node.group_of(slot);
-    let may_be_stale = access.readonly && !row.is_write() && node.config().read_mode == ReadMode::Local;
-    if group.is_leader() || may_be_stale {
+    if runs_here(node, group, row, access) {
         return Ok(Route::Group { row, group: group.clone(), slot });
     }
     Err(elsewhere(node, group, slot))
+}
+
+/// Whether the call is one for the replica here: because it leads, because any replica will do, or because no other is
+/// known to lead, in which case the group has the call wait for its next leader.
+fn runs_here(node: &Node, group: &Group, row: &Command, access: Access) -> bool {
+    let local = !row.is_write() && node.config().read_mode == ReadMode::Local;
+    match group.leader_in_reach() {
+        Some(leader) if leader == node.id() => true,
+        // Local reads wait for nobody, and are only for those who asked for them.
+        _ if local => access.readonly || group.is_leader(),
+        Some(_) => false,
+        None => true,
+    }
 }
 
 /// The error for a slot that another node serves, or nobody.

@@ -92,15 +92,17 @@ impl Server {
             tokio::select! {
                 biased;
                 reason = node.failed() => Err(ServeError::Failed(reason)),
-                () = shutdown => Ok(()),
+                () = shutdown => {
+                    tracing::info!("stopping");
+                    // Clients are still served, and so learn where the leaders have gone.
+                    node.hand_over().await;
+                    Ok(())
+                }
             }
         };
         let ended = listener::serve(&server, listener, end).await;
         match &ended {
-            Ok(()) => {
-                tracing::info!("stopping");
-                node.shutdown().await;
-            }
+            Ok(()) => node.shutdown().await,
             Err(error) => tracing::error!(%error),
         }
         ended

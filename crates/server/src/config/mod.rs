@@ -65,6 +65,7 @@ pub struct Config {
     pub timeout_s: u64,
     pub heartbeat_interval_ms: u64,
     pub election_timeout_ms: u64,
+    pub leader_wait_ms: u64,
     pub write_timeout_ms: u64,
     pub log_segment_bytes: u64,
     pub log_max_bytes: u64,
@@ -93,6 +94,7 @@ impl Config {
             timeout_s: 0,
             heartbeat_interval_ms: 0,
             election_timeout_ms: 0,
+            leader_wait_ms: 0,
             write_timeout_ms: 0,
             log_segment_bytes: 0,
             log_max_bytes: 0,
@@ -150,6 +152,7 @@ impl Config {
             timing: Timing {
                 heartbeat_interval_ms: self.heartbeat_interval_ms,
                 election_timeout_ms: self.election_timeout_ms,
+                leader_wait_ms: self.leader_wait_ms,
                 write_timeout_ms: self.write_timeout_ms,
             },
             limits: Limits {

@@ -140,6 +140,14 @@ pub const ROWS: &[Row] = &[
         |c| Field::Number(&mut c.election_timeout_ms, 3..=MAX_TIMEOUT_MS),
     ),
     fixed(
+        "leader-wait-ms",
+        "600",
+        "While a group has no leader, calls for its keys wait for the next one, until it has been missed for this long; \
+         then they are answered `-CLUSTERDOWN` at once. 0: they never wait. Twice `election-timeout-ms` lets clients \
+         sleep through most elections.",
+        |c| Field::Number(&mut c.leader_wait_ms, 0..=MAX_TIMEOUT_MS),
+    ),
+    fixed(
         "write-timeout-ms",
         "5000",
         "A write that is in the log and has not been applied after this long is answered `-UNKNOWN`.",
