@@ -366,13 +366,13 @@ async fn start_group(env: &Env, config: &NodeConfig, parts: GroupParts) -> Resul
     let raft_config = Arc::new(raft_config(config).validate().map_err(|error| failed(error.to_string()))?);
     let hash_seed = env.rng.next_u64();
     let machine = Arc::new(RwLock::new(Machine::new(hash_seed)));
-    let network = Network { cluster_id: config.cluster_id.clone(), group: id, links };
+    let network = Network { cluster_id: config.cluster_id.clone(), group: id, links: Links::clone(&links) };
     let replica = Replica::new(id, Arc::clone(&machine), snapshots, watcher, hash_seed);
     let raft = Raft::build(config.node_id, raft_config, network, store, replica).await;
     let raft = raft.map_err(|error| failed(error.to_string()))?;
     raft.runtime_config().elect(may_elect);
     raft.run();
-    Ok(Group::start(id, raft, machine, env.clone(), Arc::clone(links), config))
+    Ok(Group::start(id, raft, machine, env.clone(), links, config))
 }
 
 fn raft_config(config: &NodeConfig) -> Config {

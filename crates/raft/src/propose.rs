@@ -60,9 +60,9 @@ impl Proposal {
 
 impl Waiter {
     /// The write's fate, within `limit`: a write that has not been proposed by then is withdrawn and certainly
-    /// never applied; of one that has, nothing can be said.
-    pub async fn wait(self, limit: Duration) -> WriteOutcome {
-        match tokio::time::timeout(limit, self.told).await {
+    /// never applied; of one that has, nothing can be said yet, but perhaps later.
+    pub async fn wait(&mut self, limit: Duration) -> WriteOutcome {
+        match tokio::time::timeout(limit, &mut self.told).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) if self.stage.advance(WITHDRAWN) => WriteOutcome::Refused(Refusal::ShuttingDown),
             Ok(Err(_)) => WriteOutcome::Unknown("the node is shutting down"),
