@@ -93,6 +93,15 @@ impl Value {
         }
     }
 
+    /// About what it takes in memory besides the object it stands in, in bytes. Looked up, not counted: a write asks for
+    /// it before and after. A function of what the value holds, so that replicas agree.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Value::String(string) => string.bytes(),
+            Value::Hash(hash) => hash.bytes(),
+        }
+    }
+
     /// The earliest deadline of its parts (a hash's fields), past ones included; [`NEVER`] if none expires.
     pub fn next_deadline_ms(&self) -> u64 {
         match self {
