@@ -95,9 +95,7 @@ pub(super) fn insert(root: &mut Arc<Node>, index: usize, element: &[u8]) {
 /// The upper part of a node that was too full.
 fn insert_below(node: &mut Arc<Node>, index: usize, element: &[u8]) -> Option<Child> {
     match Arc::make_mut(node) {
-        Node::Leaf(chunk) => {
-            chunk.insert(index, element).map(|upper| Child::of(Arc::new(Node::Leaf(upper))))
-        }
+        Node::Leaf(chunk) => chunk.insert(index, element).map(|upper| Child::of(Arc::new(Node::Leaf(upper)))),
         Node::Inner(children) => {
             // Between two children, what is inserted goes to the end of the first.
             let (i, within) = match index.checked_sub(1) {
