@@ -6,6 +6,8 @@ pub mod generic;
 pub mod hash;
 pub mod hash_expire;
 pub mod lcs;
+pub mod list;
+pub mod list_move;
 pub mod scan;
 pub mod session;
 pub mod string;
@@ -23,6 +25,8 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         lcs::COMMANDS,
         hash::COMMANDS,
         hash_expire::COMMANDS,
+        list::COMMANDS,
+        list_move::COMMANDS,
         session::COMMANDS,
     ]
     .into_iter()
