@@ -4,6 +4,7 @@ pub mod hash;
 pub mod long_double;
 pub mod number;
 pub mod string;
+pub mod tree;
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use crate::snapshot::{put_bytes, take_bytes};
 pub use hash::HashValue;
 pub use long_double::LongDouble;
 pub use string::StringValue;
+pub use tree::Tree;
 
 /// A key's value. Cloning is cheap: the contents are shared until one side changes them.
 #[derive(Clone, Debug)]
