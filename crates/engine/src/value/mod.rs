@@ -1,5 +1,6 @@
 //! What a key can hold.
 
+pub mod by_name;
 pub mod hash;
 pub mod long_double;
 pub mod number;
@@ -13,6 +14,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use crate::slot::NEVER;
 use crate::snapshot::{put_bytes, take_bytes};
 
+pub use by_name::ByName;
 pub use hash::HashValue;
 pub use long_double::LongDouble;
 pub use string::StringValue;
