@@ -9,6 +9,10 @@ pub mod lcs;
 pub mod scan;
 pub mod session;
 pub mod string;
+pub mod zset;
+pub mod zset_algebra;
+pub mod zset_pop;
+pub mod zset_range;
 
 use crate::command::Command;
 
@@ -23,6 +27,10 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         lcs::COMMANDS,
         hash::COMMANDS,
         hash_expire::COMMANDS,
+        zset::COMMANDS,
+        zset_algebra::COMMANDS,
+        zset_pop::COMMANDS,
+        zset_range::COMMANDS,
         session::COMMANDS,
     ]
     .into_iter()

@@ -6,6 +6,7 @@ pub mod long_double;
 pub mod number;
 pub mod string;
 pub mod tree;
+pub mod zset;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ pub use hash::HashValue;
 pub use long_double::LongDouble;
 pub use string::StringValue;
 pub use tree::Tree;
+pub use zset::ZsetValue;
 
 /// A key's value. Cloning is cheap: the contents are shared until one side changes them.
 #[derive(Clone, Debug)]
@@ -27,6 +29,8 @@ pub enum Value {
     String(StringValue),
     /// A hash.
     Hash(Arc<HashValue>),
+    /// A sorted set.
+    Zset(Arc<ZsetValue>),
 }
 
 /// A type whose values come into being with their first element and are gone with their last.
@@ -49,14 +53,14 @@ impl Collection for HashValue {
     fn of(value: &Value) -> Option<&HashValue> {
         match value {
             Value::Hash(hash) => Some(hash),
-            Value::String(_) => None,
+            _ => None,
         }
     }
 
     fn of_mut(value: &mut Value) -> Option<&mut HashValue> {
         match value {
             Value::Hash(hash) => Some(Arc::make_mut(hash)),
-            Value::String(_) => None,
+            _ => None,
         }
     }
 
@@ -65,10 +69,35 @@ impl Collection for HashValue {
     }
 }
 
+impl Collection for ZsetValue {
+    fn empty(_: u64) -> ZsetValue {
+        ZsetValue::new()
+    }
+
+    fn of(value: &Value) -> Option<&ZsetValue> {
+        match value {
+            Value::Zset(zset) => Some(zset),
+            _ => None,
+        }
+    }
+
+    fn of_mut(value: &mut Value) -> Option<&mut ZsetValue> {
+        match value {
+            Value::Zset(zset) => Some(Arc::make_mut(zset)),
+            _ => None,
+        }
+    }
+
+    fn into_value(self) -> Value {
+        Value::Zset(Arc::new(self))
+    }
+}
+
 /// Each type's number in snapshots. Never reused, never changed.
 mod tag {
     pub const STRING: u8 = 1;
     pub const HASH: u8 = 2;
+    pub const ZSET: u8 = 5;
 }
 
 impl Value {
@@ -82,6 +111,7 @@ impl Value {
         match self {
             Value::String(_) => "string",
             Value::Hash(_) => "hash",
+            Value::Zset(_) => "zset",
         }
     }
 
@@ -94,13 +124,14 @@ impl Value {
             Value::String(string) if string.as_bytes().len() <= EMBEDDED_BYTES => "embstr",
             Value::String(_) => "raw",
             Value::Hash(hash) => hash.encoding(),
+            Value::Zset(zset) => zset.encoding(),
         }
     }
 
     /// The earliest deadline of its parts (a hash's fields), past ones included; [`NEVER`] if none expires.
     pub fn next_deadline_ms(&self) -> u64 {
         match self {
-            Value::String(_) => NEVER,
+            Value::String(_) | Value::Zset(_) => NEVER,
             Value::Hash(hash) => hash.next_deadline_ms(),
         }
     }
@@ -110,13 +141,14 @@ impl Value {
         match self {
             Value::String(_) => false,
             Value::Hash(hash) => hash.is_empty(now_ms),
+            Value::Zset(zset) => zset.is_empty(),
         }
     }
 
     /// Removes parts that are due, at most `limit`. How many.
     pub(crate) fn remove_due(&mut self, now_ms: u64, limit: usize) -> usize {
         match self {
-            Value::String(_) => 0,
+            Value::String(_) | Value::Zset(_) => 0,
             Value::Hash(hash) => Arc::make_mut(hash).remove_due(now_ms, limit),
         }
     }
@@ -132,6 +164,10 @@ impl Value {
                 out.put_u8(tag::HASH);
                 hash.put_snapshot(out);
             }
+            Value::Zset(zset) => {
+                out.put_u8(tag::ZSET);
+                zset.put_snapshot(out);
+            }
         }
     }
 
@@ -140,6 +176,7 @@ impl Value {
         match from.try_get_u8().ok()? {
             tag::STRING => Some(Value::string(&take_bytes(from)?)),
             tag::HASH => Some(Value::Hash(Arc::new(HashValue::take_snapshot(from, hash_seed)?))),
+            tag::ZSET => Some(Value::Zset(Arc::new(ZsetValue::take_snapshot(from)?))),
             _ => None,
         }
     }
