@@ -150,7 +150,7 @@ impl Machine {
     pub fn read(&self, calls: &[Call], now_ms: u64, seed: u64) -> Vec<Reply> {
         let now_ms = now_ms.max(self.keyspace.now_ms());
         let read = |(i, call): (usize, &Call)| match self.row_of(call) {
-            Ok(row) => match row.run {
+            Ok(row) => match row.run_for(&call.args) {
                 Run::Read(run) => {
                     let mut context =
                         ReadContext { keys: &self.keyspace, now_ms, rng: Rng::for_call(seed, i as u64) };
@@ -196,8 +196,9 @@ impl Machine {
         }
         let wanted = run.replies == Replies::Wanted;
         let mut answers = Vec::with_capacity(if wanted { batch.calls.len() } else { 0 });
+        let blocking = if batch.transaction { Blocking::Forbidden } else { Blocking::Allowed };
         for call in &batch.calls {
-            let answer = match self.run_call(call, run.rng(), run.replies, !batch.transaction) {
+            let answer = match self.run_call(call, run.rng(), run.replies, blocking) {
                 Reply::Block(block) => {
                     assert!(!batch.transaction, "no call of a transaction blocks");
                     let timeout_ms = block.timeout_ms;
@@ -221,7 +222,7 @@ impl Machine {
                     continue;
                 }
                 let call = waiter.call.clone().unwrap_or_default();
-                match self.run_call(&call, run.rng(), Replies::Wanted, true) {
+                match self.run_call(&call, run.rng(), Replies::Wanted, Blocking::Again) {
                     // A key that has come to hold another type is as good as absent to who waits for it.
                     Reply::Block(_) | Reply::Error(CommandError::WrongType) => {}
                     answer => {
@@ -233,20 +234,25 @@ impl Machine {
         }
     }
 
-    fn run_call(&mut self, call: &Call, rng: Rng, replies: Replies, may_block: bool) -> Reply {
+    fn run_call(&mut self, call: &Call, rng: Rng, replies: Replies, blocking: Blocking) -> Reply {
         let row = match self.row_of(call) {
             Ok(row) => row,
             Err(error) => return Reply::Error(error),
         };
         let args = Args(&call.args);
-        let outcome = match row.run {
-            Run::Write(run) => run(&mut WriteContext { keys: &mut self.keyspace, rng, may_block }, args),
+        let outcome = match row.run_for(&call.args) {
+            Run::Write(run) => {
+                let (may_block, has_blocked) = (blocking != Blocking::Forbidden, blocking == Blocking::Again);
+                run(&mut WriteContext { keys: &mut self.keyspace, rng, may_block, has_blocked }, args)
+            }
             Run::Read(_) if replies == Replies::Unwanted => return Reply::Null,
             Run::Read(run) => {
                 let now_ms = self.keyspace.now_ms();
                 run(&mut ReadContext { keys: &self.keyspace, now_ms, rng }, args)
             }
-            Run::Session(_) | Run::Container => Err(CommandError::Text("ERR not a command for the log")),
+            Run::Session(_) | Run::Container | Run::ByWords(_) => {
+                Err(CommandError::Text("ERR not a command for the log"))
+            }
         };
         outcome.unwrap_or_else(Reply::Error)
     }
@@ -262,6 +268,16 @@ impl Machine {
         }
         Ok(row)
     }
+}
+
+/// Whether a call may block.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Blocking {
+    /// It is part of a transaction.
+    Forbidden,
+    Allowed,
+    /// It has done so, and may go on.
+    Again,
 }
 
 /// What the calls of one entry share.

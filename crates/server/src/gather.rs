@@ -38,7 +38,7 @@ pub async fn gather(node: &Node, env: &Env, row: &'static Command, words: Vec<By
 }
 
 async fn ask(node: &Node, group: &Group, row: &Command, call: Call) -> Reply {
-    if row.is_write() {
+    if row.writes(&call.args) {
         let outcome = group.write(vec![Batch::of(vec![call])]).await;
         return first(route::written(node, outcome, &[None]));
     }

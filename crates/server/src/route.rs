@@ -52,7 +52,7 @@ pub fn route(node: &Node, words: &[Bytes], access: Access) -> Result<Route, Comm
     match row.run {
         Run::Session(verb) => return Ok(Route::Session(resolved, verb)),
         Run::Container => return Err(CommandError::WrongArity(resolved.full_name())),
-        Run::Read(_) | Run::Write(_) => {}
+        Run::Read(_) | Run::Write(_) | Run::ByWords(_) => {}
     }
     let mut slots = row.keys.of(words).map(|key| slot_of(key));
     let Some(slot) = slots.next() else { return Ok(Route::Gather(row)) };
@@ -60,7 +60,7 @@ pub fn route(node: &Node, words: &[Bytes], access: Access) -> Result<Route, Comm
         return Err(CommandError::CrossSlot);
     }
     let group = node.group_of(slot);
-    let may_be_stale = access.readonly && !row.is_write() && node.config().read_mode == ReadMode::Local;
+    let may_be_stale = access.readonly && !row.writes(words) && node.config().read_mode == ReadMode::Local;
     if group.is_leader() || may_be_stale {
         return Ok(Route::Group { row, group: group.clone(), slot });
     }

@@ -8,6 +8,11 @@ pub mod hash_expire;
 pub mod lcs;
 pub mod scan;
 pub mod session;
+pub mod stream;
+pub mod stream_group;
+pub mod stream_info;
+pub mod stream_pending;
+pub mod stream_read;
 pub mod string;
 
 use crate::command::Command;
@@ -23,6 +28,11 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         lcs::COMMANDS,
         hash::COMMANDS,
         hash_expire::COMMANDS,
+        stream::COMMANDS,
+        stream_read::COMMANDS,
+        stream_group::COMMANDS,
+        stream_pending::COMMANDS,
+        stream_info::COMMANDS,
         session::COMMANDS,
     ]
     .into_iter()

@@ -3,6 +3,7 @@
 pub mod hash;
 pub mod long_double;
 pub mod number;
+pub mod stream;
 pub mod string;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use crate::snapshot::{put_bytes, take_bytes};
 
 pub use hash::HashValue;
 pub use long_double::LongDouble;
+pub use stream::StreamValue;
 pub use string::StringValue;
 
 /// A key's value. Cloning is cheap: the contents are shared until one side changes them.
@@ -23,6 +25,8 @@ pub enum Value {
     String(StringValue),
     /// A hash.
     Hash(Arc<HashValue>),
+    /// A stream.
+    Stream(Arc<StreamValue>),
 }
 
 /// A type whose values come into being with their first element and are gone with their last.
@@ -45,14 +49,14 @@ impl Collection for HashValue {
     fn of(value: &Value) -> Option<&HashValue> {
         match value {
             Value::Hash(hash) => Some(hash),
-            Value::String(_) => None,
+            _ => None,
         }
     }
 
     fn of_mut(value: &mut Value) -> Option<&mut HashValue> {
         match value {
             Value::Hash(hash) => Some(Arc::make_mut(hash)),
-            Value::String(_) => None,
+            _ => None,
         }
     }
 
@@ -61,10 +65,35 @@ impl Collection for HashValue {
     }
 }
 
+impl Collection for StreamValue {
+    fn empty(_: u64) -> StreamValue {
+        StreamValue::default()
+    }
+
+    fn of(value: &Value) -> Option<&StreamValue> {
+        match value {
+            Value::Stream(stream) => Some(stream),
+            _ => None,
+        }
+    }
+
+    fn of_mut(value: &mut Value) -> Option<&mut StreamValue> {
+        match value {
+            Value::Stream(stream) => Some(Arc::make_mut(stream)),
+            _ => None,
+        }
+    }
+
+    fn into_value(self) -> Value {
+        Value::Stream(Arc::new(self))
+    }
+}
+
 /// Each type's number in snapshots. Never reused, never changed.
 mod tag {
     pub const STRING: u8 = 1;
     pub const HASH: u8 = 2;
+    pub const STREAM: u8 = 6;
 }
 
 impl Value {
@@ -78,6 +107,7 @@ impl Value {
         match self {
             Value::String(_) => "string",
             Value::Hash(_) => "hash",
+            Value::Stream(_) => "stream",
         }
     }
 
@@ -90,21 +120,23 @@ impl Value {
             Value::String(string) if string.as_bytes().len() <= EMBEDDED_BYTES => "embstr",
             Value::String(_) => "raw",
             Value::Hash(hash) => hash.encoding(),
+            Value::Stream(_) => "stream",
         }
     }
 
     /// The earliest deadline of its parts (a hash's fields), past ones included; [`NEVER`] if none expires.
     pub fn next_deadline_ms(&self) -> u64 {
         match self {
-            Value::String(_) => NEVER,
+            Value::String(_) | Value::Stream(_) => NEVER,
             Value::Hash(hash) => hash.next_deadline_ms(),
         }
     }
 
-    /// Whether nothing of it is left at `now_ms`: the key is absent then. A string without bytes is still there.
+    /// Whether nothing of it is left at `now_ms`: the key is absent then. A string without bytes is still there, and so is
+    /// a stream without entries.
     pub fn is_empty(&self, now_ms: u64) -> bool {
         match self {
-            Value::String(_) => false,
+            Value::String(_) | Value::Stream(_) => false,
             Value::Hash(hash) => hash.is_empty(now_ms),
         }
     }
@@ -112,7 +144,7 @@ impl Value {
     /// Removes parts that are due, at most `limit`. How many.
     pub(crate) fn remove_due(&mut self, now_ms: u64, limit: usize) -> usize {
         match self {
-            Value::String(_) => 0,
+            Value::String(_) | Value::Stream(_) => 0,
             Value::Hash(hash) => Arc::make_mut(hash).remove_due(now_ms, limit),
         }
     }
@@ -128,6 +160,10 @@ impl Value {
                 out.put_u8(tag::HASH);
                 hash.put_snapshot(out);
             }
+            Value::Stream(stream) => {
+                out.put_u8(tag::STREAM);
+                stream.put_snapshot(out);
+            }
         }
     }
 
@@ -136,6 +172,7 @@ impl Value {
         match from.try_get_u8().ok()? {
             tag::STRING => Some(Value::string(&take_bytes(from)?)),
             tag::HASH => Some(Value::Hash(Arc::new(HashValue::take_snapshot(from, hash_seed)?))),
+            tag::STREAM => Some(Value::Stream(Arc::new(StreamValue::take_snapshot(from)?))),
             _ => None,
         }
     }
