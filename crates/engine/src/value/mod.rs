@@ -5,6 +5,7 @@ pub mod long_double;
 pub mod number;
 pub mod stream;
 pub mod string;
+pub mod tree;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ pub use hash::HashValue;
 pub use long_double::LongDouble;
 pub use stream::StreamValue;
 pub use string::StringValue;
+pub use tree::Tree;
 
 /// A key's value. Cloning is cheap: the contents are shared until one side changes them.
 #[derive(Clone, Debug)]
