@@ -1,7 +1,7 @@
 //! Streams: entries in the order of their ids, and the consumer groups that read them.
 //!
 //! Entries stand in nodes ([`node`]) of up to [`MAX_NODE_ENTRIES`] and [`MAX_NODE_BYTES`]. The last node, which XADD
-//! appends to, is held in place; the full ones before it in a sorted map that clones share.
+//! appends to, is held in place; the full ones before it, and whatever a group may hold many of, in trees that clones share.
 //!
 //! Invariants: ids ascend, and none is above `last_id`; `len` counts the entries that are not deleted and `first_id` is
 //! the first of them (`0-0` if there is none); a stream may be empty and yet be there, as its groups and its last id
@@ -10,16 +10,14 @@
 mod group;
 mod id;
 mod node;
-mod ordered;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use super::Tree;
 use crate::snapshot::{put_bytes, take_bytes};
 use node::{Node, put_id, take_id};
-use ordered::Ordered;
 
 pub use group::{Consumer, Group, Name, Pending};
 pub use id::StreamId;
@@ -107,10 +105,10 @@ impl Trim {
 pub struct StreamValue {
     counters: Counters,
     /// By their first entry's id.
-    full: Ordered<StreamId, Arc<Node>>,
+    full: Tree<StreamId, Arc<Node>>,
     /// The last node; `None` if there is no node at all.
     tail: Option<Node>,
-    groups: BTreeMap<Box<[u8]>, Arc<Group>>,
+    groups: Tree<Box<[u8]>, Group>,
 }
 
 impl StreamValue {
@@ -164,8 +162,9 @@ impl StreamValue {
 
     /// The entries from `start` to `end`, both included, in order.
     pub fn range(&self, start: StreamId, end: StreamId) -> impl Iterator<Item = StreamEntry<'_>> {
-        let from = self.full.iter_back_from(start).next().map_or(start, |(first, _)| *first);
-        let full = self.full.iter_from(from).map(|(_, node)| &**node);
+        // The node before may reach into the range.
+        let at = count_through(&self.full, start).saturating_sub(1);
+        let full = self.full.iter_from(at).map(|(_, node)| &**node);
         full.chain(&self.tail)
             .flat_map(Node::iter)
             .skip_while(move |entry| entry.id < start)
@@ -174,7 +173,7 @@ impl StreamValue {
 
     /// The entries from `end` back to `start`, both included.
     pub fn range_back(&self, end: StreamId, start: StreamId) -> impl Iterator<Item = StreamEntry<'_>> {
-        let full = self.full.iter_back_from(end).map(|(_, node)| &**node);
+        let full = back_from(&self.full, end).map(|(_, node)| &**node);
         self.tail
             .iter()
             .chain(full)
@@ -215,7 +214,7 @@ impl StreamValue {
             }
             return removed;
         }
-        let Some((&first, node)) = self.full.iter_back_from(id).next() else { return false };
+        let Some((first, node)) = back_from(&self.full, id).next() else { return false };
         let mut node = Node::clone(node);
         let removed = node.remove(id);
         if removed {
@@ -226,9 +225,8 @@ impl StreamValue {
 
     /// The node before the last becomes the last.
     fn pop_tail(&mut self) {
-        let before = self.full.last().map(|(&first, _)| first);
-        let node = before.and_then(|first| self.full.remove(&first));
-        self.tail = node.map(Arc::unwrap_or_clone);
+        let before = self.full.len().checked_sub(1).and_then(|last| self.full.remove_at(last));
+        self.tail = before.map(|(_, node)| Arc::unwrap_or_clone(node));
     }
 
     /// Puts a full node in its place, or removes it if it holds nothing any more.
@@ -251,8 +249,7 @@ impl StreamValue {
             }
             if trim.covers(node, len) {
                 self.counters.len -= node.live();
-                let first = node.first();
-                if self.full.remove(&first).is_none() {
+                if self.full.remove_at(0).is_none() {
                     self.tail = None;
                 }
                 continue;
@@ -313,22 +310,22 @@ impl StreamValue {
 
     /// The groups by name.
     pub fn groups(&self) -> impl ExactSizeIterator<Item = (&[u8], &Group)> {
-        self.groups.iter().map(|(name, group)| (&**name, &**group))
+        self.groups.iter().map(|(name, group)| (&**name, group))
     }
 
     /// The group `name`.
     pub fn group(&self, name: &[u8]) -> Option<&Group> {
-        self.groups.get(name).map(|group| &**group)
+        self.groups.get(name)
     }
 
     /// The group `name`, to change.
     pub fn group_mut(&mut self, name: &[u8]) -> Option<&mut Group> {
-        self.groups.get_mut(name).map(Arc::make_mut)
+        self.groups.get_mut(name)
     }
 
     /// Puts a group under `name`, where none is.
     pub fn create_group(&mut self, name: &[u8], group: Group) {
-        self.groups.insert(Box::from(name), Arc::new(group));
+        self.groups.insert(Box::from(name), group);
     }
 
     /// Removes the group `name`. Whether it was there.
@@ -337,7 +334,7 @@ impl StreamValue {
     }
 
     fn nodes(&self) -> impl Iterator<Item = &Node> {
-        self.full.iter_from(StreamId::MIN).map(|(_, node)| &**node).chain(&self.tail)
+        self.full.iter().map(|(_, node)| &**node).chain(&self.tail)
     }
 
     /// Appends the stream to a snapshot's chunk.
@@ -348,7 +345,7 @@ impl StreamValue {
         out.put_u32_le(self.node_count() as u32);
         self.nodes().for_each(|node| node.put_snapshot(out));
         out.put_u32_le(self.groups.len() as u32);
-        for (name, group) in &self.groups {
+        for (name, group) in self.groups.iter() {
             put_bytes(out, name);
             group.put_snapshot(out);
         }
@@ -379,6 +376,21 @@ impl StreamValue {
         }
         Some(stream)
     }
+}
+
+/// How many ids are not above `id`.
+fn count_through<V>(tree: &Tree<StreamId, V>, id: StreamId) -> usize {
+    tree.rank(&id).map_or_else(|before| before, |at| at + 1)
+}
+
+/// Everything from `id` on, upwards.
+fn from<V>(tree: &Tree<StreamId, V>, id: StreamId) -> impl Iterator<Item = (StreamId, &V)> {
+    tree.iter_from(tree.rank(&id).unwrap_or_else(|next| next)).map(|(id, value)| (*id, value))
+}
+
+/// Everything from `id` on, downwards.
+fn back_from<V>(tree: &Tree<StreamId, V>, id: StreamId) -> impl Iterator<Item = (StreamId, &V)> {
+    tree.range(0..count_through(tree, id)).rev().map(|(id, value)| (*id, value))
 }
 
 #[cfg(test)]

@@ -3,16 +3,15 @@
 //! Invariant: an id is pending in the group if and only if it is pending with exactly one of its consumers, the one
 //! that [`Pending::consumer`] names.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::Counters;
 use super::id::StreamId;
 use super::node::{put_id, take_id};
-use super::ordered::Ordered;
+use super::{Counters, from};
 use crate::snapshot::{put_bytes, take_bytes};
+use crate::value::Tree;
 
 /// A consumer's name.
 pub type Name = Arc<[u8]>;
@@ -33,7 +32,7 @@ pub struct Pending {
 pub struct Consumer {
     /// When it last asked for something, in milliseconds since the Unix epoch.
     pub seen_ms: u64,
-    pending: Ordered<StreamId, ()>,
+    pending: Tree<StreamId, ()>,
 }
 
 impl Consumer {
@@ -50,14 +49,14 @@ pub struct Group {
     pub last_id: StreamId,
     /// How many entries had been added when the last one delivered was; `None` if nobody can tell.
     pub entries_read: Option<u64>,
-    pending: Ordered<StreamId, Pending>,
-    consumers: BTreeMap<Name, Consumer>,
+    pending: Tree<StreamId, Pending>,
+    consumers: Tree<Name, Consumer>,
 }
 
 impl Group {
     /// A group that has been given everything up to `last_id`.
     pub fn new(last_id: StreamId, entries_read: Option<u64>) -> Group {
-        Group { last_id, entries_read, pending: Ordered::default(), consumers: BTreeMap::new() }
+        Group { last_id, entries_read, pending: Tree::new(), consumers: Tree::new() }
     }
 
     /// Its consumers by name.
@@ -72,10 +71,10 @@ impl Group {
 
     /// Makes the consumer `name` if it is not there. Whether it made it.
     pub fn create_consumer(&mut self, name: &[u8], now_ms: u64) -> bool {
-        if self.consumers.contains_key(name) {
+        if self.consumers.get(name).is_some() {
             return false;
         }
-        let consumer = Consumer { seen_ms: now_ms, pending: Ordered::default() };
+        let consumer = Consumer { seen_ms: now_ms, pending: Tree::new() };
         self.consumers.insert(Name::from(name), consumer);
         true
     }
@@ -93,8 +92,8 @@ impl Group {
 
     /// Removes the consumer `name` and what is pending with it. How much that was; `None` if there is none such.
     pub fn remove_consumer(&mut self, name: &[u8]) -> Option<usize> {
-        let consumer = self.consumers.remove(name)?;
-        consumer.pending.iter_from(StreamId::MIN).for_each(|(id, ())| drop(self.pending.remove(id)));
+        let (_, consumer) = self.consumers.remove(name)?;
+        consumer.pending.iter().for_each(|(id, ())| drop(self.pending.remove(id)));
         Some(consumer.pending.len())
     }
 
@@ -110,7 +109,7 @@ impl Group {
 
     /// Deliveries from id `start` on.
     pub fn pending_from(&self, start: StreamId) -> impl Iterator<Item = (StreamId, &Pending)> {
-        self.pending.iter_from(start).map(|(id, pending)| (*id, pending))
+        from(&self.pending, start)
     }
 
     /// The last delivery.
@@ -125,13 +124,13 @@ impl Group {
         start: StreamId,
     ) -> impl Iterator<Item = (StreamId, &'a Pending)> {
         let held = |id: StreamId| self.pending.get(&id).expect("pending with a consumer, so in the group");
-        consumer.pending.iter_from(start).map(move |(id, ())| (*id, held(*id)))
+        from(&consumer.pending, start).map(move |(id, ())| (id, held(id)))
     }
 
     /// Notes that `id` is delivered to `consumer`, which is there, instead of to whom it was before.
     pub fn deliver(&mut self, id: StreamId, consumer: &[u8], delivered_ms: u64, deliveries: u64) {
-        let (name, _) = self.consumers.get_key_value(consumer).expect("made before anything is delivered");
-        let name = Arc::clone(name);
+        let held = self.consumers.get_by(|name| (**name).cmp(consumer));
+        let name = held.map(|(name, _)| Arc::clone(name)).expect("made before anything is delivered");
         let pending = Pending { consumer: Arc::clone(&name), delivered_ms, deliveries };
         let before = self.pending.insert(id, pending).map(|pending| pending.consumer);
         if before.as_ref() == Some(&name) {
@@ -146,7 +145,7 @@ impl Group {
     /// Forgets the delivery of `id`. Whether there was one.
     pub fn acknowledge(&mut self, id: StreamId) -> bool {
         match self.pending.remove(&id) {
-            Some(pending) => {
+            Some((_, pending)) => {
                 self.consumer_mut(&pending.consumer).pending.remove(&id);
                 true
             }
@@ -186,7 +185,7 @@ impl Group {
         out.put_u8(u8::from(self.entries_read.is_some()));
         out.put_u64_le(self.entries_read.unwrap_or(0));
         out.put_u32_le(self.consumers.len() as u32);
-        for (name, consumer) in &self.consumers {
+        for (name, consumer) in self.consumers.iter() {
             put_bytes(out, name);
             out.put_u64_le(consumer.seen_ms);
             out.put_u32_le(consumer.pending.len() as u32);
