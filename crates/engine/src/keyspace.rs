@@ -489,6 +489,11 @@ impl<R> Edit<R> {
     pub fn unchanged(answer: R) -> Edit<R> {
         Edit::new(answer, false)
     }
+
+    /// An edit that changed nothing which WATCH, caches or waiters look at: a consumer group's bookkeeping.
+    pub fn unseen(answer: R) -> Edit<R> {
+        Edit::new(answer, false)
+    }
 }
 
 #[cfg(test)]

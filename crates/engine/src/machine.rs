@@ -150,7 +150,7 @@ impl Machine {
     pub fn read(&self, calls: &[Call], now_ms: u64, seed: u64) -> Vec<Reply> {
         let now_ms = now_ms.max(self.keyspace.now_ms());
         let read = |(i, call): (usize, &Call)| match self.row_of(call) {
-            Ok(row) => match row.run {
+            Ok(row) => match row.run_for(&call.args) {
                 Run::Read(run) => {
                     let mut context =
                         ReadContext { keys: &self.keyspace, now_ms, rng: Rng::for_call(seed, i as u64) };
@@ -239,7 +239,7 @@ impl Machine {
             Err(error) => return Reply::Error(error),
         };
         let args = Args(&call.args);
-        let outcome = match row.run {
+        let outcome = match row.run_for(&call.args) {
             Run::Write(run) => {
                 let (may_block, woken) = (blocking != Blocking::Never, blocking == Blocking::Woken);
                 run(&mut WriteContext { keys: &mut self.keyspace, rng, may_block, woken }, args)
@@ -249,7 +249,9 @@ impl Machine {
                 let now_ms = self.keyspace.now_ms();
                 run(&mut ReadContext { keys: &self.keyspace, now_ms, rng }, args)
             }
-            Run::Session(_) | Run::Container => Err(CommandError::Text("ERR not a command for the log")),
+            Run::Session(_) | Run::Container | Run::ByWords(_) => {
+                Err(CommandError::Text("ERR not a command for the log"))
+            }
         };
         outcome.unwrap_or_else(Reply::Error)
     }

@@ -91,7 +91,7 @@ async fn ask(
     let patience = Patience::new(server, plain);
     loop {
         let reply = match place {
-            Place::Here if row.is_write() => {
+            Place::Here if row.writes(&call.args) => {
                 let outcome = group.write(vec![Batch::of(vec![call.clone()])]).await;
                 first(route::written(&server.node, outcome, &[None]))
             }
@@ -99,7 +99,7 @@ async fn ask(
             Place::At(leader) => {
                 let head = ["QUORIS".to_string(), "GROUP".to_string(), group.id().to_string()];
                 let words = head.into_iter().map(Bytes::from).chain(call.args.iter().cloned());
-                forward::ask(server, leader, Call::new(words), row.is_write()).await
+                forward::ask(server, leader, Call::new(words), row.writes(&call.args)).await
             }
         };
         let misplaced = Answer::Own(reply.clone()).is_misplaced();

@@ -66,10 +66,10 @@ pub fn route(node: &Node, words: &[Bytes], access: Access) -> Result<Route, Comm
     match row.run {
         Run::Session(verb) => return Ok(Route::Session(resolved, verb)),
         Run::Container => return Err(CommandError::WrongArity(resolved.full_name())),
-        Run::Read(_) | Run::Write(_) => {}
+        Run::Read(_) | Run::Write(_) | Run::ByWords(_) => {}
     }
     match slot_of_keys(row, words)? {
-        Some(slot) => Ok(Route::Group(row, seat(node, slot, row.is_write(), access)?)),
+        Some(slot) => Ok(Route::Group(row, seat(node, slot, row.writes(words), access)?)),
         None => Ok(Route::Gather(row)),
     }
 }

@@ -62,7 +62,7 @@ impl Segment {
             self.runs.len() - 1
         });
         let run = &mut self.runs[at];
-        run.write |= row.is_write();
+        run.write |= row.writes(&call.args);
         run.calls.push(call);
         run.slots.push(Some(seat.slot));
         run.rows.push(row);

@@ -188,7 +188,7 @@ fn slot_of_calls(calls: &[Call]) -> Result<Option<SlotId>, CommandError> {
 }
 
 fn writes(batch: &Batch) -> bool {
-    let writes = |call: &Call| command::resolve(&call.args).is_ok_and(|row| row.command.is_write());
+    let writes = |call: &Call| command::resolve(&call.args).is_ok_and(|row| row.command.writes(&call.args));
     batch.calls.iter().any(writes)
 }
 
