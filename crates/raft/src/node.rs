@@ -291,7 +291,8 @@ async fn start(env: Env, config: NodeConfig) -> Result<Arc<Node>, StartError> {
         groups.push(group);
     }
     let standing = Arc::new(Standing::new(catalog, empty, config.groups));
-    let service = Service::new(config.cluster_id.clone(), &groups, snapshots, Arc::clone(&standing));
+    let service =
+        Service::new(config.cluster_id.clone(), &groups, snapshots, log.clone(), Arc::clone(&standing));
     let listener = env.net.listen(&config.peer_listen).await;
     let listener =
         listener.map_err(|source| StartError::Listen { addr: config.peer_listen.clone(), source })?;
@@ -318,13 +319,16 @@ async fn start(env: Env, config: NodeConfig) -> Result<Arc<Node>, StartError> {
 }
 
 fn open_log(env: &Env, config: &NodeConfig, is_voter: bool) -> Result<SharedLog, LogError> {
+    let defaults = LogOptions::default();
+    // Spares count as well: a small log has no room for many.
+    let room_for_spares = config.limits.log_bytes / config.limits.log_segment_bytes / 4;
     let options = LogOptions {
         segment_bytes: config.limits.log_segment_bytes,
         cache_bytes: config.limits.log_cache_bytes as usize,
         max_bytes: config.limits.log_bytes,
         // A voter that finds no log has lost its votes.
         must_exist: is_voter,
-        ..LogOptions::default()
+        max_spares: defaults.max_spares.min(room_for_spares as usize),
     };
     SharedLog::open(Arc::clone(&env.disk), Arc::clone(&env.rng), &config.data_dir.join("log"), options)
 }
@@ -357,7 +361,7 @@ async fn start_group(
     let raft = raft.map_err(|error| failed(error.to_string()))?;
     raft.runtime_config().elect(may_elect);
     raft.run();
-    Ok(Group::start(id, raft, machine, env.clone(), Arc::clone(links), config))
+    Ok(Group::start(id, raft, machine, env.clone(), Arc::clone(links), log.clone(), config))
 }
 
 fn raft_config(config: &NodeConfig) -> Config {
