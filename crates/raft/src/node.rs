@@ -244,14 +244,16 @@ impl Node {
             let others: Vec<NodeId> = others.collect();
             (!others.is_empty()).then(|| others[group.id() as usize % others.len()])
         };
+        let mut leaving = Vec::new();
         for group in self.groups.iter().filter(|group| group.is_leader()) {
             if let Some(heir) = heir(group) {
                 // If it cannot be asked, the others elect without being asked.
                 let _ = group.transfer_leader(heir).await;
+                leaving.push(group);
             }
         }
         let handed_over = async {
-            while self.groups.iter().any(|group| group.is_leader()) {
+            while leaving.iter().any(|group| group.is_leader()) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
