@@ -12,6 +12,7 @@ use crate::error::{CommandError, unknown_command};
 use crate::keyspace::Keyspace;
 use crate::reply::Reply;
 use crate::rng::Rng;
+use crate::value::number;
 
 /// What a handler returns.
 pub type Outcome = Result<Reply, CommandError>;
@@ -32,6 +33,9 @@ pub struct WriteContext<'a> {
     pub keys: &'a mut Keyspace,
     /// Seeded by the entry's stamp: the same numbers on every replica.
     pub rng: Rng,
+    /// Whether the call may wait for what is not there yet ([`Reply::Block`]): not in a transaction or a script, where
+    /// a blocking command answers at once as if its time had run out.
+    pub may_block: bool,
 }
 
 /// How a command runs; the type says what it may touch.
@@ -101,17 +105,30 @@ pub enum Verb {
 /// Where a call's keys stand among its words.
 #[derive(Clone, Copy, Debug)]
 pub struct Keys {
-    /// The first key's word; 0 if the command has none.
+    /// The first key's word; 0 if the command has none, or only its other words tell where they are.
     pub first: usize,
     /// The last key's word; negative counts from the end (-1 is the last word).
     pub last: i32,
     /// Words from one key to the next.
     pub step: usize,
+    /// Keys besides, that only the call's words tell.
+    pub more: MoreKeys,
+}
+
+/// Keys whose place depends on the call's words.
+#[derive(Clone, Copy, Debug)]
+pub enum MoreKeys {
+    /// There are none.
+    None,
+    /// This word says how many keys follow it. A number that is out of range means no keys: the handler refuses it.
+    Counted(usize),
+    /// Their words, in order.
+    Found(fn(&[Bytes]) -> Vec<usize>),
 }
 
 impl Keys {
     /// No keys.
-    pub const NONE: Keys = Keys { first: 0, last: 0, step: 0 };
+    pub const NONE: Keys = Keys::range(0, 0, 0);
     /// One key, word 1.
     pub const ONE: Keys = Keys::range(1, 1, 1);
     /// Two keys, words 1 and 2.
@@ -123,16 +140,55 @@ impl Keys {
 
     /// Words `first` to `last`, every `step`th.
     pub const fn range(first: usize, last: i32, step: usize) -> Keys {
-        Keys { first, last, step }
+        Keys { first, last, step, more: MoreKeys::None }
     }
 
-    /// The keys among `words`.
+    /// As many keys as word `count` says, behind it.
+    pub const fn counted(count: usize) -> Keys {
+        Keys::NONE.and(MoreKeys::Counted(count))
+    }
+
+    /// Keys at the words that `find` answers.
+    pub const fn found(find: fn(&[Bytes]) -> Vec<usize>) -> Keys {
+        Keys::NONE.and(MoreKeys::Found(find))
+    }
+
+    /// And others.
+    pub const fn and(mut self, more: MoreKeys) -> Keys {
+        self.more = more;
+        self
+    }
+
+    /// Whether calls have keys.
+    pub fn any(&self) -> bool {
+        self.first > 0 || !matches!(self.more, MoreKeys::None)
+    }
+
+    /// The keys among `words`, those of the range first.
     pub fn of<'a>(&self, words: &'a [Bytes]) -> impl Iterator<Item = &'a Bytes> + use<'a> {
+        let more = match self.more {
+            MoreKeys::None => Vec::new(),
+            MoreKeys::Counted(at) => counted(words, at).collect(),
+            MoreKeys::Found(find) => find(words),
+        };
+        self.of_range(words).chain(more.into_iter().filter_map(|i| words.get(i)))
+    }
+
+    fn of_range<'a>(&self, words: &'a [Bytes]) -> impl Iterator<Item = &'a Bytes> + use<'a> {
         let last =
             if self.last < 0 { words.len() as i64 + i64::from(self.last) } else { i64::from(self.last) };
         let (first, step) = (self.first, self.step.max(1));
         let end = if first == 0 { 0 } else { (last + 1).clamp(0, words.len() as i64) as usize };
         (first..end).step_by(step).map(move |i| &words[i])
+    }
+}
+
+/// The words that `words[at]` counts.
+fn counted(words: &[Bytes], at: usize) -> std::ops::Range<usize> {
+    let count = words.get(at).and_then(|word| number::parse_int(word)).and_then(|n| usize::try_from(n).ok());
+    match count {
+        Some(count) if count < words.len() - at => at + 1..at + 1 + count,
+        _ => 0..0,
     }
 }
 
@@ -179,6 +235,14 @@ bitflags::bitflags! {
         const NO_MULTI = 1 << 9;
         /// Dangerous in production (KEYS, FLUSHALL).
         const DANGEROUS = 1 << 10;
+        /// May block: nothing else of the connection runs until it has its answer.
+        const BLOCKING = 1 << 11;
+        /// Publish and subscribe.
+        const PUBSUB = 1 << 12;
+        /// Not shown in MONITOR.
+        const SKIP_MONITOR = 1 << 13;
+        /// Not in SLOWLOG.
+        const SKIP_SLOWLOG = 1 << 14;
     }
 }
 
@@ -186,24 +250,44 @@ bitflags::bitflags! {
 #[allow(missing_docs)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Chapter {
+    Bitmap,
     Cluster,
     Connection,
     Generic,
+    Geo,
     Hash,
+    Hyperloglog,
+    List,
+    PubSub,
+    Scripting,
     Server,
+    Set,
+    SortedSet,
+    Stream,
     String,
+    Transactions,
 }
 
 impl Chapter {
     /// Redis's name of it.
     pub fn name(self) -> &'static str {
         match self {
+            Chapter::Bitmap => "bitmap",
             Chapter::Cluster => "cluster",
             Chapter::Connection => "connection",
             Chapter::Generic => "generic",
+            Chapter::Geo => "geo",
             Chapter::Hash => "hash",
+            Chapter::Hyperloglog => "hyperloglog",
+            Chapter::List => "list",
+            Chapter::PubSub => "pubsub",
+            Chapter::Scripting => "scripting",
             Chapter::Server => "server",
+            Chapter::Set => "set",
+            Chapter::SortedSet => "sorted-set",
+            Chapter::Stream => "stream",
             Chapter::String => "string",
+            Chapter::Transactions => "transactions",
         }
     }
 }

@@ -5,7 +5,10 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/quoris.entry.rs"));
 }
 
-pub use generated::{Batch, Call, Entry, Genesis, GroupInfo, NodeInfo, SlotRange, Stamp, Topology, Watch};
+pub(crate) use generated::MachineState;
+pub use generated::{
+    Batch, Call, Entry, Genesis, GroupInfo, NodeInfo, SlotRange, Stamp, Topology, Waiter, Watch,
+};
 pub use prost::{DecodeError, Message};
 
 impl Call {
@@ -22,6 +25,16 @@ impl Call {
 impl Batch {
     /// A batch without preconditions.
     pub fn of(calls: Vec<Call>) -> Batch {
-        Batch { calls, watches: Vec::new() }
+        Batch { calls, ..Batch::default() }
+    }
+
+    /// A transaction: `calls` run if no watched key has changed.
+    pub fn transaction(calls: Vec<Call>, watches: Vec<Watch>) -> Batch {
+        Batch { calls, watches, transaction: true, cancel: 0 }
+    }
+
+    /// Forgets a blocked call.
+    pub fn cancel(waiter: crate::waiters::WaiterId) -> Batch {
+        Batch { cancel: waiter, ..Batch::default() }
     }
 }

@@ -113,6 +113,9 @@ pub enum CommandError {
         /// The key's hash slot.
         slot: u16,
     },
+    /// The call was blocked when the group's leader changed. It has done nothing.
+    #[error("UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)")]
+    Unblocked,
     /// The memory limit forbids writes that need more.
     #[error("OOM command not allowed when used memory > 'maxmemory'.")]
     OutOfMemory,

@@ -13,10 +13,14 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::error::CommandError;
+use crate::events::{EventClass, KeyEvent};
 use crate::hash_slot::{SLOT_COUNT, SlotId, slot_of};
 use crate::slot::{Key, NEVER, Object, Slot};
 use crate::value::{Collection, HashValue, StringValue, Value};
+use crate::waiters::Waiters;
 
 /// The keys of one group.
 pub struct Keyspace {
@@ -27,6 +31,9 @@ pub struct Keyspace {
     now_ms: u64,
     version: u64,
     hash_seed: u64,
+    pub(crate) waiters: Waiters,
+    /// What has happened since it was last taken, while somebody watches; not state.
+    events: Option<Vec<KeyEvent>>,
 }
 
 impl Keyspace {
@@ -41,6 +48,38 @@ impl Keyspace {
             now_ms: 0,
             version: 0,
             hash_seed,
+            waiters: Waiters::default(),
+            events: None,
+        }
+    }
+
+    /// Notes that `event` (in Redis's words: `lpush`) happened to `key`, for keyspace notifications.
+    pub fn notify(&mut self, class: EventClass, event: &'static str, key: &[u8]) {
+        if let Some(events) = &mut self.events {
+            events.push(KeyEvent::Notice(class, event, Bytes::copy_from_slice(key)));
+        }
+    }
+
+    /// Begins or ends the noting of events.
+    pub(crate) fn observe(&mut self, observe: bool) {
+        self.events = observe.then(Vec::new);
+    }
+
+    pub(crate) fn is_observed(&self) -> bool {
+        self.events.is_some()
+    }
+
+    pub(crate) fn take_events(&mut self) -> Vec<KeyEvent> {
+        self.events.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Every change of a key passes here: whoever waits for it or has cached it must learn of it.
+    fn changed(&mut self, key: &[u8]) {
+        if !self.waiters.is_empty() {
+            self.waiters.key_changed(key);
+        }
+        if let Some(events) = &mut self.events {
+            events.push(KeyEvent::Changed(Bytes::copy_from_slice(key)));
         }
     }
 
@@ -204,6 +243,10 @@ impl Keyspace {
             }
         };
         self.move_deadline(key, earlier_deadline, deadline);
+        if earlier.is_none() {
+            self.notify(EventClass::NEW, "new", key);
+        }
+        self.changed(key);
     }
 
     /// Removes `key`; its object if it was there and live.
@@ -214,6 +257,7 @@ impl Keyspace {
         let object = self.slot_mut(key).objects.swap_remove(key)?;
         self.key_count -= 1;
         self.move_deadline(key, deadline_of(&object), NEVER);
+        self.changed(key);
         Some(object).filter(|object| self.is_live(object))
     }
 
@@ -231,8 +275,9 @@ impl Keyspace {
         let (after, gone) =
             (deadline_of(object), object.expire_ms <= now_ms || object.value.is_empty(now_ms));
         self.move_deadline(key, before, after);
-        if gone {
-            self.remove(key);
+        match gone {
+            true => drop(self.remove(key)),
+            false => self.changed(key),
         }
         Some(result)
     }
@@ -282,8 +327,9 @@ impl Keyspace {
             object.version = version;
             let (after, gone) = (deadline_of(object), object.value.is_empty(now_ms));
             self.move_deadline(key, before, after);
-            if gone {
-                self.remove(key);
+            match gone {
+                true => drop(self.remove(key)),
+                false => self.changed(key),
             }
         }
         Ok(edit.answer)
@@ -306,6 +352,10 @@ impl Keyspace {
         self.slots.fill(empty);
         self.deadlines.clear();
         self.key_count = 0;
+        self.waiters.all_changed();
+        if let Some(events) = &mut self.events {
+            events.push(KeyEvent::AllChanged);
+        }
     }
 
     /// Removes what is due, at most `limit` keys and fields, in the order of (deadline, key).
@@ -328,6 +378,7 @@ impl Keyspace {
             self.slot_mut(key).objects.get_mut(key).expect("`deadlines` holds only keys that are there");
         if object.expire_ms <= now_ms {
             self.remove(key);
+            self.notify(EventClass::EXPIRED, "expired", key);
             return 1;
         }
         let before = deadline_of(object);
@@ -338,8 +389,10 @@ impl Keyspace {
         let nothing_left = object.value.is_empty(now_ms) && object.value.next_deadline_ms() > now_ms;
         let after = deadline_of(object);
         self.move_deadline(key, before, after);
-        if nothing_left {
-            self.remove(key);
+        self.notify(EventClass::HASH, "hexpired", key);
+        match nothing_left {
+            true => drop(self.remove(key)),
+            false => self.changed(key),
         }
         removed
     }

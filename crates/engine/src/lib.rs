@@ -5,13 +5,14 @@
 //! outcome depends on is in the entry's [`Stamp`] or in the machine's state.
 //!
 //! Reading order: [`entry`] (what arrives), [`command`] (one row per command), [`machine`] (apply), [`keyspace`]
-//! and [`slot`] (state), `commands/` (the handlers), [`snapshot`].
+//! and [`slot`] (state), [`waiters`] (calls that block), `commands/` (the handlers), [`snapshot`].
 
 pub mod args;
 pub mod command;
 pub mod commands;
 pub mod entry;
 pub mod error;
+pub mod events;
 pub mod glob;
 pub mod hash_slot;
 pub mod keyspace;
@@ -21,9 +22,10 @@ pub mod rng;
 pub mod slot;
 pub mod snapshot;
 pub mod value;
+pub mod waiters;
 
 pub use entry::{Batch, Call, Entry, Stamp};
 pub use error::CommandError;
 pub use hash_slot::{SLOT_COUNT, SlotId};
-pub use machine::Machine;
+pub use machine::{Applied, Machine, Position};
 pub use reply::Reply;

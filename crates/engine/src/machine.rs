@@ -6,10 +6,12 @@ use crate::args::Args;
 use crate::command::{self, Command, ReadContext, Run, WriteContext};
 use crate::entry::{Batch, Call, Entry, Genesis, Stamp, Topology};
 use crate::error::CommandError;
+use crate::events::KeyEvent;
 use crate::hash_slot::{SlotId, slot_of};
 use crate::keyspace::Keyspace;
 use crate::reply::Reply;
 use crate::rng::Rng;
+use crate::waiters::WaiterId;
 
 /// At most so many due keys and fields are removed by one entry, so that none of them stalls the group; the rest
 /// are absent all the same.
@@ -22,6 +24,26 @@ pub enum BatchOutcome {
     Ran(Vec<Reply>),
     /// A watched key had changed: no call ran.
     WatchFailed,
+}
+
+/// An entry's place in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The term of the leader that made the entry.
+    pub term: u64,
+    /// Its index.
+    pub index: u64,
+}
+
+/// What an entry gave, besides the new state.
+#[derive(Debug, Default, PartialEq)]
+pub struct Applied {
+    /// One for each batch, or none at all if they are unwanted.
+    pub outcomes: Vec<BatchOutcome>,
+    /// Answers to calls that have blocked, in the order in which they were served.
+    pub served: Vec<(WaiterId, Reply)>,
+    /// What happened to keys, if somebody observes ([`Machine::observe`]).
+    pub events: Vec<KeyEvent>,
 }
 
 /// Whether an entry's replies are of use to anybody here.
@@ -38,13 +60,14 @@ pub struct Machine {
     pub(crate) keyspace: Keyspace,
     pub(crate) genesis: Genesis,
     pub(crate) applied: u64,
+    pub(crate) term: u64,
 }
 
 impl Machine {
     /// A machine that has applied nothing. `hash_seed` (any number) keeps clients from choosing colliding keys
     /// and has no influence on what the machine does.
     pub fn new(hash_seed: u64) -> Machine {
-        Machine { keyspace: Keyspace::new(hash_seed), genesis: Genesis::default(), applied: 0 }
+        Machine { keyspace: Keyspace::new(hash_seed), genesis: Genesis::default(), applied: 0, term: 0 }
     }
 
     /// The group's keys.
@@ -67,35 +90,58 @@ impl Machine {
         self.applied
     }
 
-    /// Applies entry `index`. Returns one outcome for each batch, or none at all if they are unwanted.
+    /// Begins or ends the noting of [`KeyEvent`]s, for watchers on this node. Without influence on the state.
+    pub fn observe(&mut self, observe: bool) {
+        self.keyspace.observe(observe);
+    }
+
+    /// Whether events are noted.
+    pub fn is_observed(&self) -> bool {
+        self.keyspace.is_observed()
+    }
+
+    /// How many calls are blocked.
+    pub fn blocked(&self) -> usize {
+        self.keyspace.waiters.iter().count()
+    }
+
+    /// Applies the entry at `at`.
     ///
     /// # Panics
     /// If entries do not arrive in order: to go on would be to diverge.
-    pub fn apply(&mut self, index: u64, entry: &Entry, replies: Replies) -> Vec<BatchOutcome> {
-        assert!(index > self.applied, "entry {index} after entry {}", self.applied);
-        self.applied = index;
+    pub fn apply(&mut self, at: Position, entry: &Entry, replies: Replies) -> Applied {
+        let mut applied = self.skip(at);
         let stamp = entry.stamp.unwrap_or_default();
-        self.keyspace.begin_entry(index, stamp.now_ms);
+        self.keyspace.begin_entry(at.index, stamp.now_ms);
         self.keyspace.remove_due(DUE_PER_ENTRY);
         if let Some(genesis) = &entry.genesis {
             self.found(genesis);
         }
-        let mut call_number = 0;
-        let mut outcomes =
-            Vec::with_capacity(if replies == Replies::Wanted { entry.batches.len() } else { 0 });
+        let mut run = EntryRun { stamp, calls: 0, replies };
+        self.serve_waiters(&mut run, &mut applied.served);
         for batch in &entry.batches {
-            let outcome = self.run_batch(batch, &stamp, &mut call_number, replies);
+            let outcome = self.run_batch(batch, &mut run);
             if replies == Replies::Wanted {
-                outcomes.push(outcome);
+                applied.outcomes.push(outcome);
             }
+            self.serve_waiters(&mut run, &mut applied.served);
         }
-        outcomes
+        applied.events = self.keyspace.take_events();
+        applied
     }
 
-    /// Marks an index as applied that carries nothing for the machine (a new leader's blank entry, a membership).
-    pub fn skip(&mut self, index: u64) {
-        assert!(index > self.applied, "entry {index} after entry {}", self.applied);
-        self.applied = index;
+    /// Marks an entry as applied that carries nothing for the machine (a new leader's blank entry, a membership).
+    pub fn skip(&mut self, at: Position) -> Applied {
+        assert!(at.index > self.applied, "entry {} after entry {}", at.index, self.applied);
+        assert!(at.term >= self.term, "term {} after term {}", at.term, self.term);
+        self.applied = at.index;
+        let mut applied = Applied::default();
+        if at.term > self.term {
+            self.term = at.term;
+            let unblocked = |id| (id, Reply::Error(CommandError::Unblocked));
+            applied.served = self.keyspace.waiters.clear().into_iter().map(unblocked).collect();
+        }
+        applied
     }
 
     /// Answers calls that only read, at `now_ms`, each in turn.
@@ -124,7 +170,7 @@ impl Machine {
             return false;
         }
         calls.iter().any(|call| match command::resolve(&call.args) {
-            Ok(row) if row.command.keys.first > 0 => {
+            Ok(row) if row.command.keys.any() => {
                 row.command.keys.of(&call.args).any(|key| self.keyspace.is_due(key, now_ms))
             }
             Ok(_) => true,
@@ -140,37 +186,61 @@ impl Machine {
         }
     }
 
-    fn run_batch(
-        &mut self,
-        batch: &Batch,
-        stamp: &Stamp,
-        call_number: &mut u64,
-        replies: Replies,
-    ) -> BatchOutcome {
+    fn run_batch(&mut self, batch: &Batch, run: &mut EntryRun) -> BatchOutcome {
+        if batch.cancel != 0 {
+            return BatchOutcome::Ran(vec![Reply::flag(self.keyspace.waiters.remove(batch.cancel))]);
+        }
         let changed = |watch: &crate::entry::Watch| self.keyspace.version_of(&watch.key) != watch.version;
         if batch.watches.iter().any(changed) {
             return BatchOutcome::WatchFailed;
         }
-        let mut answers = Vec::with_capacity(if replies == Replies::Wanted { batch.calls.len() } else { 0 });
+        let wanted = run.replies == Replies::Wanted;
+        let mut answers = Vec::with_capacity(if wanted { batch.calls.len() } else { 0 });
         for call in &batch.calls {
-            *call_number += 1;
-            let rng = Rng::for_call(stamp.seed, *call_number);
-            let answer = self.run_call(call, rng, replies);
-            if replies == Replies::Wanted {
+            let answer = match self.run_call(call, run.rng(), run.replies, !batch.transaction) {
+                Reply::Block(block) => {
+                    assert!(!batch.transaction, "no call of a transaction blocks");
+                    let timeout_ms = block.timeout_ms;
+                    Reply::Blocked { id: self.keyspace.waiters.add(*block), timeout_ms }
+                }
+                answer => answer,
+            };
+            if wanted {
                 answers.push(answer);
             }
         }
         BatchOutcome::Ran(answers)
     }
 
-    fn run_call(&mut self, call: &Call, rng: Rng, replies: Replies) -> Reply {
+    /// Runs the calls again that wait for a key which has changed, until none has anything to answer.
+    fn serve_waiters(&mut self, run: &mut EntryRun, served: &mut Vec<(WaiterId, Reply)>) {
+        while let Some((key, waiters)) = self.keyspace.waiters.next_changed() {
+            for id in waiters {
+                let Some(waiter) = self.keyspace.waiters.get(id) else { continue };
+                if !waiter.wants_absence && !self.keyspace.contains(&key) {
+                    continue;
+                }
+                let call = waiter.call.clone().unwrap_or_default();
+                match self.run_call(&call, run.rng(), Replies::Wanted, true) {
+                    // A key that has come to hold another type is as good as absent to who waits for it.
+                    Reply::Block(_) | Reply::Error(CommandError::WrongType) => {}
+                    answer => {
+                        self.keyspace.waiters.remove(id);
+                        served.push((id, answer));
+                    }
+                }
+            }
+        }
+    }
+
+    fn run_call(&mut self, call: &Call, rng: Rng, replies: Replies, may_block: bool) -> Reply {
         let row = match self.row_of(call) {
             Ok(row) => row,
             Err(error) => return Reply::Error(error),
         };
         let args = Args(&call.args);
         let outcome = match row.run {
-            Run::Write(run) => run(&mut WriteContext { keys: &mut self.keyspace, rng }, args),
+            Run::Write(run) => run(&mut WriteContext { keys: &mut self.keyspace, rng, may_block }, args),
             Run::Read(_) if replies == Replies::Unwanted => return Reply::Null,
             Run::Read(run) => {
                 let now_ms = self.keyspace.now_ms();
@@ -191,6 +261,22 @@ impl Machine {
             }
         }
         Ok(row)
+    }
+}
+
+/// What the calls of one entry share.
+struct EntryRun {
+    stamp: Stamp,
+    /// How many calls have run.
+    calls: u64,
+    replies: Replies,
+}
+
+impl EntryRun {
+    /// The generator of the next call.
+    fn rng(&mut self) -> Rng {
+        self.calls += 1;
+        Rng::for_call(self.stamp.seed, self.calls)
     }
 }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::error::CommandError;
+use crate::waiters::{Block, WaiterId};
 
 /// A command's answer. One value serves both protocols: the encoder turns what RESP2 lacks into what Redis 7
 /// sends there instead (given at each variant).
@@ -34,6 +35,15 @@ pub enum Reply {
     Verbatim(&'static str, Bytes),
     /// An out-of-band message. RESP2: an array.
     Push(Vec<Reply>),
+    /// No answer yet: in a write that may block. Never leaves the machine as such.
+    Block(Box<Block>),
+    /// The machine has made a waiter of the call; its answer comes later. Never sent to a client.
+    Blocked {
+        /// Under which id the answer comes.
+        id: WaiterId,
+        /// How long the client waits, in milliseconds; `None`: for ever.
+        timeout_ms: Option<u64>,
+    },
     /// The command failed.
     Error(CommandError),
 }

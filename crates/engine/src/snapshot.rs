@@ -1,6 +1,6 @@
 //! A machine's state as a sequence of chunks: the same bytes for the same state, on every replica.
 //!
-//! Chunk 0 is the header (genesis, applied index, clock); each further chunk holds up to [`CHUNK_BYTES`] or so of
+//! Chunk 0 is the header (`MachineState` of proto/entry.proto); each further chunk holds up to [`CHUNK_BYTES`] or so of
 //! one slot's objects, in the slot's order. The store that keeps the chunks adds framing and checksums; here only
 //! their meaning is known.
 
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
 
-use crate::entry::Genesis;
+use crate::entry::MachineState;
 use crate::hash_slot::{SLOT_COUNT, SlotId};
 use crate::machine::{Machine, ranges};
 use crate::slot::{Key, Object, Slot};
@@ -18,7 +18,7 @@ use crate::value::Value;
 /// A chunk is closed once it is at least this long; a single object may make it longer.
 pub const CHUNK_BYTES: usize = 64 * 1024;
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// Why a snapshot cannot be read.
 #[derive(Debug, thiserror::Error, PartialEq)]
@@ -33,9 +33,7 @@ pub struct SnapshotError {
 /// A machine's state at one index. Taking it costs a pointer for each slot; it shares its contents with the
 /// machine until the machine changes them.
 pub struct Snapshot {
-    genesis: Genesis,
-    applied: u64,
-    now_ms: u64,
+    state: MachineState,
     slots: Vec<(SlotId, Arc<Slot>)>,
 }
 
@@ -47,12 +45,15 @@ impl Machine {
             .filter(|(_, slot)| !slot.is_empty())
             .map(|(id, slot)| (id, Arc::clone(slot)))
             .collect();
-        Snapshot {
-            genesis: self.genesis.clone(),
+        let state = MachineState {
             applied: self.applied,
+            term: self.term,
             now_ms: self.keyspace.now_ms(),
-            slots,
-        }
+            genesis: Some(self.genesis.clone()),
+            waiters: self.keyspace.waiters.iter().cloned().collect(),
+            last_waiter: self.keyspace.waiters.last_id(),
+        };
+        Snapshot { state, slots }
     }
 
     /// A digest of the whole state: equal on two replicas at the same index, or one of them is broken. Costs as
@@ -67,7 +68,7 @@ impl Machine {
 impl Snapshot {
     /// The index of the last entry in it.
     pub fn applied(&self) -> u64 {
-        self.applied
+        self.state.applied
     }
 
     /// The chunks, made one at a time.
@@ -82,9 +83,7 @@ impl Snapshot {
     fn header(&self) -> Bytes {
         let mut chunk = BytesMut::new();
         chunk.put_u8(FORMAT);
-        chunk.put_u64_le(self.applied);
-        chunk.put_u64_le(self.now_ms);
-        chunk.put_slice(&self.genesis.encode_to_vec());
+        chunk.put_slice(&self.state.encode_to_vec());
         chunk.freeze()
     }
 }
@@ -140,19 +139,18 @@ impl Restore {
     }
 
     fn take_header(&mut self, mut chunk: Bytes) -> Result<(), &'static str> {
-        if chunk.remaining() < 17 {
-            return Err("the header is cut short");
-        }
-        if chunk.get_u8() != FORMAT {
+        if chunk.try_get_u8().map_err(|_| "the header is cut short")? != FORMAT {
             return Err("it was written by another version");
         }
-        let applied = chunk.get_u64_le();
-        let now_ms = chunk.get_u64_le();
-        let genesis = Genesis::decode(chunk).map_err(|_| "the genesis cannot be decoded")?;
-        self.machine.keyspace.set_owned(ranges(&genesis));
-        self.machine.keyspace.begin_entry(applied, now_ms);
+        let state = MachineState::decode(chunk).map_err(|_| "the header cannot be decoded")?;
+        let genesis = state.genesis.unwrap_or_default();
+        let keyspace = &mut self.machine.keyspace;
+        keyspace.set_owned(ranges(&genesis));
+        keyspace.begin_entry(state.applied, state.now_ms);
+        keyspace.waiters.restore(state.last_waiter, state.waiters);
         self.machine.genesis = genesis;
-        self.machine.applied = applied;
+        self.machine.applied = state.applied;
+        self.machine.term = state.term;
         Ok(())
     }
 

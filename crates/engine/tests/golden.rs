@@ -6,6 +6,9 @@
 //! - `advance MS`: the wall clock goes on. Nothing reaches the machine until the next entry.
 //! - `tick`: an entry without calls, which moves the machine's clock.
 //! - `watch KEY`, then `exec`: tells whether KEY was changed in between, as WATCH would see it.
+//! - `served`: the answers that calls which had blocked were given since it was last asked.
+//! - `cancel ID`: the client of blocked call ID has waited long enough.
+//! - `elect`: further entries are a new leader's.
 //!
 //! Every entry is applied by two replicas: one that answers, and one that only follows, is sent the entry's bytes
 //! and is rebuilt from its own snapshot again and again. Their digests must be equal after each entry.
@@ -23,7 +26,7 @@ use quoris_engine::command::{self, Command, Run};
 use quoris_engine::entry::{Genesis, Message, SlotRange, Watch};
 use quoris_engine::machine::{BatchOutcome, Replies};
 use quoris_engine::snapshot::Restore;
-use quoris_engine::{Batch, Call, Entry, Machine, Reply, SLOT_COUNT, Stamp, value::number};
+use quoris_engine::{Batch, Call, Entry, Machine, Position, Reply, SLOT_COUNT, Stamp, value::number};
 
 /// The wall clock when a script starts: 2023-11-14 22:13:20 UTC.
 const START_MS: u64 = 1_700_000_000_000;
@@ -83,8 +86,11 @@ struct World {
     answering: Machine,
     following: Machine,
     index: u64,
+    term: u64,
     now_ms: u64,
     watches: Vec<Watch>,
+    /// Answers to blocked calls since they were last asked for.
+    served: Vec<String>,
 }
 
 impl World {
@@ -94,8 +100,10 @@ impl World {
             answering: Machine::new(1),
             following: Machine::new(2),
             index: 0,
+            term: 1,
             now_ms: START_MS,
             watches: Vec::new(),
+            served: Vec::new(),
         };
         let slots = vec![SlotRange { start: 0, end: u32::from(SLOT_COUNT) - 1 }];
         let genesis = Genesis { cluster_id: "golden".to_string(), group: 1, slots, topology: None };
@@ -106,17 +114,21 @@ impl World {
     /// Applies one entry on both replicas and compares them.
     fn apply(&mut self, batches: Vec<Batch>, genesis: Option<Genesis>) -> Vec<BatchOutcome> {
         self.index += 1;
+        let at = Position { term: self.term, index: self.index };
         let stamp = Some(Stamp { now_ms: self.now_ms, seed: self.index });
         let entry = Entry { stamp, batches, genesis };
-        let outcomes = self.answering.apply(self.index, &entry, Replies::Wanted);
+        let applied = self.answering.apply(at, &entry, Replies::Wanted);
 
         let received = Entry::decode(Bytes::from(entry.encode_to_vec())).expect("what was just encoded");
-        self.following.apply(self.index, &received, Replies::Unwanted);
+        let followed = self.following.apply(at, &received, Replies::Unwanted);
+        assert_eq!(applied.served, followed.served, "replicas serve differently");
+        let served = applied.served.iter().map(|(id, reply)| format!("{id}: {}", show(reply)));
+        self.served.extend(served);
         if self.index.is_multiple_of(ENTRIES_PER_RESTORE) {
             self.following = restored(&self.following);
         }
         assert_eq!(self.answering.digest(), self.following.digest(), "replicas differ after {entry:?}");
-        outcomes
+        applied.outcomes
     }
 
     /// Runs one command as a server would: a read is answered beside the log, unless a key is due.
@@ -141,7 +153,7 @@ impl World {
     }
 
     fn exec(&mut self) -> &'static str {
-        let batch = Batch { calls: Vec::new(), watches: std::mem::take(&mut self.watches) };
+        let batch = Batch::transaction(Vec::new(), std::mem::take(&mut self.watches));
         match self.apply(vec![batch], None).pop() {
             Some(BatchOutcome::WatchFailed) => "changed",
             _ => "unchanged",
@@ -168,6 +180,10 @@ impl goldenscript::Runner for World {
         match line.name.as_str() {
             "advance" => self.now_ms += argument.parse::<u64>()?,
             "tick" => drop(self.apply(Vec::new(), None)),
+            "served" => return Ok(self.served.drain(..).collect::<Vec<_>>().join("\n")),
+            "cancel" => drop(self.apply(vec![Batch::cancel(argument.parse()?)], None)),
+            // A new leader.
+            "elect" => self.term += 1,
             "watch" => {
                 let key = Bytes::copy_from_slice(argument.as_bytes());
                 self.watches.push(Watch { version: self.answering.keyspace().version_of(&key), key });
@@ -209,6 +225,8 @@ fn show(reply: &Reply) -> String {
         Reply::Bool(value) => format!("({value})"),
         Reply::Verbatim(format, text) => format!("({format}) \"{}\"", text.escape_ascii()),
         Reply::Push(items) => format!(">[{}]", list(items)),
+        Reply::Block(_) => unreachable!("the machine keeps it"),
+        Reply::Blocked { id, .. } => format!("blocked as {id}"),
         Reply::Error(error) => format!("-{error}"),
     }
 }

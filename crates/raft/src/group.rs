@@ -178,6 +178,12 @@ impl Group {
         look(&self.machine())
     }
 
+    /// Begins or ends the noting of what happens to keys, for this node's [`crate::types::Watcher`].
+    pub fn observe(&self, observe: bool) {
+        // A panic in apply ends the process: there is no state to go on with.
+        self.machine.write().expect("apply has panicked").observe(observe);
+    }
+
     /// Asks `to` to take over; ready when the request is on its way.
     pub async fn transfer_leader(&self, to: NodeId) -> Result<(), Refusal> {
         self.raft.trigger().transfer_leader(to).await.map_err(|_| Refusal::ShuttingDown)

@@ -24,7 +24,7 @@ use crate::service::Service;
 use crate::snapshot_store::{SnapshotStore, SnapshotStoreError};
 use crate::standing::Standing;
 use crate::storage::{LogStore, Replica};
-use crate::types::{GroupId, NodeId};
+use crate::types::{GroupId, NodeId, Watcher};
 use crate::upkeep;
 use crate::wire::proto::Hello;
 
@@ -137,9 +137,14 @@ pub struct Node {
 
 impl Node {
     /// Opens the data directory, recovers, listens for peers and joins its groups.
-    pub async fn start(env: Env, config: NodeConfig) -> Result<Arc<Node>, StartError> {
+    /// `watcher` learns of what is applied.
+    pub async fn start(
+        env: Env,
+        config: NodeConfig,
+        watcher: Arc<dyn Watcher>,
+    ) -> Result<Arc<Node>, StartError> {
         let seed = env.rng.next_u64();
-        DeterministicRng::<TokioRuntime>::scope(seed, start(env, config)).await
+        DeterministicRng::<TokioRuntime>::scope(seed, start(env, config, watcher)).await
     }
 
     /// This node's number.
@@ -279,7 +284,7 @@ impl Drop for Node {
     }
 }
 
-async fn start(env: Env, config: NodeConfig) -> Result<Arc<Node>, StartError> {
+async fn start(env: Env, config: NodeConfig, watcher: Arc<dyn Watcher>) -> Result<Arc<Node>, StartError> {
     let catalog = Catalog::open(&env.disk, &config.data_dir, config.node_id, &config.cluster_id)?;
     let log = open_log(&env, &config, catalog.is_voter())?;
     let topology = Arc::new(founding::topology(&config));
@@ -288,7 +293,15 @@ async fn start(env: Env, config: NodeConfig) -> Result<Arc<Node>, StartError> {
     for id in 0..config.groups {
         let store = SnapshotStore::open(Arc::clone(&env.disk), &config.data_dir.join("snapshots"), id)?;
         empty &= store.current().is_none() && !log.groups().contains(&id);
-        let group = start_group(&env, &config, id, &log, &store, &links, catalog.is_voter()).await?;
+        let parts = GroupParts {
+            id,
+            store: LogStore::new(log.group(id)),
+            snapshots: store.clone(),
+            watcher: Arc::clone(&watcher),
+            links: Arc::clone(&links),
+            may_elect: catalog.is_voter(),
+        };
+        let group = start_group(&env, &config, parts).await?;
         snapshots.insert(id, store);
         groups.push(group);
     }
@@ -343,22 +356,24 @@ fn start_links(env: &Env, config: &NodeConfig) -> Links {
     Arc::new(peers.map(link).collect())
 }
 
-async fn start_group(
-    env: &Env,
-    config: &NodeConfig,
+/// What one group's replica is made of.
+struct GroupParts {
     id: GroupId,
-    log: &SharedLog,
-    snapshots: &SnapshotStore,
-    links: &Links,
+    store: LogStore,
+    snapshots: SnapshotStore,
+    watcher: Arc<dyn Watcher>,
+    links: Links,
     may_elect: bool,
-) -> Result<Arc<Group>, StartError> {
+}
+
+async fn start_group(env: &Env, config: &NodeConfig, parts: GroupParts) -> Result<Arc<Group>, StartError> {
+    let GroupParts { id, store, snapshots, watcher, links, may_elect } = parts;
     let failed = |reason: String| StartError::Group { group: id, reason };
     let raft_config = Arc::new(raft_config(config).validate().map_err(|error| failed(error.to_string()))?);
     let hash_seed = env.rng.next_u64();
     let machine = Arc::new(RwLock::new(Machine::new(hash_seed)));
-    let network = Network { cluster_id: config.cluster_id.clone(), group: id, links: Arc::clone(links) };
-    let store = LogStore::new(log.group(id));
-    let replica = Replica::new(Arc::clone(&machine), snapshots.clone(), hash_seed);
+    let network = Network { cluster_id: config.cluster_id.clone(), group: id, links };
+    let replica = Replica::new(id, Arc::clone(&machine), snapshots, watcher, hash_seed);
     let raft = Raft::build(config.node_id, raft_config, network, store, replica).await;
     let raft = raft.map_err(|error| failed(error.to_string()))?;
     raft.runtime_config().elect(may_elect);

@@ -11,13 +11,16 @@ use openraft::entry::RaftEntry;
 use openraft::storage::{EntryResponder, IOFlushed, RaftLogStorage, RaftStateMachine};
 use openraft::{EntryPayload, LogState, OptionalSend, RaftLogReader, RaftSnapshotBuilder};
 use prost::Message;
-use quoris_engine::Machine;
-use quoris_engine::machine::Replies;
+use quoris_engine::events::KeyEvent;
+use quoris_engine::machine::{BatchOutcome, Replies};
 use quoris_engine::snapshot::Restore;
+use quoris_engine::waiters::WaiterId;
+use quoris_engine::{Machine, Position, Reply};
 
 use crate::consensus::{Applied, Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig, Vote};
 use crate::log::{GroupLog, LogEntry};
 use crate::snapshot_store::{SnapshotFile, SnapshotStore};
+use crate::types::{Effects, GroupId, Watcher};
 use crate::wire;
 
 /// A snapshot as openraft hands it around.
@@ -140,8 +143,10 @@ fn decode_log_id(bytes: bytes::Bytes) -> io::Result<LogId> {
 
 /// One group's machine and what openraft wants to know of it.
 pub struct Replica {
+    group: GroupId,
     machine: Arc<RwLock<Machine>>,
     snapshots: SnapshotStore,
+    watcher: Arc<dyn Watcher>,
     hash_seed: u64,
     applied: Option<LogId>,
     membership: StoredMembership,
@@ -149,36 +154,65 @@ pub struct Replica {
 
 impl Replica {
     /// A replica whose machine has applied nothing yet; openraft restores the newest snapshot at start.
-    pub fn new(machine: Arc<RwLock<Machine>>, snapshots: SnapshotStore, hash_seed: u64) -> Replica {
-        Replica { machine, snapshots, hash_seed, applied: None, membership: StoredMembership::default() }
+    pub fn new(
+        group: GroupId,
+        machine: Arc<RwLock<Machine>>,
+        snapshots: SnapshotStore,
+        watcher: Arc<dyn Watcher>,
+        hash_seed: u64,
+    ) -> Replica {
+        let membership = StoredMembership::default();
+        Replica { group, machine, snapshots, watcher, hash_seed, applied: None, membership }
     }
 
     fn apply_one(&mut self, entry: &Entry, wanted: Replies) -> io::Result<Applied> {
-        let index = entry.log_id.index;
-        let outcomes = match &entry.payload {
+        let at = Position { term: entry.log_id.leader_id.term, index: entry.log_id.index };
+        let applied = match &entry.payload {
             EntryPayload::Normal(data) => {
                 let entry = quoris_engine::entry::Entry::decode(data.0.clone()).map_err(io::Error::other)?;
-                self.write_machine().apply(index, &entry, wanted)
+                self.write_machine().apply(at, &entry, wanted)
             }
             EntryPayload::Membership(membership) => {
                 self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
-                self.skip(index);
-                Vec::new()
+                self.skip(at)
             }
-            EntryPayload::Blank => {
-                self.skip(index);
-                Vec::new()
-            }
+            EntryPayload::Blank => self.skip(at),
         };
         self.applied = Some(entry.log_id);
-        Ok(Applied(outcomes))
+        self.tell_watcher(&applied.outcomes, applied.served, applied.events);
+        Ok(Applied(applied.outcomes))
     }
 
     /// The founding membership is entry 0, where the machine itself begins.
-    fn skip(&self, index: u64) {
-        if index > 0 {
-            self.write_machine().skip(index);
+    fn skip(&self, at: Position) -> quoris_engine::Applied {
+        match at.index {
+            0 => quoris_engine::Applied::default(),
+            _ => self.write_machine().skip(at),
         }
+    }
+
+    fn tell_watcher(&self, outcomes: &[BatchOutcome], served: Vec<(WaiterId, Reply)>, events: Vec<KeyEvent>) {
+        let blocked_in = |outcome: &BatchOutcome| match outcome {
+            // A call that may block is alone in its batch.
+            BatchOutcome::Ran(replies) => match replies[..] {
+                [Reply::Blocked { id, .. }] => Some(id),
+                _ => None,
+            },
+            BatchOutcome::WatchFailed => None,
+        };
+        let blocked: Vec<WaiterId> = outcomes.iter().filter_map(blocked_in).collect();
+        if !blocked.is_empty() || !served.is_empty() || !events.is_empty() {
+            self.watcher.applied(self.group, Effects { blocked, served, events });
+        }
+    }
+
+    fn replace(&self, mut machine: Machine) {
+        {
+            let mut place = self.write_machine();
+            machine.observe(place.is_observed());
+            *place = machine;
+        }
+        self.watcher.replaced(self.group);
     }
 
     fn write_machine(&self) -> std::sync::RwLockWriteGuard<'_, Machine> {
@@ -226,7 +260,7 @@ impl RaftStateMachine<TypeConfig> for Replica {
         }
         let machine = restore.finish().map_err(io::Error::other)?;
         self.snapshots.adopt(snapshot).await?;
-        *self.write_machine() = machine;
+        self.replace(machine);
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         Ok(())

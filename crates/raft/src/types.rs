@@ -1,7 +1,9 @@
 //! The words that all of this crate, and the server above it, share.
 
 use quoris_engine::Reply;
+use quoris_engine::events::KeyEvent;
 use quoris_engine::machine::BatchOutcome;
+use quoris_engine::waiters::WaiterId;
 
 /// A node's number: given by the operator, 1 or more, never reused within a cluster.
 pub type NodeId = u64;
@@ -22,6 +24,34 @@ pub enum WriteOutcome {
 
 /// What became of a read.
 pub type ReadOutcome = Result<Vec<Reply>, Refusal>;
+
+/// What an entry did that concerns others than those who proposed it.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Calls of this node's own proposals that have blocked.
+    pub blocked: Vec<WaiterId>,
+    /// Answers to calls that had blocked, whoever proposed them.
+    pub served: Vec<(WaiterId, Reply)>,
+    /// What happened to keys, if the machine is observed.
+    pub events: Vec<KeyEvent>,
+}
+
+/// Learns of every entry's effects on this node, in the order of the log and before anybody who proposed the entry.
+/// Called with the group's lock released, on the task that applies: it must neither wait nor fail.
+pub trait Watcher: Send + Sync {
+    /// An entry of `group` has been applied.
+    fn applied(&self, group: GroupId, effects: Effects);
+
+    /// The replica of `group` has been replaced by a leader's snapshot: what was applied in between is not told.
+    fn replaced(&self, group: GroupId);
+}
+
+/// Watches nothing.
+impl Watcher for () {
+    fn applied(&self, _: GroupId, _: Effects) {}
+
+    fn replaced(&self, _: GroupId) {}
+}
 
 /// Why nothing was done. Always safe to try again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

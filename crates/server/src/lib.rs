@@ -7,6 +7,7 @@
 //!
 //! Reading order: [`server`], [`listener`], [`connection`], [`resp`], [`session`], [`route`], then [`verbs`].
 
+pub mod blocking;
 pub mod clients;
 pub mod cluster;
 pub mod config;
@@ -22,6 +23,7 @@ pub mod session;
 pub mod stats;
 pub mod status;
 pub mod verbs;
+pub mod watcher;
 
 /// The version of quoris.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

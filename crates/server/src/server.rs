@@ -9,10 +9,12 @@ use quoris_raft::env::Env;
 use quoris_raft::node::{Node, StartError};
 use tokio::time::Instant;
 
+use crate::blocking::Blocked;
 use crate::clients::Clients;
 use crate::config::{Config, Settings};
 use crate::listener;
 use crate::stats::Stats;
+use crate::watcher::Watcher;
 
 /// What all connections share.
 pub struct Server {
@@ -20,6 +22,8 @@ pub struct Server {
     pub env: Env,
     /// The node.
     pub node: Arc<Node>,
+    /// Clients whose calls have blocked.
+    pub blocked: Arc<Blocked>,
     /// What it was told, and told since.
     pub settings: Settings,
     /// Who is connected.
@@ -54,11 +58,14 @@ pub enum ServeError {
 impl Server {
     /// Starts the node, and all of the server but its listener.
     pub async fn start(env: Env, config: Config, file: Option<PathBuf>) -> Result<Arc<Server>, ServeError> {
-        let node = Node::start(env.clone(), config.node_config()).await?;
+        let watcher = Watcher::default();
+        let blocked = Arc::clone(&watcher.blocked);
+        let node = Node::start(env.clone(), config.node_config(), Arc::new(watcher)).await?;
         let run_id = (0..3).map(|_| format!("{:016x}", env.rng.next_u64())).collect::<String>();
         Ok(Arc::new(Server {
             env,
             node,
+            blocked,
             settings: Settings::new(config, file),
             clients: Arc::default(),
             stats: Stats::new(),

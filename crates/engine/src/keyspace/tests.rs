@@ -9,7 +9,7 @@ use super::*;
 use crate::command;
 use crate::commands::scan::{Cursor, ScanOf, ScanOptions, scan};
 use crate::entry::{Genesis, SlotRange};
-use crate::machine::Replies;
+use crate::machine::{Position, Replies};
 use crate::snapshot::Restore;
 use crate::{Batch, Call, Entry, Machine, Stamp, args::Args};
 
@@ -62,7 +62,8 @@ impl Group {
     fn apply(&mut self, batches: Vec<Batch>, genesis: Option<Genesis>) {
         self.index += 1;
         let stamp = Some(Stamp { now_ms: self.now_ms, seed: self.index });
-        self.machine.apply(self.index, &Entry { stamp, batches, genesis }, Replies::Unwanted);
+        let at = Position { term: 1, index: self.index };
+        self.machine.apply(at, &Entry { stamp, batches, genesis }, Replies::Unwanted);
     }
 
     fn run(&mut self, (ms, words): &Step) {

@@ -66,6 +66,7 @@ pub fn encode(reply: &Reply, protocol: Protocol, out: &mut BytesMut) {
             out.put_slice(b"\r\n");
         }
         Reply::Verbatim(_, text) => put_bulk(out, text),
+        Reply::Block(_) | Reply::Blocked { .. } => unreachable!("a call that blocks has no reply yet"),
         Reply::Error(error) => encode_error(error.to_string().as_bytes(), out),
     }
 }

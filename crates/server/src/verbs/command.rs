@@ -5,7 +5,7 @@ use quoris_engine::args::Args;
 use quoris_engine::command::{self, Chapter, Command, Flags, Keys, Outcome, Resolved};
 use quoris_engine::{CommandError, Reply, glob};
 
-const FLAGS: [(Flags, &str); 10] = [
+const FLAGS: [(Flags, &str); 14] = [
     (Flags::WRITE, "write"),
     (Flags::READONLY, "readonly"),
     (Flags::DENYOOM, "denyoom"),
@@ -16,6 +16,10 @@ const FLAGS: [(Flags, &str); 10] = [
     (Flags::FAST, "fast"),
     (Flags::NO_AUTH, "no_auth"),
     (Flags::NO_MULTI, "no_multi"),
+    (Flags::BLOCKING, "blocking"),
+    (Flags::PUBSUB, "pubsub"),
+    (Flags::SKIP_MONITOR, "skip_monitor"),
+    (Flags::SKIP_SLOWLOG, "skip_slowlog"),
 ];
 
 pub(super) fn count() -> Reply {
@@ -126,10 +130,20 @@ fn describe(row: Resolved) -> Reply {
 /// Redis's ACL categories, from flags and chapter.
 fn categories(row: &Command) -> Vec<&'static str> {
     let chapter = match row.chapter {
+        Chapter::Bitmap => Some("@bitmap"),
         Chapter::Connection => Some("@connection"),
         Chapter::Generic => Some("@keyspace"),
+        Chapter::Geo => Some("@geo"),
         Chapter::Hash => Some("@hash"),
+        Chapter::Hyperloglog => Some("@hyperloglog"),
+        Chapter::List => Some("@list"),
+        Chapter::PubSub => Some("@pubsub"),
+        Chapter::Scripting => Some("@scripting"),
+        Chapter::Set => Some("@set"),
+        Chapter::SortedSet => Some("@sortedset"),
+        Chapter::Stream => Some("@stream"),
         Chapter::String => Some("@string"),
+        Chapter::Transactions => Some("@transaction"),
         Chapter::Cluster | Chapter::Server => None,
     };
     let has = |flags| row.flags.intersects(flags);
@@ -145,12 +159,13 @@ fn categories(row: &Command) -> Vec<&'static str> {
     put("@admin", has(Flags::ADMIN));
     put("@fast", has(Flags::FAST));
     put("@slow", !has(Flags::FAST));
+    put("@blocking", has(Flags::BLOCKING));
     put("@dangerous", has(Flags::ADMIN.union(Flags::DANGEROUS)));
     categories
 }
 
 fn key_specification(row: &Command) -> Option<Reply> {
-    let Keys { first, last, step } = row.keys;
+    let Keys { first, last, step, .. } = row.keys;
     if first == 0 {
         return None;
     }

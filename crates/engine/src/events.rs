@@ -1,0 +1,44 @@
+//! What an entry did to keys, for those who watch from outside: keyspace notifications, client-side caching.
+//!
+//! Events are not state: they are noted only while somebody on this node asks for them ([`crate::Machine::observe`]), and
+//! nothing that is applied depends on them.
+
+use bytes::Bytes;
+
+bitflags::bitflags! {
+    /// The classes of `notify-keyspace-events`, Redis's letters.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct EventClass: u16 {
+        /// `g`: commands for any type.
+        const GENERIC = 1;
+        /// `$`.
+        const STRING = 1 << 1;
+        /// `l`.
+        const LIST = 1 << 2;
+        /// `s`.
+        const SET = 1 << 3;
+        /// `h`.
+        const HASH = 1 << 4;
+        /// `z`.
+        const ZSET = 1 << 5;
+        /// `t`.
+        const STREAM = 1 << 6;
+        /// `x`: a key that was due is gone.
+        const EXPIRED = 1 << 7;
+        /// `e`: a key was evicted.
+        const EVICTED = 1 << 8;
+        /// `n`: a key that was absent has been written.
+        const NEW = 1 << 9;
+    }
+}
+
+/// Something that happened to a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyEvent {
+    /// A notification, as Redis words it (`lpush`, `expired`).
+    Notice(EventClass, &'static str, Bytes),
+    /// The key's value or expiry is no longer what a client may have cached.
+    Changed(Bytes),
+    /// No cached key is good any more (FLUSHALL).
+    AllChanged,
+}
