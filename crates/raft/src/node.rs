@@ -295,7 +295,7 @@ async fn start(env: Env, config: NodeConfig, watcher: Arc<dyn Watcher>) -> Resul
         empty &= store.current().is_none() && !log.groups().contains(&id);
         let parts = GroupParts {
             id,
-            store: LogStore::new(log.group(id)),
+            log: log.clone(),
             snapshots: store.clone(),
             watcher: Arc::clone(&watcher),
             links: Arc::clone(&links),
@@ -359,7 +359,7 @@ fn start_links(env: &Env, config: &NodeConfig) -> Links {
 /// What one group's replica is made of.
 struct GroupParts {
     id: GroupId,
-    store: LogStore,
+    log: SharedLog,
     snapshots: SnapshotStore,
     watcher: Arc<dyn Watcher>,
     links: Links,
@@ -367,18 +367,19 @@ struct GroupParts {
 }
 
 async fn start_group(env: &Env, config: &NodeConfig, parts: GroupParts) -> Result<Arc<Group>, StartError> {
-    let GroupParts { id, store, snapshots, watcher, links, may_elect } = parts;
+    let GroupParts { id, log, snapshots, watcher, links, may_elect } = parts;
     let failed = |reason: String| StartError::Group { group: id, reason };
     let raft_config = Arc::new(raft_config(config).validate().map_err(|error| failed(error.to_string()))?);
     let hash_seed = env.rng.next_u64();
     let machine = Arc::new(RwLock::new(Machine::new(hash_seed)));
-    let network = Network { cluster_id: config.cluster_id.clone(), group: id, links };
+    let network = Network { cluster_id: config.cluster_id.clone(), group: id, links: Arc::clone(&links) };
+    let store = LogStore::new(log.group(id));
     let replica = Replica::new(id, Arc::clone(&machine), snapshots, watcher, hash_seed);
     let raft = Raft::build(config.node_id, raft_config, network, store, replica).await;
     let raft = raft.map_err(|error| failed(error.to_string()))?;
     raft.runtime_config().elect(may_elect);
     raft.run();
-    Ok(Group::start(id, raft, machine, env.clone(), Arc::clone(links), log.clone(), config))
+    Ok(Group::start(id, raft, machine, env.clone(), links, log, config))
 }
 
 fn raft_config(config: &NodeConfig) -> Config {
