@@ -135,7 +135,7 @@ impl Offer {
             tells.push((proposal.batches.len(), proposal.tell));
             batches.extend(proposal.batches);
         }
-        let entry = Entry { stamp: Some(stamp), batches, genesis: None };
+        let entry = Entry { stamp: Some(stamp), batches, ..Entry::default() };
         Offer { data: Data(entry.encode_to_vec().into()), tells, _permit: permit }
     }
 

@@ -106,7 +106,7 @@ fn genesis(node: &Node, group: &Arc<Group>) -> Entry {
         topology: (group.id() == 0).then(|| (*topology).clone()),
     };
     let stamp = Stamp { now_ms: node.env.clock.now_ms(), seed: node.env.rng.next_u64() };
-    Entry { stamp: Some(stamp), batches: Vec::new(), genesis: Some(genesis) }
+    Entry { stamp: Some(stamp), genesis: Some(genesis), ..Entry::default() }
 }
 
 /// Hands each group that this node leads without being its preferred leader to that node, once it is reachable and
