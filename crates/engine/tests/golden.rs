@@ -116,7 +116,7 @@ impl World {
         self.index += 1;
         let at = Position { term: self.term, index: self.index };
         let stamp = Some(Stamp { now_ms: self.now_ms, seed: self.index });
-        let entry = Entry { stamp, batches, genesis };
+        let entry = Entry { stamp, batches, genesis, ..Entry::default() };
         let applied = self.answering.apply(at, &entry, Replies::Wanted);
 
         let received = Entry::decode(Bytes::from(entry.encode_to_vec())).expect("what was just encoded");

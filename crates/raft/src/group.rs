@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::consensus::{Callback, Data, TypeConfig};
 use crate::env::Env;
 use crate::limits;
+use crate::log::SharedLog;
 use crate::network::Links;
 use crate::node::{NodeConfig, ReadMode};
 pub use crate::propose::Waiter;
@@ -49,12 +50,13 @@ impl Group {
         machine: Arc<RwLock<Machine>>,
         env: Env,
         links: Links,
+        log: SharedLog,
         config: &NodeConfig,
     ) -> Arc<Group> {
         let (proposals, waiting) = mpsc::channel(limits::WAITING_WRITES);
         let (reads, readers) = mpsc::channel(limits::WAITING_WRITES);
         let vacancy = Vacancy::new(config, raft.clone(), links);
-        tokio::spawn(propose::run(raft.clone(), vacancy.clone(), env.clone(), waiting));
+        tokio::spawn(propose::run(raft.clone(), vacancy.clone(), log, env.clone(), waiting));
         tokio::spawn(read_gate::run(raft.clone(), vacancy.clone(), config.read_mode, readers));
         let group = Arc::new(Group {
             id,
@@ -244,6 +246,12 @@ impl Group {
         let matched = metrics.replication.as_ref().and_then(|all| all.get(&follower).copied().flatten());
         let last = metrics.last_log_index.unwrap_or(0);
         matched.is_some_and(|matched| matched.index + CLOSE >= last)
+    }
+
+    /// Whether a snapshot, or a purge behind one, would let go of entries.
+    pub(crate) fn can_be_purged(&self) -> bool {
+        let newest = self.status();
+        newest.applied > newest.purged
     }
 
     /// Snapshots the group and purges its log up to there, whatever the settings keep for late followers.

@@ -19,6 +19,7 @@ use crate::consensus::{Callback, Data, TypeConfig};
 use crate::env::Env;
 use crate::group::GroupRaft;
 use crate::limits;
+use crate::log::SharedLog;
 use crate::types::{Refusal, WriteOutcome};
 use crate::vacancy::Vacancy;
 
@@ -73,7 +74,15 @@ impl Waiter {
 }
 
 /// Proposes what arrives, until the group is gone.
-pub async fn run(raft: GroupRaft, vacancy: Vacancy, env: Env, mut waiting: mpsc::Receiver<Proposal>) {
+///
+/// What arrives while the node's log is full is refused: so beyond its bound the log grows by what is in flight only.
+pub async fn run(
+    raft: GroupRaft,
+    vacancy: Vacancy,
+    log: SharedLog,
+    env: Env,
+    mut waiting: mpsc::Receiver<Proposal>,
+) {
     let in_flight = Arc::new(Semaphore::new(limits::ENTRIES_IN_FLIGHT));
     while let Some(first) = waiting.recv().await {
         // Never closed: acquiring cannot fail.
@@ -82,7 +91,11 @@ pub async fn run(raft: GroupRaft, vacancy: Vacancy, env: Env, mut waiting: mpsc:
         if combined.is_empty() {
             continue;
         }
-        propose(raft.clone(), vacancy.clone(), Offer::new(&env, combined, permit)).await;
+        let offer = Offer::new(&env, combined, permit);
+        match log.is_full() {
+            true => offer.tell(|| WriteOutcome::Refused(Refusal::LogFull)),
+            false => propose(raft.clone(), vacancy.clone(), offer).await,
+        }
     }
 }
 
@@ -122,7 +135,7 @@ impl Offer {
             tells.push((proposal.batches.len(), proposal.tell));
             batches.extend(proposal.batches);
         }
-        let entry = Entry { stamp: Some(stamp), batches, genesis: None };
+        let entry = Entry { stamp: Some(stamp), batches, ..Entry::default() };
         Offer { data: Data(entry.encode_to_vec().into()), tells, _permit: permit }
     }
 

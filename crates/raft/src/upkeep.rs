@@ -106,7 +106,7 @@ fn genesis(node: &Node, group: &Arc<Group>) -> Entry {
         topology: (group.id() == 0).then(|| (*topology).clone()),
     };
     let stamp = Stamp { now_ms: node.env.clock.now_ms(), seed: node.env.rng.next_u64() };
-    Entry { stamp: Some(stamp), batches: Vec::new(), genesis: Some(genesis) }
+    Entry { stamp: Some(stamp), genesis: Some(genesis), ..Entry::default() }
 }
 
 /// Hands each group that this node leads without being its preferred leader to that node, once it is reachable and
@@ -163,19 +163,26 @@ async fn take_over(node: &Node, dead: NodeId) {
     }
 }
 
-/// Snapshots the group that pins most of the log, when the log is larger than it should be.
+/// Snapshots the groups that pin most of the log, when the log is larger than it should be.
 pub async fn keep_log_bounded(node: Weak<Node>) {
+    let (calm, busy) = limits::LOG_CHECK_INTERVALS;
+    let mut pause = calm;
     loop {
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(pause).await;
         let Some(node) = node.upgrade() else { return };
         let usage = node.log.usage();
-        // Half of the bound: there must be room for what arrives while the snapshot is written.
-        if usage.bytes_used <= usage.max_bytes / 2 {
+        // Half of the bound: there must be room for what arrives while snapshots are written.
+        let half = usage.max_bytes / 2;
+        if usage.bytes_used <= half {
+            pause = calm;
             continue;
         }
-        let Some((pinning, _)) = usage.held.first() else { continue };
-        if let Some(group) = node.groups().iter().find(|group| group.id() == *pinning) {
-            group.snapshot_and_purge().await;
+        pause = busy;
+        let most = usage.held.first().map_or(0, |(_, bytes)| *bytes);
+        for (id, _) in usage.held.iter().filter(|(_, bytes)| *bytes == most || *bytes > half) {
+            if let Some(group) = node.groups().iter().find(|group| group.id() == *id) {
+                group.snapshot_and_purge().await;
+            }
         }
     }
 }

@@ -138,7 +138,7 @@ pub fn refused(node: &Node, refusal: Refusal, slot: Option<SlotId>) -> CommandEr
         },
         (Refusal::NotLeader { .. }, None) => CommandError::TryAgain("a group has a new leader".to_string()),
         (Refusal::NoQuorum, _) => CommandError::ClusterDown("The cluster is down".to_string()),
-        (refusal @ Refusal::Busy, _) => CommandError::TryAgain(refusal.to_string()),
+        (refusal @ (Refusal::Busy | Refusal::LogFull), _) => CommandError::TryAgain(refusal.to_string()),
         // Clients look for another node after CLUSTERDOWN: there will soon be one.
         (refusal @ Refusal::ShuttingDown, _) => CommandError::ClusterDown(refusal.to_string()),
     }

@@ -15,6 +15,9 @@ const READ_MODES: [(&str, ReadMode); 3] =
 
 const FORWARD: [(&str, bool); 2] = [("auto", true), ("never", false)];
 
+/// What is taken for an address.
+pub const ADDRESS: &str = "an address, host:port";
+
 /// A setting's place and what may stand there.
 pub enum Field<'a> {
     /// Any text.
@@ -81,7 +84,7 @@ impl Field<'_> {
         let names = |names: &[&str]| format!("one of {}", names.join(", "));
         match self {
             Field::Text(_) => "text".to_string(),
-            Field::Address(_) => "an address, host:port".to_string(),
+            Field::Address(_) => ADDRESS.to_string(),
             Field::Path(_) => "a directory".to_string(),
             Field::Number(_, range) if *range.end() == u64::MAX => {
                 format!("a whole number from {}", range.start())
@@ -100,7 +103,7 @@ impl Field<'_> {
 }
 
 /// `host:port`, the port not 0.
-pub(super) fn parse_address(text: &str) -> Option<String> {
+pub fn parse_address(text: &str) -> Option<String> {
     let (host, port) = text.rsplit_once(':')?;
     let port: u16 = port.parse().ok()?;
     let host_is_one = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || ",=@".contains(c));

@@ -169,6 +169,11 @@ impl Config {
     }
 }
 
+/// `text` as an address that may be asked; `key` is the flag it was given with.
+pub fn address(key: &str, text: &str) -> Result<String, ConfigError> {
+    field::parse_address(text).ok_or_else(|| ConfigError::new(key, text, field::ADDRESS))
+}
+
 /// The row that `key` names.
 fn row_of(key: &str, value: &str) -> Result<&'static Row, ConfigError> {
     let takes = "nothing: there is no such setting (docs/config.md has all)";

@@ -167,8 +167,8 @@ pub const ROWS: &[Row] = &[
     fixed(
         "log-max-bytes",
         "1gb",
-        "All of the log. The group that holds most of it is snapshotted when it is full. At least four times \
-         `log-segment-bytes`.",
+        "All of the log. From half of it on, the groups that hold most of it are snapshotted. While it is full, writes \
+         are answered `-TRYAGAIN`. At least four times `log-segment-bytes`.",
         |c| Field::Bytes(&mut c.log_max_bytes, 256 * KB..=1024 * GB),
     ),
     fixed("log-cache-bytes", "64mb", "Recent entries that are kept in memory for followers.", |c| {
