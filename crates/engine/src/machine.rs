@@ -11,6 +11,7 @@ use crate::hash_slot::{SlotId, slot_of};
 use crate::keyspace::Keyspace;
 use crate::reply::Reply;
 use crate::rng::Rng;
+use crate::script::{Budget, Scripts};
 use crate::waiters::WaiterId;
 
 /// At most so many due keys and fields are removed by one entry, so that none of them stalls the group; the rest
@@ -61,13 +62,20 @@ pub struct Machine {
     pub(crate) genesis: Genesis,
     pub(crate) applied: u64,
     pub(crate) term: u64,
+    pub(crate) scripts: Scripts,
 }
 
 impl Machine {
     /// A machine that has applied nothing. `hash_seed` (any number) keeps clients from choosing colliding keys
     /// and has no influence on what the machine does.
     pub fn new(hash_seed: u64) -> Machine {
-        Machine { keyspace: Keyspace::new(hash_seed), genesis: Genesis::default(), applied: 0, term: 0 }
+        Machine {
+            keyspace: Keyspace::new(hash_seed),
+            genesis: Genesis::default(),
+            applied: 0,
+            term: 0,
+            scripts: Scripts::default(),
+        }
     }
 
     /// The group's keys.
@@ -152,8 +160,7 @@ impl Machine {
         let read = |(i, call): (usize, &Call)| match self.row_of(call) {
             Ok(row) => match row.run {
                 Run::Read(run) => {
-                    let mut context =
-                        ReadContext { keys: &self.keyspace, now_ms, rng: Rng::for_call(seed, i as u64) };
+                    let mut context = self.read_context(now_ms, Rng::for_call(seed, i as u64));
                     run(&mut context, Args(&call.args)).unwrap_or_else(Reply::Error)
                 }
                 _ => unreachable!("the caller sends only reads here, not {}", row.name),
@@ -161,6 +168,15 @@ impl Machine {
             Err(error) => Reply::Error(error),
         };
         calls.iter().enumerate().map(read).collect()
+    }
+
+    fn read_context(&self, now_ms: u64, rng: Rng) -> ReadContext<'_> {
+        ReadContext { keys: &self.keyspace, now_ms, rng, scripts: &self.scripts }
+    }
+
+    /// The group's scripts and libraries.
+    pub fn scripts(&self) -> &Scripts {
+        &self.scripts
     }
 
     /// Whether a read of `calls` at `now_ms` would meet a key whose deadline has passed but that the machine's
@@ -197,7 +213,7 @@ impl Machine {
         let wanted = run.replies == Replies::Wanted;
         let mut answers = Vec::with_capacity(if wanted { batch.calls.len() } else { 0 });
         for call in &batch.calls {
-            let answer = match self.run_call(call, run.rng(), run.replies, !batch.transaction) {
+            let answer = match self.run_call(call, run, run.replies, !batch.transaction) {
                 Reply::Block(block) => {
                     assert!(!batch.transaction, "no call of a transaction blocks");
                     let timeout_ms = block.timeout_ms;
@@ -221,7 +237,7 @@ impl Machine {
                     continue;
                 }
                 let call = waiter.call.clone().unwrap_or_default();
-                match self.run_call(&call, run.rng(), Replies::Wanted, true) {
+                match self.run_call(&call, run, Replies::Wanted, true) {
                     // A key that has come to hold another type is as good as absent to who waits for it.
                     Reply::Block(_) | Reply::Error(CommandError::WrongType) => {}
                     answer => {
@@ -233,19 +249,20 @@ impl Machine {
         }
     }
 
-    fn run_call(&mut self, call: &Call, rng: Rng, replies: Replies, may_block: bool) -> Reply {
+    fn run_call(&mut self, call: &Call, run: &mut EntryRun, replies: Replies, may_block: bool) -> Reply {
+        let rng = run.rng();
         let row = match self.row_of(call) {
             Ok(row) => row,
             Err(error) => return Reply::Error(error),
         };
         let args = Args(&call.args);
         let outcome = match row.run {
-            Run::Write(run) => run(&mut WriteContext { keys: &mut self.keyspace, rng, may_block }, args),
-            Run::Read(_) if replies == Replies::Unwanted => return Reply::Null,
-            Run::Read(run) => {
-                let now_ms = self.keyspace.now_ms();
-                run(&mut ReadContext { keys: &self.keyspace, now_ms, rng }, args)
+            Run::Write(handler) => {
+                let (keys, scripts, budget) = (&mut self.keyspace, &mut self.scripts, run.budget());
+                handler(&mut WriteContext { keys, rng, may_block, scripts, budget }, args)
             }
+            Run::Read(_) if replies == Replies::Unwanted => return Reply::Null,
+            Run::Read(handler) => handler(&mut self.read_context(self.keyspace.now_ms(), rng), args),
             Run::Session(_) | Run::Container => Err(CommandError::Text("ERR not a command for the log")),
         };
         outcome.unwrap_or_else(Reply::Error)
@@ -273,6 +290,20 @@ struct EntryRun {
 }
 
 impl EntryRun {
+    /// What each script may use.
+    fn budget(&self) -> Budget {
+        let default = Budget::default();
+        let instructions = match self.stamp.script_instructions {
+            0 => default.instructions,
+            set => set,
+        };
+        let bytes = match self.stamp.script_bytes {
+            0 => default.bytes,
+            set => set as usize,
+        };
+        Budget { instructions, bytes }
+    }
+
     /// The generator of the next call.
     fn rng(&mut self) -> Rng {
         self.calls += 1;

@@ -12,6 +12,7 @@ use prost::Message;
 use crate::entry::MachineState;
 use crate::hash_slot::{SLOT_COUNT, SlotId};
 use crate::machine::{Machine, ranges};
+use crate::script::Scripts;
 use crate::slot::{Key, Object, Slot};
 use crate::value::Value;
 
@@ -52,6 +53,9 @@ impl Machine {
             genesis: Some(self.genesis.clone()),
             waiters: self.keyspace.waiters.iter().cloned().collect(),
             last_waiter: self.keyspace.waiters.last_id(),
+            loaded_scripts: self.scripts.loaded().cloned().collect(),
+            evaluated_scripts: self.scripts.evaluated_last().cloned().collect(),
+            libraries: self.scripts.libraries().map(Into::into).collect(),
         };
         Snapshot { state, slots }
     }
@@ -148,6 +152,8 @@ impl Restore {
         keyspace.set_owned(ranges(&genesis));
         keyspace.begin_entry(state.applied, state.now_ms);
         keyspace.waiters.restore(state.last_waiter, state.waiters);
+        self.machine.scripts =
+            Scripts::restored(state.loaded_scripts, state.evaluated_scripts, state.libraries);
         self.machine.genesis = genesis;
         self.machine.applied = state.applied;
         self.machine.term = state.term;

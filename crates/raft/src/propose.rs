@@ -104,7 +104,7 @@ fn combine(first: Proposal, waiting: &mut mpsc::Receiver<Proposal>) -> Vec<Propo
 }
 
 async fn propose(raft: &GroupRaft, env: &Env, combined: Vec<Proposal>, permit: OwnedSemaphorePermit) {
-    let stamp = Stamp { now_ms: env.clock.now_ms(), seed: env.rng.next_u64() };
+    let stamp = Stamp { now_ms: env.clock.now_ms(), seed: env.rng.next_u64(), ..Stamp::default() };
     let mut tells = Vec::with_capacity(combined.len());
     let mut batches = Vec::with_capacity(combined.len());
     for proposal in combined {

@@ -12,6 +12,7 @@ use quoris_engine::{Batch, Call, CommandError, Reply, SlotId};
 use quoris_raft::env::Env;
 use quoris_raft::group::Group;
 use quoris_raft::node::Node;
+use quoris_raft::types::Refusal;
 
 use crate::limits;
 use crate::route;
@@ -25,7 +26,11 @@ pub async fn gather(node: &Node, env: &Env, row: &'static Command, words: Vec<By
         Gather::Draw => draw(node, env, led, &call).await,
         // Commands that refuse whatever they are given: any replica knows.
         Gather::None => node.groups()[0].with_machine(|machine| first(machine.read(&[call], 0, 0))),
-        Gather::Sum | Gather::Concat | Gather::AllOk => {
+        Gather::Any => match led.into_iter().next() {
+            Some(group) => ask(node, &group, row, call).await,
+            None => Reply::Error(route::refused(node, Refusal::NoQuorum, None)),
+        },
+        Gather::Sum | Gather::Concat | Gather::AllOk | Gather::Same => {
             let ask = |group: Arc<Group>| {
                 let call = call.clone();
                 async move { ask(node, &group, row, call).await }
@@ -61,7 +66,7 @@ fn merge(gather: Gather, replies: Vec<Reply>) -> Reply {
     let done = replies.iter().filter(|reply| !reply.is_error()).count();
     if let Some(error) = replies.iter().find(|reply| reply.is_error()) {
         return match error {
-            Reply::Error(error) if gather == Gather::AllOk && done > 0 => {
+            Reply::Error(error) if matches!(gather, Gather::AllOk | Gather::Same) && done > 0 => {
                 Reply::Error(CommandError::Unknown(format!("done in some groups only; in another: {error}")))
             }
             error => error.clone(),
@@ -76,6 +81,7 @@ fn merge(gather: Gather, replies: Vec<Reply>) -> Reply {
             let items = |reply| if let Reply::Array(items) = reply { items } else { Vec::new() };
             Reply::Array(replies.into_iter().flat_map(items).collect())
         }
+        Gather::Same => replies.into_iter().next().unwrap_or(Reply::Null),
         _ => Reply::OK,
     }
 }

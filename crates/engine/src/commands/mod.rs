@@ -2,11 +2,13 @@
 
 pub mod counter;
 pub mod expire;
+pub mod function;
 pub mod generic;
 pub mod hash;
 pub mod hash_expire;
 pub mod lcs;
 pub mod scan;
+pub mod script;
 pub mod session;
 pub mod string;
 
@@ -23,6 +25,8 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         lcs::COMMANDS,
         hash::COMMANDS,
         hash_expire::COMMANDS,
+        script::COMMANDS,
+        function::COMMANDS,
         session::COMMANDS,
     ]
     .into_iter()
