@@ -64,6 +64,8 @@ impl Digest {
     pub fn note_reply(&mut self, reply: &Reply) {
         match reply {
             Reply::Simple(text) => self.tagged(1, text.as_bytes()),
+            Reply::Status(text) => self.tagged(18, text),
+            Reply::BigNumber(digits) => self.tagged(19, digits),
             Reply::Int(number) => self.tagged(2, &number.to_le_bytes()),
             Reply::Bulk(bytes) => self.tagged(3, bytes),
             Reply::Null => self.note(&[4]),
@@ -161,7 +163,7 @@ mod tests {
     use crate::snapshot::Restore;
 
     fn entry(index: u64, words: &[&'static str]) -> Entry {
-        let stamp = Some(Stamp { now_ms: 1000 + index, seed: index });
+        let stamp = Some(Stamp { now_ms: 1000 + index, seed: index, ..Stamp::default() });
         let batches = vec![Batch::of(vec![Call::new(words.iter().copied())])];
         Entry { stamp, batches, ..Entry::default() }
     }

@@ -128,7 +128,7 @@ struct Offer {
 
 impl Offer {
     fn new(env: &Env, combined: Vec<Proposal>, permit: OwnedSemaphorePermit) -> Offer {
-        let stamp = Stamp { now_ms: env.clock.now_ms(), seed: env.rng.next_u64() };
+        let stamp = Stamp { now_ms: env.clock.now_ms(), seed: env.rng.next_u64(), ..Stamp::default() };
         let mut tells = Vec::with_capacity(combined.len());
         let mut batches = Vec::with_capacity(combined.len());
         for proposal in combined {

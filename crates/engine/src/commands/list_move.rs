@@ -249,7 +249,10 @@ fn shift(
         })?
     } else {
         let element = context.keys.edit(source, |list: &mut ListValue| Edit::changed(take(list)))?;
-        context.keys.edit(destination, |list: &mut ListValue| Edit::changed(put(list, &element)))?;
+        context.keys.edit(destination, |list: &mut ListValue| {
+            put(list, &element);
+            Edit::changed(())
+        })?;
         element
     };
     context.keys.notify(EventClass::LIST, pushed_event(to), destination);

@@ -2,6 +2,7 @@
 
 pub mod counter;
 pub mod expire;
+pub mod function;
 pub mod generic;
 pub mod hash;
 pub mod hash_expire;
@@ -9,6 +10,7 @@ pub mod lcs;
 pub mod list;
 pub mod list_move;
 pub mod scan;
+pub mod script;
 pub mod session;
 pub mod stream;
 pub mod stream_group;
@@ -45,6 +47,8 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         stream_group::COMMANDS,
         stream_pending::COMMANDS,
         stream_info::COMMANDS,
+        script::COMMANDS,
+        function::COMMANDS,
         session::COMMANDS,
     ]
     .into_iter()

@@ -61,7 +61,7 @@ impl Group {
 
     fn apply(&mut self, batches: Vec<Batch>, genesis: Option<Genesis>) {
         self.index += 1;
-        let stamp = Some(Stamp { now_ms: self.now_ms, seed: self.index });
+        let stamp = Some(Stamp { now_ms: self.now_ms, seed: self.index, ..Stamp::default() });
         let at = Position { term: 1, index: self.index };
         self.machine.apply(at, &Entry { stamp, batches, genesis, ..Entry::default() }, Replies::Unwanted);
     }
