@@ -46,11 +46,9 @@ impl<'a> Args<'a> {
     pub fn timeout_ms(&self, i: usize) -> Result<Option<u64>, CommandError> {
         let no_float = CommandError::Text("ERR timeout is not a float or out of range");
         let ms = libm::ceil(self.float(i).map_err(|_| no_float)? * 1000.0);
-        if ms < 0.0 {
+        // More than can be counted is negative to Redis.
+        if ms < 0.0 || ms >= i64::MAX as f64 {
             return Err(CommandError::Text("ERR timeout is negative"));
-        }
-        if ms >= i64::MAX as f64 {
-            return Err(CommandError::Text("ERR timeout is out of range"));
         }
         Ok(Some(ms as u64).filter(|&ms| ms > 0))
     }

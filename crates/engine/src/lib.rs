@@ -13,6 +13,7 @@ pub mod commands;
 pub mod entry;
 pub mod error;
 pub mod events;
+pub mod geohash;
 pub mod glob;
 pub mod hash_slot;
 pub mod keyspace;

@@ -29,6 +29,8 @@ pub enum Reply {
     Pairs(Vec<(Reply, Reply)>),
     /// A floating point number. RESP2: a bulk string.
     Double(f64),
+    /// A floating point number whose decimals are written out, 17 at most. RESP2: a bulk string.
+    Decimal(f64),
     /// A truth value. RESP2: the integer 1 or 0.
     Bool(bool),
     /// Text with its format (three letters, e.g. `txt`). RESP2: a bulk string.

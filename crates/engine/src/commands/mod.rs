@@ -3,6 +3,8 @@
 pub mod counter;
 pub mod expire;
 pub mod generic;
+pub mod geo;
+pub mod geo_search;
 pub mod hash;
 pub mod hash_expire;
 pub mod lcs;
@@ -27,6 +29,8 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         lcs::COMMANDS,
         hash::COMMANDS,
         hash_expire::COMMANDS,
+        geo::COMMANDS,
+        geo_search::COMMANDS,
         zset::COMMANDS,
         zset_algebra::COMMANDS,
         zset_pop::COMMANDS,
