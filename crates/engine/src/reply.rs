@@ -27,6 +27,8 @@ pub enum Reply {
     Set(Vec<Reply>),
     /// Pairs. RESP3: an array of two-element arrays; RESP2: a flat array.
     Pairs(Vec<(Reply, Reply)>),
+    /// Lists by name. RESP3: a map; RESP2: an array of two-element arrays (XREAD).
+    Named(Vec<(Reply, Reply)>),
     /// A floating point number. RESP2: a bulk string.
     Double(f64),
     /// A floating point number whose decimals are written out, 17 at most. RESP2: a bulk string.

@@ -8,8 +8,15 @@ pub mod geo_search;
 pub mod hash;
 pub mod hash_expire;
 pub mod lcs;
+pub mod list;
+pub mod list_move;
 pub mod scan;
 pub mod session;
+pub mod stream;
+pub mod stream_group;
+pub mod stream_info;
+pub mod stream_pending;
+pub mod stream_read;
 pub mod string;
 pub mod zset;
 pub mod zset_algebra;
@@ -31,10 +38,17 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         hash_expire::COMMANDS,
         geo::COMMANDS,
         geo_search::COMMANDS,
+        list::COMMANDS,
+        list_move::COMMANDS,
         zset::COMMANDS,
         zset_algebra::COMMANDS,
         zset_pop::COMMANDS,
         zset_range::COMMANDS,
+        stream::COMMANDS,
+        stream_read::COMMANDS,
+        stream_group::COMMANDS,
+        stream_pending::COMMANDS,
+        stream_info::COMMANDS,
         session::COMMANDS,
     ]
     .into_iter()
