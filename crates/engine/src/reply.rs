@@ -35,6 +35,8 @@ pub enum Reply {
     Double(f64),
     /// An integer of any size, in decimal digits. RESP2: a bulk string.
     BigNumber(Bytes),
+    /// A floating point number whose decimals are written out, 17 at most. RESP2: a bulk string.
+    Decimal(f64),
     /// A truth value. RESP2: the integer 1 or 0.
     Bool(bool),
     /// Text with its format (three letters, e.g. `txt`). RESP2: a bulk string.

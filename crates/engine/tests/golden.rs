@@ -225,6 +225,7 @@ fn show(reply: &Reply) -> String {
         Reply::Pairs(items) => format!("pairs [{}]", pairs(items)),
         Reply::Named(items) => format!("named {{{}}}", pairs(items)),
         Reply::Double(value) => format!("(double) {}", number::format_double(*value)),
+        Reply::Decimal(value) => format!("(double) {}", number::format_decimal(*value)),
         Reply::Bool(value) => format!("({value})"),
         Reply::Verbatim(format, text) => format!("({format}) \"{}\"", text.escape_ascii()),
         Reply::Push(items) => format!(">[{}]", list(items)),

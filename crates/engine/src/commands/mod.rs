@@ -4,6 +4,8 @@ pub mod counter;
 pub mod expire;
 pub mod function;
 pub mod generic;
+pub mod geo;
+pub mod geo_search;
 pub mod hash;
 pub mod hash_expire;
 pub mod lcs;
@@ -36,6 +38,8 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         lcs::COMMANDS,
         hash::COMMANDS,
         hash_expire::COMMANDS,
+        geo::COMMANDS,
+        geo_search::COMMANDS,
         list::COMMANDS,
         list_move::COMMANDS,
         zset::COMMANDS,

@@ -217,14 +217,17 @@ fn rank_positions(start: i64, end: i64, len: usize, reverse: bool) -> Range<usiz
 
 /// A range of names makes sense only where all scores are equal, and then it is found by halves. In any other sorted
 /// set the names are in no order: the first run of names within the bounds is meant, for want of something better, and
-/// it has to be looked for from the start, because an answer must not depend on where a search happens to begin.
+/// it has to be looked for from the start, because an answer must not depend on where a search happens to begin. As in
+/// a small sorted set of Redis there is none unless the last name is not below the bounds and the first not above.
 fn name_positions(zset: &ZsetValue, low: NameBound, high: NameBound) -> Range<usize> {
     let (below, within) =
         (|element: Element| low.is_above(element.member), |element: Element| high.reaches(element.member));
-    let first = zset.at(0).map(|element| element.score);
-    let last = zset.at(zset.len().wrapping_sub(1)).map(|element| element.score);
-    if first == last {
+    let Some((first, last)) = zset.at(0).zip(zset.iter().next_back()) else { return 0..0 };
+    if first.score == last.score {
         return zset.count_while(below)..zset.count_while(within);
+    }
+    if below(last) || !within(first) {
+        return 0..0;
     }
     let start = zset.iter().take_while(|element| below(*element)).count();
     let len = zset.range(start..zset.len()).take_while(|element| within(*element)).count();

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use bytes::{BufMut, BytesMut};
 use quoris_engine::Reply;
-use quoris_engine::value::number::format_double;
+use quoris_engine::value::number::{format_decimal, format_double};
 
 /// The version of RESP that a connection speaks; HELLO changes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub fn encode(reply: &Reply, protocol: Protocol, out: &mut BytesMut) {
         Reply::Double(value) => put_bulk(out, format_double(*value).as_bytes()),
         Reply::BigNumber(digits) if resp3 => put_line(out, b'(', digits),
         Reply::BigNumber(digits) => put_bulk(out, digits),
+        Reply::Decimal(value) if resp3 => put_line(out, b',', format_decimal(*value).as_bytes()),
+        Reply::Decimal(value) => put_bulk(out, format_decimal(*value).as_bytes()),
         Reply::Bool(value) if resp3 => out.put_slice(if *value { b"#t\r\n" } else { b"#f\r\n" }),
         Reply::Bool(value) => put_number(out, b':', i64::from(*value)),
         Reply::Verbatim(format, text) if resp3 => {
@@ -155,6 +157,7 @@ mod tests {
             (Reply::Set(vec![Reply::Int(1)]), "*1|:1|", "~1|:1|"),
             (Reply::Push(vec![Reply::Int(1)]), "*1|:1|", ">1|:1|"),
             (Reply::Double(3.0), "$1|3|", ",3|"),
+            (Reply::Decimal(0.5), "$3|0.5|", ",0.5|"),
             (Reply::Double(0.1), "$19|0.10000000000000001|", ",0.10000000000000001|"),
             (Reply::Double(f64::NEG_INFINITY), "$4|-inf|", ",-inf|"),
             (Reply::Bool(true), ":1|", "#t|"),
