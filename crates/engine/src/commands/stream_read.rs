@@ -312,7 +312,11 @@ fn parts(context: &WriteContext, call: &ReadCall, group: &Bytes) -> Result<Vec<P
             b">" => Ok(Part::New),
             b"$" => Err(meaningless("$")),
             b"+" => Err(meaningless("+")),
-            word => parse_id(word, 0).map(Part::History),
+            word => match parse_id(word, 0)? {
+                // Nothing can be above it, and Redis takes it for `>`.
+                StreamId::MAX => Ok(Part::New),
+                id => Ok(Part::History(id)),
+            },
         }
     };
     call.keys().iter().zip(call.ids()).map(part).collect()

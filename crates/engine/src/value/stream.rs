@@ -291,6 +291,15 @@ impl StreamValue {
     /// Moves the highest id ever given; the caller has made sure that no entry is above it.
     pub fn set_last_id(&mut self, last_id: StreamId) {
         self.counters.last_id = last_id;
+        // Entries to come may have the ids of deleted ones: those must not stand before them.
+        while let Some(tail) = self.tail.as_mut().filter(|tail| tail.last() > last_id) {
+            if tail.live() > 0 {
+                tail.forget_deleted_end();
+                assert!(tail.last() <= last_id, "an entry is above {last_id}");
+            } else {
+                self.pop_tail();
+            }
+        }
     }
 
     /// Sets how many entries were ever added.

@@ -163,6 +163,21 @@ impl Node {
         places.len() as u64
     }
 
+    /// Removes deleted entries behind the last that is not; there is one.
+    pub(super) fn forget_deleted_end(&mut self) {
+        let (mut entries, mut kept) = (0, (self.first, 0, self.bytes.len()));
+        let mut walk = self.walk();
+        while let Some(placed) = walk.next() {
+            entries += 1;
+            if !placed.deleted {
+                kept = (placed.entry.id, entries, self.bytes.len() - walk.rest.len());
+            }
+        }
+        let (last, entries, end) = kept;
+        (self.last, self.entries) = (last, entries);
+        self.bytes.truncate(end);
+    }
+
     fn flag(&mut self, at: usize) {
         self.bytes[at] |= DELETED;
         self.live -= 1;
