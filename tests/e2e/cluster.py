@@ -22,7 +22,7 @@ STOP_LIMIT_S = 20.0
 CTL_LIMIT_S = 5.0
 LOG_TAIL_BYTES = 6000
 # Both ranges lie below the ports Linux hands out by itself, so that no outgoing connection sits on one.
-CLIENT_PORTS = range(11000, 20000)
+CLIENT_PORTS = range(*(int(n) for n in os.environ.get("QUORIS_TEST_PORTS", "11000-20000").split("-")))
 PEER_OFFSET = 10000
 
 

@@ -36,8 +36,8 @@ pub struct WriteContext<'a> {
     /// Whether the call may wait for what is not there yet ([`Reply::Block`]): not in a transaction or a script, where
     /// a blocking command answers at once as if its time had run out.
     pub may_block: bool,
-    /// Whether the call has blocked before and is run again because one of its keys has changed.
-    pub has_blocked: bool,
+    /// Whether the call has blocked and a key of it has changed since: one of another type is as good as absent then.
+    pub woken: bool,
 }
 
 /// How a command runs; the type says what it may touch.
@@ -83,6 +83,7 @@ pub enum Verb {
     ClientReply,
     ClientSetinfo,
     ClientSetname,
+    ClientUnblock,
     ClusterCountkeysinslot,
     ClusterGetkeysinslot,
     ClusterInfo,
@@ -102,19 +103,31 @@ pub enum Verb {
     ConfigResetstat,
     ConfigRewrite,
     ConfigSet,
+    Discard,
     Echo,
+    Exec,
     Hello,
     Help,
     Info,
     Lolwut,
+    Multi,
     Ping,
     Quit,
+    QuorisDurable,
+    QuorisForwarded,
+    QuorisGroup,
     QuorisStatus,
+    QuorisTransaction,
+    QuorisVersions,
     Readonly,
     Readwrite,
     Reset,
     Select,
     Time,
+    Unwatch,
+    Wait,
+    Waitaof,
+    Watch,
 }
 
 /// Where a call's keys stand among its words.

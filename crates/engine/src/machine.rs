@@ -196,9 +196,8 @@ impl Machine {
         }
         let wanted = run.replies == Replies::Wanted;
         let mut answers = Vec::with_capacity(if wanted { batch.calls.len() } else { 0 });
-        let blocking = if batch.transaction { Blocking::Forbidden } else { Blocking::Allowed };
         for call in &batch.calls {
-            let answer = match self.run_call(call, run.rng(), run.replies, blocking) {
+            let answer = match self.run_call(call, run.rng(), run.replies, Blocking::of(batch)) {
                 Reply::Block(block) => {
                     assert!(!batch.transaction, "no call of a transaction blocks");
                     let timeout_ms = block.timeout_ms;
@@ -222,7 +221,7 @@ impl Machine {
                     continue;
                 }
                 let call = waiter.call.clone().unwrap_or_default();
-                match self.run_call(&call, run.rng(), Replies::Wanted, Blocking::Again) {
+                match self.run_call(&call, run.rng(), Replies::Wanted, Blocking::Woken) {
                     // A key that has come to hold another type is as good as absent to who waits for it.
                     Reply::Block(_) | Reply::Error(CommandError::WrongType) => {}
                     answer => {
@@ -242,8 +241,8 @@ impl Machine {
         let args = Args(&call.args);
         let outcome = match row.run_for(&call.args) {
             Run::Write(run) => {
-                let (may_block, has_blocked) = (blocking != Blocking::Forbidden, blocking == Blocking::Again);
-                run(&mut WriteContext { keys: &mut self.keyspace, rng, may_block, has_blocked }, args)
+                let (may_block, woken) = (blocking != Blocking::Never, blocking == Blocking::Woken);
+                run(&mut WriteContext { keys: &mut self.keyspace, rng, may_block, woken }, args)
             }
             Run::Read(_) if replies == Replies::Unwanted => return Reply::Null,
             Run::Read(run) => {
@@ -270,14 +269,21 @@ impl Machine {
     }
 }
 
-/// Whether a call may block.
+/// What a call does that finds nothing.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Blocking {
-    /// It is part of a transaction.
-    Forbidden,
-    Allowed,
-    /// It has done so, and may go on.
-    Again,
+    /// It answers at once.
+    Never,
+    /// It may wait.
+    May,
+    /// It has waited, and may go on.
+    Woken,
+}
+
+impl Blocking {
+    fn of(batch: &Batch) -> Blocking {
+        if batch.transaction { Blocking::Never } else { Blocking::May }
+    }
 }
 
 /// What the calls of one entry share.

@@ -1,7 +1,6 @@
 //! What a node does by itself, beside serving: taking peers' connections, founding, keeping leaders where they
 //! belong, noticing that a peer has died, keeping the log within its bounds.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -152,18 +151,11 @@ async fn take_over(node: &Node, dead: NodeId) {
     if !node.is_voter() {
         return;
     }
-    let orphans: Vec<&Arc<Group>> = node.groups().iter().filter(|g| g.leader() == Some(dead)).collect();
-    let survivors: BTreeSet<NodeId> = node
-        .config()
-        .initial_cluster
-        .iter()
-        .map(|n| n.id)
-        .filter(|id| *id != dead && node.is_reachable(*id))
-        .collect();
-    let own_place = survivors.iter().position(|id| *id == node.id()).unwrap_or(0);
-    for place in 0..survivors.len() {
-        for group in &orphans {
-            if (own_place + group.id() as usize) % survivors.len() == place {
+    let led_by_it = node.groups().iter().filter(|group| group.leader() == Some(dead));
+    let orphans: Vec<(&Arc<Group>, Vec<NodeId>)> = led_by_it.map(|g| (g, node.heirs(g.id()))).collect();
+    for place in 0..node.config().initial_cluster.len() {
+        for (group, heirs) in &orphans {
+            if heirs.get(place) == Some(&node.id()) {
                 group.take_over_from(dead).await;
             }
         }

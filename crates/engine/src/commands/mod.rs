@@ -6,6 +6,8 @@ pub mod generic;
 pub mod hash;
 pub mod hash_expire;
 pub mod lcs;
+pub mod list;
+pub mod list_move;
 pub mod scan;
 pub mod session;
 pub mod stream;
@@ -14,6 +16,10 @@ pub mod stream_info;
 pub mod stream_pending;
 pub mod stream_read;
 pub mod string;
+pub mod zset;
+pub mod zset_algebra;
+pub mod zset_pop;
+pub mod zset_range;
 
 use crate::command::Command;
 
@@ -28,6 +34,12 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         lcs::COMMANDS,
         hash::COMMANDS,
         hash_expire::COMMANDS,
+        list::COMMANDS,
+        list_move::COMMANDS,
+        zset::COMMANDS,
+        zset_algebra::COMMANDS,
+        zset_pop::COMMANDS,
+        zset_range::COMMANDS,
         stream::COMMANDS,
         stream_read::COMMANDS,
         stream_group::COMMANDS,

@@ -166,8 +166,8 @@ impl<'a> ReadCall<'a> {
     }
 
     /// A call that has blocked does not get everything at once.
-    fn limit_count(&mut self, has_blocked: bool) {
-        if has_blocked && self.count == usize::MAX {
+    fn limit_count(&mut self, woken: bool) {
+        if woken && self.count == usize::MAX {
             self.count = COUNT_AFTER_BLOCK;
         }
     }
@@ -248,7 +248,7 @@ fn only_group(option: &str) -> CommandError {
 
 fn xread_blocking(context: &mut WriteContext, args: Args) -> Outcome {
     let mut call = ReadCall::parse(args, For::Read)?;
-    call.limit_count(context.has_blocked);
+    call.limit_count(context.woken);
     let ids = call.ids_of_read(context.keys)?;
     match call.read(context.keys, &ids, call.count)? {
         Some(reply) => Ok(reply),
@@ -271,7 +271,7 @@ enum Part {
 
 fn xreadgroup(context: &mut WriteContext, args: Args) -> Outcome {
     let mut call = ReadCall::parse(args, For::Group)?;
-    call.limit_count(context.has_blocked);
+    call.limit_count(context.woken);
     let Some((group, consumer)) = call.group else { return Err(CommandError::Syntax) };
     let parts = parts(context, &call, group)?;
     let mut named = Vec::new();
@@ -291,13 +291,13 @@ fn xreadgroup(context: &mut WriteContext, args: Args) -> Outcome {
 fn parts(context: &WriteContext, call: &ReadCall, group: &Bytes) -> Result<Vec<Part>, CommandError> {
     let part = |(key, word): (&Bytes, &Bytes)| {
         let stream = match context.keys.collection::<StreamValue>(key) {
-            Ok(None) | Err(CommandError::WrongType) if context.has_blocked => {
+            Ok(None) | Err(CommandError::WrongType) if context.woken => {
                 return Err(CommandError::Text("UNBLOCKED the stream key no longer exists"));
             }
             stream => stream?,
         };
         if stream.is_none_or(|stream| stream.group(group).is_none()) {
-            return Err(match context.has_blocked {
+            return Err(match context.woken {
                 true => CommandError::Text(
                     "NOGROUP the consumer group this client was blocked on no longer exists",
                 ),

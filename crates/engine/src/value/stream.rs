@@ -127,6 +127,12 @@ impl StreamValue {
         self.counters.len == 0
     }
 
+    /// About what it takes in memory, in bytes: full nodes are taken for as large as a node may be.
+    pub fn bytes(&self) -> usize {
+        const GROUP_BYTES: usize = 256;
+        self.node_count() * MAX_NODE_BYTES + self.groups.len() * GROUP_BYTES
+    }
+
     /// How many nodes hold its entries.
     pub fn node_count(&self) -> usize {
         self.full.len() + usize::from(self.tail.is_some())

@@ -113,6 +113,14 @@ pub const ROWS: &[Row] = &[
          machine is paused. `local`: connections that said READONLY read what this replica has, which may be stale.",
         |c| Field::ReadMode(&mut c.read_mode),
     ),
+    live(
+        "forward",
+        "auto",
+        "What becomes of calls for slots that another node leads. `auto`: on a connection that has sent neither a \
+         CLUSTER command nor READONLY they are forwarded there; others are answered `-MOVED`. `never`: all are \
+         answered `-MOVED`.",
+        |c| Field::Forward(&mut c.forward),
+    ),
     fixed("log-level", "info", "How much is told on standard error.", |c| Field::LogLevel(&mut c.log_level)),
     live("requirepass", "", "The password that clients must give with AUTH; empty for none.", |c| {
         Field::Text(&mut c.requirepass)
@@ -138,6 +146,14 @@ pub const ROWS: &[Row] = &[
         "A follower that hears nothing for this long, up to twice as long, stands for election. At least three times \
          `heartbeat-interval-ms`.",
         |c| Field::Number(&mut c.election_timeout_ms, 3..=MAX_TIMEOUT_MS),
+    ),
+    fixed(
+        "leader-wait-ms",
+        "600",
+        "While a group has no leader, calls for its keys wait for the next one, until it has been missed for this long; \
+         then they are answered `-CLUSTERDOWN` at once. 0: they never wait. Twice `election-timeout-ms` lets clients \
+         sleep through most elections.",
+        |c| Field::Number(&mut c.leader_wait_ms, 0..=MAX_TIMEOUT_MS),
     ),
     fixed(
         "write-timeout-ms",
