@@ -83,6 +83,11 @@ impl Node {
         u64::from(self.live)
     }
 
+    /// What it takes in memory, in bytes, as a function of what it holds.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Node>() + self.bytes.len()
+    }
+
     /// Whether an entry whose names and values take `bytes` may still join.
     pub(super) fn has_room(&self, bytes: usize) -> bool {
         self.entries < MAX_NODE_ENTRIES && self.bytes.len() + bytes < MAX_NODE_BYTES

@@ -73,6 +73,7 @@ fn check(stream: &StreamValue, model: &Model) {
     let restored = StreamValue::take_snapshot(&mut written.clone()).expect("what was just written");
     assert_eq!(restored.counters(), stream.counters());
     assert_eq!(snapshot(&restored), written);
+    assert_eq!(restored.bytes(), stream.bytes());
 }
 
 /// The trim as Redis words it: exact ones remove just what they say, approximate ones whole nodes, no more than that.
