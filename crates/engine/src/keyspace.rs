@@ -445,9 +445,12 @@ impl Keyspace {
         let edit = edit(collection);
         if edit.changed {
             object.version = version;
-            let (after, gone) = (deadline_of(object), object.value.is_empty(now_ms));
-            let bytes_after = object.value.bytes();
-            self.bytes = self.bytes - bytes_before + bytes_after;
+        }
+        let (after, gone) = (deadline_of(object), object.value.is_empty(now_ms));
+        // An unseen edit changes them, too.
+        let bytes_after = object.value.bytes();
+        self.bytes = self.bytes - bytes_before + bytes_after;
+        if edit.changed {
             self.move_deadline(key, before, after);
             match gone {
                 true => drop(self.remove(key)),

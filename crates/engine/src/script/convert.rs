@@ -4,7 +4,7 @@ use mlua::{Lua, Result, Table, Value};
 
 use crate::error::CommandError;
 use crate::reply::Reply;
-use crate::value::number::format_double;
+use crate::value::number::{format_decimal, format_double};
 
 /// How deep a value that a script returns may be nested.
 const MAX_DEPTH: usize = 1000;
@@ -58,12 +58,13 @@ pub fn to_lua(lua: &Lua, reply: &Reply, resp3: bool) -> Result<Value> {
             wrapped(lua, "set", set)
         }
         Reply::Set(items) => list(&mut items.iter()),
-        Reply::Double(value) if resp3 => {
+        Reply::Double(value) | Reply::Decimal(value) if resp3 => {
             let table = lua.create_table()?;
             table.raw_set("double", *value)?;
             Ok(Value::Table(table))
         }
         Reply::Double(value) => Ok(Value::String(lua.create_string(format_double(*value))?)),
+        Reply::Decimal(value) => Ok(Value::String(lua.create_string(format_decimal(*value))?)),
         Reply::Bool(value) if resp3 => Ok(Value::Boolean(*value)),
         Reply::Bool(true) => Ok(Value::Number(1.0)),
         Reply::Bool(false) => Ok(Value::Boolean(false)),
