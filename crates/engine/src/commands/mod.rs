@@ -11,6 +11,10 @@ pub mod list_move;
 pub mod scan;
 pub mod session;
 pub mod string;
+pub mod zset;
+pub mod zset_algebra;
+pub mod zset_pop;
+pub mod zset_range;
 
 use crate::command::Command;
 
@@ -27,6 +31,10 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         hash_expire::COMMANDS,
         list::COMMANDS,
         list_move::COMMANDS,
+        zset::COMMANDS,
+        zset_algebra::COMMANDS,
+        zset_pop::COMMANDS,
+        zset_range::COMMANDS,
         session::COMMANDS,
     ]
     .into_iter()

@@ -1,10 +1,14 @@
 //! What a key can hold.
 
+pub mod by_name;
 pub mod hash;
 pub mod list;
 pub mod long_double;
 pub mod number;
+pub mod set;
 pub mod string;
+pub mod tree;
+pub mod zset;
 
 use std::sync::Arc;
 
@@ -13,10 +17,14 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use crate::slot::NEVER;
 use crate::snapshot::{put_bytes, take_bytes};
 
+pub use by_name::ByName;
 pub use hash::HashValue;
 pub use list::ListValue;
 pub use long_double::LongDouble;
+pub use set::SetValue;
 pub use string::StringValue;
+pub use tree::Tree;
+pub use zset::ZsetValue;
 
 /// A key's value. Cloning is cheap: the contents are shared until one side changes them.
 #[derive(Clone, Debug)]
@@ -27,6 +35,10 @@ pub enum Value {
     Hash(Arc<HashValue>),
     /// A list.
     List(ListValue),
+    /// A set.
+    Set(Arc<SetValue>),
+    /// A sorted set.
+    Zset(Arc<ZsetValue>),
 }
 
 /// A type whose values come into being with their first element and are gone with their last.
@@ -89,11 +101,61 @@ impl Collection for ListValue {
     }
 }
 
+impl Collection for SetValue {
+    fn empty(_: u64) -> SetValue {
+        SetValue::new()
+    }
+
+    fn of(value: &Value) -> Option<&SetValue> {
+        match value {
+            Value::Set(set) => Some(set),
+            _ => None,
+        }
+    }
+
+    fn of_mut(value: &mut Value) -> Option<&mut SetValue> {
+        match value {
+            Value::Set(set) => Some(Arc::make_mut(set)),
+            _ => None,
+        }
+    }
+
+    fn into_value(self) -> Value {
+        Value::Set(Arc::new(self))
+    }
+}
+
+impl Collection for ZsetValue {
+    fn empty(_: u64) -> ZsetValue {
+        ZsetValue::new()
+    }
+
+    fn of(value: &Value) -> Option<&ZsetValue> {
+        match value {
+            Value::Zset(zset) => Some(zset),
+            _ => None,
+        }
+    }
+
+    fn of_mut(value: &mut Value) -> Option<&mut ZsetValue> {
+        match value {
+            Value::Zset(zset) => Some(Arc::make_mut(zset)),
+            _ => None,
+        }
+    }
+
+    fn into_value(self) -> Value {
+        Value::Zset(Arc::new(self))
+    }
+}
+
 /// Each type's number in snapshots. Never reused, never changed.
 mod tag {
     pub const STRING: u8 = 1;
     pub const HASH: u8 = 2;
     pub const LIST: u8 = 3;
+    pub const SET: u8 = 4;
+    pub const ZSET: u8 = 5;
 }
 
 impl Value {
@@ -108,6 +170,8 @@ impl Value {
             Value::String(_) => "string",
             Value::Hash(_) => "hash",
             Value::List(_) => "list",
+            Value::Set(_) => "set",
+            Value::Zset(_) => "zset",
         }
     }
 
@@ -122,6 +186,8 @@ impl Value {
             Value::Hash(hash) => hash.encoding(),
             // Redis 7.0 has one form for lists, whatever their length.
             Value::List(_) => "quicklist",
+            Value::Set(set) => set.encoding(),
+            Value::Zset(zset) => zset.encoding(),
         }
     }
 
@@ -132,13 +198,15 @@ impl Value {
             Value::String(string) => string.bytes(),
             Value::Hash(hash) => hash.bytes(),
             Value::List(list) => list.bytes(),
+            Value::Set(set) => set.bytes(),
+            Value::Zset(zset) => zset.bytes(),
         }
     }
 
     /// The earliest deadline of its parts (a hash's fields), past ones included; [`NEVER`] if none expires.
     pub fn next_deadline_ms(&self) -> u64 {
         match self {
-            Value::String(_) | Value::List(_) => NEVER,
+            Value::String(_) | Value::List(_) | Value::Set(_) | Value::Zset(_) => NEVER,
             Value::Hash(hash) => hash.next_deadline_ms(),
         }
     }
@@ -149,13 +217,15 @@ impl Value {
             Value::String(_) => false,
             Value::Hash(hash) => hash.is_empty(now_ms),
             Value::List(list) => list.is_empty(),
+            Value::Set(set) => set.is_empty(),
+            Value::Zset(zset) => zset.is_empty(),
         }
     }
 
     /// Removes parts that are due, at most `limit`. How many.
     pub(crate) fn remove_due(&mut self, now_ms: u64, limit: usize) -> usize {
         match self {
-            Value::String(_) | Value::List(_) => 0,
+            Value::String(_) | Value::List(_) | Value::Set(_) | Value::Zset(_) => 0,
             Value::Hash(hash) => Arc::make_mut(hash).remove_due(now_ms, limit),
         }
     }
@@ -175,6 +245,14 @@ impl Value {
                 out.put_u8(tag::LIST);
                 list.put_snapshot(out);
             }
+            Value::Set(set) => {
+                out.put_u8(tag::SET);
+                set.put_snapshot(out);
+            }
+            Value::Zset(zset) => {
+                out.put_u8(tag::ZSET);
+                zset.put_snapshot(out);
+            }
         }
     }
 
@@ -184,6 +262,8 @@ impl Value {
             tag::STRING => Some(Value::string(&take_bytes(from)?)),
             tag::HASH => Some(Value::Hash(Arc::new(HashValue::take_snapshot(from, hash_seed)?))),
             tag::LIST => Some(Value::List(ListValue::take_snapshot(from)?)),
+            tag::SET => Some(Value::Set(Arc::new(SetValue::take_snapshot(from)?))),
+            tag::ZSET => Some(Value::Zset(Arc::new(ZsetValue::take_snapshot(from)?))),
             _ => None,
         }
     }
