@@ -10,6 +10,9 @@ pub mod list;
 pub mod list_move;
 pub mod scan;
 pub mod session;
+pub mod set;
+pub mod set_algebra;
+pub mod sort;
 pub mod string;
 pub mod zset;
 pub mod zset_algebra;
@@ -31,6 +34,9 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         hash_expire::COMMANDS,
         list::COMMANDS,
         list_move::COMMANDS,
+        set::COMMANDS,
+        set_algebra::COMMANDS,
+        sort::COMMANDS,
         zset::COMMANDS,
         zset_algebra::COMMANDS,
         zset_pop::COMMANDS,

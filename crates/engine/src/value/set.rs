@@ -207,7 +207,9 @@ fn text<'a>(n: i64) -> Member<'a> {
 impl<T: AsRef<[u8]>> FromIterator<T> for SetValue {
     fn from_iter<I: IntoIterator<Item = T>>(members: I) -> SetValue {
         let mut set = SetValue::new();
-        members.into_iter().for_each(|member| drop(set.add(member.as_ref())));
+        for member in members {
+            set.add(member.as_ref());
+        }
         set
     }
 }
