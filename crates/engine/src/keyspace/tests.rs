@@ -33,7 +33,17 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (key.clone(), ms.clone(), field.clone())
             .prop_map(|(k, ms, f)| vec!["hpexpire".into(), k, ms, "fields".into(), "1".into(), f]),
         2 => (key.clone(), field).prop_map(|(k, f)| vec!["hdel".into(), k, f]),
-        3 => (key.clone(), ms).prop_map(|(k, ms)| vec!["pexpire".into(), k, ms]),
+        3 => (key.clone(), ms.clone()).prop_map(|(k, ms)| vec!["pexpire".into(), k, ms]),
+        2 => (key.clone(), ms.clone()).prop_map(|(k, v)| vec!["rpush".into(), k, v.clone(), v]),
+        2 => one("lpop", key.clone().boxed()),
+        1 => (key.clone(), key.clone())
+            .prop_map(|(a, b)| vec!["lmove".into(), a, b, "left".into(), "right".into()]),
+        2 => (key.clone(), ms.clone()).prop_map(|(k, v)| vec!["sadd".into(), k, v, "1".into()]),
+        1 => (key.clone(), ms.clone()).prop_map(|(k, v)| vec!["sadd".into(), k, format!("m{v}"), "a".into()]),
+        2 => one("spop", key.clone().boxed()),
+        1 => two("sunionstore"),
+        1 => (key.clone(), key.clone()).prop_map(|(a, b)| vec!["smove".into(), a, b, "1".into()]),
+        1 => (key.clone(), key.clone()).prop_map(|(a, b)| vec!["sort".into(), a, "store".into(), b]),
         1 => one("persist", key.clone().boxed()),
         2 => one("del", key.clone().boxed()),
         1 => one("del", elsewhere.boxed()),
@@ -241,8 +251,26 @@ fn keys_of_a_slot_are_those_that_are_there() {
 /// What the random steps call exists: a typing error would make every one of them an error reply.
 #[test]
 fn the_steps_are_commands() {
-    for name in ["set", "hset", "hpexpire", "hdel", "pexpire", "persist", "del", "rename", "copy", "flushall"]
-    {
+    for name in [
+        "set",
+        "hset",
+        "hpexpire",
+        "hdel",
+        "pexpire",
+        "persist",
+        "del",
+        "rename",
+        "copy",
+        "flushall",
+        "rpush",
+        "lpop",
+        "lmove",
+        "sadd",
+        "spop",
+        "sunionstore",
+        "smove",
+        "sort",
+    ] {
         assert!(command::find(name.as_bytes()).is_some_and(|row| row.is_write()), "{name}");
     }
 }
