@@ -14,6 +14,7 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
 use quoris_engine::entry::{Genesis, SlotRange};
 use quoris_engine::machine::{Position, Replies};
 use quoris_engine::{Batch, Call, Entry, Machine, SLOT_COUNT, Stamp};
@@ -41,7 +42,7 @@ impl Filled {
     }
 
     fn run(&mut self, words: Vec<String>) {
-        let call = Call::new(words.into_iter().map(|word| word.into_bytes().into()));
+        let call = Call::new(words.into_iter().map(Bytes::from));
         let stamp = Some(Stamp { now_ms: 1, seed: self.index });
         self.apply(Entry { stamp, batches: vec![Batch::of(vec![call])], genesis: None });
     }
