@@ -33,10 +33,11 @@ const SHARE_BYTES: usize = 4096;
 impl StringValue {
     /// A string of `bytes`, copied: a value never pins the entry it came in.
     pub fn new(bytes: &[u8]) -> StringValue {
-        match bytes.len() {
-            ..=INLINE_BYTES => {}
-            ..COUNTED_BYTES => return StringValue(Repr::Exact(Box::from(bytes))),
-            _ => return StringValue(Repr::Shared(Arc::from(bytes))),
+        if bytes.len() >= COUNTED_BYTES {
+            return StringValue(Repr::Shared(Arc::from(bytes)));
+        }
+        if bytes.len() > INLINE_BYTES {
+            return StringValue(Repr::Exact(Box::from(bytes)));
         }
         let mut inline = [0; INLINE_BYTES];
         inline[..bytes.len()].copy_from_slice(bytes);
