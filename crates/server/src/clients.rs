@@ -121,7 +121,8 @@ impl Client {
     /// Ends its blocked call (CLIENT UNBLOCK); false if it has none.
     pub fn unblock(&self, ending: Ending) -> bool {
         let mut waiting = self.waiting();
-        let ended = if waiting.as_ref().is_some_and(|waiting| waiting.blocked) { waiting.take() } else { None };
+        let ended =
+            if waiting.as_ref().is_some_and(|waiting| waiting.blocked) { waiting.take() } else { None };
         ended.is_some_and(|waiting| waiting.end.send(ending).is_ok())
     }
 
@@ -142,7 +143,9 @@ impl Client {
         let state = self.state().clone();
         let (age, idle) = (self.since.elapsed().as_secs(), state.active.elapsed().as_secs());
         let mut flags = String::new();
-        for (flag, set) in [('b', self.is_blocked()), ('r', state.readonly), ('e', state.no_evict), ('T', state.no_touch)] {
+        for (flag, set) in
+            [('b', self.is_blocked()), ('r', state.readonly), ('e', state.no_evict), ('T', state.no_touch)]
+        {
             if set {
                 flags.push(flag);
             }

@@ -36,7 +36,9 @@ pub async fn gather(server: &Server, row: &'static Command, words: Vec<Bytes>, p
     }
     let call = Call { args: words };
     match row.gather {
-        Gather::Scan if asked.iter().any(|(_, place)| *place != Place::Here) => scan_everywhere(server, &call).await.unwrap_or_else(Reply::Error),
+        Gather::Scan if asked.iter().any(|(_, place)| *place != Place::Here) => {
+            scan_everywhere(server, &call).await.unwrap_or_else(Reply::Error)
+        }
         Gather::Scan => {
             let led: Vec<_> = asked.into_iter().map(|(group, _)| group).collect();
             scan_led(node, &led, &call).await.unwrap_or_else(Reply::Error)
@@ -70,7 +72,8 @@ pub async fn in_group(server: &Server, words: &[Bytes]) -> Reply {
         Err(error) => return Reply::Error(error),
     };
     let group = node.groups().iter().find(|group| number == Some(i64::from(group.id())));
-    let (Some(group), Run::Read(_) | Run::Write(_), false) = (group, row.run, row.gather == Gather::None) else {
+    let (Some(group), Run::Read(_) | Run::Write(_), false) = (group, row.run, row.gather == Gather::None)
+    else {
         return Reply::Error(CommandError::Syntax);
     };
     match row.gather {
