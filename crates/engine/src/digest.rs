@@ -74,6 +74,7 @@ impl Digest {
             Reply::Pairs(pairs) => self.pairs(9, pairs),
             Reply::Named(pairs) => self.pairs(17, pairs),
             Reply::Double(number) => self.tagged(10, &number.to_bits().to_le_bytes()),
+            Reply::Decimal(number) => self.tagged(18, &number.to_bits().to_le_bytes()),
             Reply::Bool(yes) => self.note(&[11, u8::from(*yes)]),
             Reply::Verbatim(format, bytes) => {
                 self.tagged(12, format.as_bytes());
@@ -257,6 +258,7 @@ mod tests {
             Reply::Array(vec![Reply::bulk("ab")]),
             Reply::Set(vec![Reply::Int(1)]),
             Reply::Double(1.0),
+            Reply::Decimal(1.0),
             Reply::Bool(true),
             Reply::Error(CommandError::WrongType),
         ];

@@ -115,7 +115,9 @@ impl Client {
         let state = self.state().clone();
         let (age, idle) = (self.since.elapsed().as_secs(), state.active.elapsed().as_secs());
         let mut flags = String::new();
-        for (flag, set) in [('b', self.is_blocked()), ('r', state.readonly), ('e', state.no_evict), ('T', state.no_touch)] {
+        for (flag, set) in
+            [('b', self.is_blocked()), ('r', state.readonly), ('e', state.no_evict), ('T', state.no_touch)]
+        {
             if set {
                 flags.push(flag);
             }

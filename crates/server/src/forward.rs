@@ -234,7 +234,9 @@ pub fn for_client(answer: Answer, plain: bool) -> Answer {
     match answer {
         answer if plain && answer.is_misplaced() => {
             let text = match &answer {
-                Answer::Own(Reply::Error(error)) if !matches!(error, CommandError::Moved { .. }) => return answer,
+                Answer::Own(Reply::Error(error)) if !matches!(error, CommandError::Moved { .. }) => {
+                    return answer;
+                }
                 Answer::Raw(bytes) if !bytes.starts_with(b"-MOVED") => return answer,
                 _ => "the slot's leader is changing",
             };

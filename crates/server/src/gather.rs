@@ -70,7 +70,8 @@ pub async fn in_group(server: &Server, words: &[Bytes]) -> Reply {
         Err(error) => return Reply::Error(error),
     };
     let group = node.groups().iter().find(|group| number == Some(i64::from(group.id())));
-    let (Some(group), Run::Read(_) | Run::Write(_), false) = (group, row.run, row.gather == Gather::None) else {
+    let (Some(group), Run::Read(_) | Run::Write(_), false) = (group, row.run, row.gather == Gather::None)
+    else {
         return Reply::Error(CommandError::Syntax);
     };
     match row.gather {

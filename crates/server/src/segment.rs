@@ -131,9 +131,7 @@ impl Run {
             let rest = &self.calls[from..];
             let got = match place {
                 Place::Here => self.here(server, rest.to_vec(), from).await,
-                Place::At(node) => {
-                    forward::forward(server, node, caller.protocol, rest, self.write).await
-                }
+                Place::At(node) => forward::forward(server, node, caller.protocol, rest, self.write).await,
             };
             // Nothing is run again that another call of this client has overtaken.
             let settled = got.iter().rposition(|answer| !answer.is_misplaced()).map_or(0, |last| last + 1);

@@ -241,9 +241,8 @@ fn committed_there(answers: Vec<Answer>) -> Committed {
 
 /// Runs a batch in this node's replica.
 async fn here(server: &Server, group: &Group, slot: SlotId, batch: Batch) -> Committed {
-    let refused = |refusal| {
-        Committed::Failed(Answer::error(route::refused(&server.node, refusal, Some(slot))))
-    };
+    let refused =
+        |refusal| Committed::Failed(Answer::error(route::refused(&server.node, refusal, Some(slot))));
     let outcome = if writes(&batch) {
         match group.write(vec![batch]).await {
             WriteOutcome::Applied(outcomes) => {

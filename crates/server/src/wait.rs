@@ -48,7 +48,8 @@ impl Wanted {
         // Redis takes a negative number of replicas, which is reached at once.
         let others = u64::try_from(args.int(first)?).unwrap_or(0);
         let timeout = args.int(first + 1);
-        let timeout = timeout.map_err(|_| CommandError::Text("ERR timeout is not an integer or out of range"))?;
+        let timeout =
+            timeout.map_err(|_| CommandError::Text("ERR timeout is not an integer or out of range"))?;
         let timeout_ms = u64::try_from(timeout).map_err(|_| NEGATIVE)?;
         Ok(Wanted { local, others, timeout_ms })
     }

@@ -38,8 +38,14 @@ pub const COMMANDS: &[Command] = &[
     container("quoris", Chapter::Server, "7.4.0", "A container for commands that only quoris has.", QUORIS),
     in_transactions("discard", 1, Verb::Discard, "2.0.0", "Forgets what was queued since MULTI.")
         .with(Flags::FAST),
-    in_transactions("exec", 1, Verb::Exec, "1.2.0", "Runs what was queued since MULTI, all of it or nothing.")
-        .with(Flags::SKIP_SLOWLOG),
+    in_transactions(
+        "exec",
+        1,
+        Verb::Exec,
+        "1.2.0",
+        "Runs what was queued since MULTI, all of it or nothing.",
+    )
+    .with(Flags::SKIP_SLOWLOG),
     in_transactions("multi", 1, Verb::Multi, "1.2.0", "Begins a transaction.").with(Flags::FAST),
     in_transactions("unwatch", 1, Verb::Unwatch, "2.2.0", "Forgets what WATCH remembered.").with(Flags::FAST),
     Command { keys: Keys::ALL, ..WATCH }.with(Flags::FAST),
@@ -166,7 +172,12 @@ const QUORIS: &[Command] = &[
         "Returns this node's view of nodes and groups, as JSON.",
     ),
     between_nodes("transaction", 3, Verb::QuorisTransaction, "Runs a batch of calls, as the log encodes it."),
-    between_nodes("versions", -3, Verb::QuorisVersions, "Returns the versions of keys, as WATCH remembers them."),
+    between_nodes(
+        "versions",
+        -3,
+        Verb::QuorisVersions,
+        "Returns the versions of keys, as WATCH remembers them.",
+    ),
 ];
 
 type Text = &'static str;
@@ -185,13 +196,16 @@ const fn between_nodes(name: Text, arity: i32, verb: Verb, summary: Text) -> Com
 }
 
 const fn in_transactions(name: Text, arity: i32, verb: Verb, since: Text, summary: Text) -> Command {
-    Command::session(name, arity, verb).doc(Chapter::Transactions, since, "O(N) with N the calls or keys", summary)
+    Command::session(name, arity, verb).doc(
+        Chapter::Transactions,
+        since,
+        "O(N) with N the calls or keys",
+        summary,
+    )
 }
 
 const fn waiting(name: Text, arity: i32, verb: Verb, since: Text, summary: Text) -> Command {
-    Command::session(name, arity, verb)
-        .doc(Chapter::Generic, since, "O(1)", summary)
-        .with(Flags::BLOCKING)
+    Command::session(name, arity, verb).doc(Chapter::Generic, since, "O(1)", summary).with(Flags::BLOCKING)
 }
 
 const fn on_cluster(name: Text, arity: i32, verb: Verb, since: Text, summary: Text) -> Command {

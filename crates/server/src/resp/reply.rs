@@ -139,9 +139,7 @@ pub fn parse(bytes: &Bytes) -> Result<Reply, Malformed> {
     let (kind, rest) = head.split_first().ok_or(Malformed)?;
     match (kind, rest) {
         (b'+', text) => Ok(Reply::bulk(text)),
-        (b'-', text) => {
-            Ok(Reply::Error(CommandError::Message(String::from_utf8_lossy(text).into_owned())))
-        }
+        (b'-', text) => Ok(Reply::Error(CommandError::Message(String::from_utf8_lossy(text).into_owned()))),
         (b':', number) => parse_int(number).map(Reply::Int).ok_or(Malformed),
         (b'$', b"-1") => Ok(Reply::Null),
         (b'$', _) => Ok(Reply::Bulk(bytes.slice(after..bytes.len() - 2))),
