@@ -12,6 +12,7 @@ use crate::error::{CommandError, unknown_command};
 use crate::keyspace::Keyspace;
 use crate::reply::Reply;
 use crate::rng::Rng;
+use crate::script::{Budget, Scripts};
 use crate::value::number;
 
 /// What a handler returns.
@@ -25,6 +26,8 @@ pub struct ReadContext<'a> {
     pub now_ms: u64,
     /// For commands that pick at random.
     pub rng: Rng,
+    /// The group's scripts.
+    pub scripts: &'a Scripts,
 }
 
 /// What a write sees and changes. The time is the machine's clock, [`Keyspace::now_ms`].
@@ -38,6 +41,10 @@ pub struct WriteContext<'a> {
     pub may_block: bool,
     /// Whether the call has blocked and a key of it has changed since: one of another type is as good as absent then.
     pub woken: bool,
+    /// The group's scripts.
+    pub scripts: &'a mut Scripts,
+    /// What a script may use.
+    pub budget: Budget,
 }
 
 /// How a command runs; the type says what it may touch.
@@ -225,6 +232,10 @@ fn counted(words: &[Bytes], at: usize) -> std::ops::Range<usize> {
 pub enum Gather {
     /// Not such a command.
     None,
+    /// Concerns no key in particular: any one group runs it.
+    Any,
+    /// The groups all give the same answer.
+    Same,
     /// Integers, added.
     Sum,
     /// Arrays, one after the other.

@@ -11,6 +11,8 @@ use crate::waiters::{Block, WaiterId};
 pub enum Reply {
     /// `+OK` and its like: text without line breaks.
     Simple(&'static str),
+    /// A status whose text is made at run time, without line breaks.
+    Status(Bytes),
     /// An integer.
     Int(i64),
     /// A string of bytes.
@@ -31,6 +33,8 @@ pub enum Reply {
     Named(Vec<(Reply, Reply)>),
     /// A floating point number. RESP2: a bulk string.
     Double(f64),
+    /// An integer of any size, in decimal digits. RESP2: a bulk string.
+    BigNumber(Bytes),
     /// A floating point number whose decimals are written out, 17 at most. RESP2: a bulk string.
     Decimal(f64),
     /// A truth value. RESP2: the integer 1 or 0.

@@ -115,7 +115,7 @@ impl World {
     fn apply(&mut self, batches: Vec<Batch>, genesis: Option<Genesis>) -> Vec<BatchOutcome> {
         self.index += 1;
         let at = Position { term: self.term, index: self.index };
-        let stamp = Some(Stamp { now_ms: self.now_ms, seed: self.index });
+        let stamp = Some(Stamp { now_ms: self.now_ms, seed: self.index, ..Stamp::default() });
         let entry = Entry { stamp, batches, genesis, ..Entry::default() };
         let applied = self.answering.apply(at, &entry, Replies::Wanted);
 
@@ -213,6 +213,8 @@ fn show(reply: &Reply) -> String {
     };
     match reply {
         Reply::Simple(text) => format!("+{text}"),
+        Reply::Status(text) => format!("+{}", text.escape_ascii()),
+        Reply::BigNumber(digits) => format!("({})", digits.escape_ascii()),
         Reply::Int(n) => format!("(integer) {n}"),
         Reply::Bulk(bytes) => format!("\"{}\"", bytes.escape_ascii()),
         Reply::Null => "(nil)".to_string(),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::StreamExt;
 use quoris_engine::args::Args;
-use quoris_engine::command::{self, Command, Gather, Run};
+use quoris_engine::command::{self, Chapter, Command, Gather, Run};
 use quoris_engine::commands::scan::{Cursor, ScanOf, ScanOptions, scan, scan_reply};
 use quoris_engine::{Batch, Call, CommandError, Reply, SLOT_COUNT, SlotId};
 use quoris_raft::group::Group;
@@ -26,17 +26,21 @@ use crate::server::Server;
 /// Runs a call of `row` in the groups that this node leads; in all groups, for a plain client.
 pub async fn gather(server: &Server, row: &'static Command, words: Vec<Bytes>, plain: bool) -> Reply {
     let node = &server.node;
+    // Scripts and libraries are the same in every group, whoever brings them.
+    let wide = plain || row.chapter == Chapter::Scripting;
     let mut asked = Vec::new();
     for group in node.groups().iter().filter(|_| row.gather != Gather::None) {
         match group.await_leader().await {
-            Ok(leader) if plain || leader == node.id() => asked.push((group.clone(), place(node, leader))),
+            Ok(leader) if wide || leader == node.id() => asked.push((group.clone(), place(node, leader))),
             Ok(_) => {}
             Err(refusal) => return Reply::Error(route::refused(node, refusal, None)),
         }
     }
     let call = Call { args: words };
     match row.gather {
-        Gather::Scan if plain => scan_everywhere(server, &call).await.unwrap_or_else(Reply::Error),
+        Gather::Scan if asked.iter().any(|(_, place)| *place != Place::Here) => {
+            scan_everywhere(server, &call).await.unwrap_or_else(Reply::Error)
+        }
         Gather::Scan => {
             let led: Vec<_> = asked.into_iter().map(|(group, _)| group).collect();
             scan_led(node, &led, &call).await.unwrap_or_else(Reply::Error)
@@ -44,10 +48,15 @@ pub async fn gather(server: &Server, row: &'static Command, words: Vec<Bytes>, p
         Gather::Draw => draw(server, asked, &call).await,
         // Commands that refuse whatever they are given: any replica knows.
         Gather::None => node.groups()[0].with_machine(|machine| first(machine.read(&[call], 0, 0))),
-        Gather::Sum | Gather::Concat | Gather::AllOk => {
+        Gather::Any => {
+            let here = asked.iter().position(|(_, place)| *place == Place::Here).unwrap_or(0);
+            let (group, place) = asked.swap_remove(here);
+            ask(server, &group, place, row, call, wide).await
+        }
+        Gather::Sum | Gather::Concat | Gather::AllOk | Gather::Same => {
             let ask = |(group, place): (Arc<Group>, Place)| {
                 let call = call.clone();
-                async move { ask(server, &group, place, row, call, plain).await }
+                async move { ask(server, &group, place, row, call, wide).await }
             };
             let replies =
                 futures::stream::iter(asked).map(ask).buffered(limits::GROUPS_AT_ONCE).collect().await;
@@ -127,7 +136,7 @@ fn merge(gather: Gather, replies: Vec<Reply>) -> Reply {
     let done = replies.iter().filter(|reply| !reply.is_error()).count();
     if let Some(error) = replies.iter().find(|reply| reply.is_error()) {
         return match error {
-            Reply::Error(error) if gather == Gather::AllOk && done > 0 => {
+            Reply::Error(error) if matches!(gather, Gather::AllOk | Gather::Same) && done > 0 => {
                 Reply::Error(CommandError::Unknown(format!("done in some groups only; in another: {error}")))
             }
             error => error.clone(),
@@ -142,6 +151,7 @@ fn merge(gather: Gather, replies: Vec<Reply>) -> Reply {
             let items = |reply| if let Reply::Array(items) = reply { items } else { Vec::new() };
             Reply::Array(replies.into_iter().flat_map(items).collect())
         }
+        Gather::Same => replies.into_iter().next().unwrap_or(Reply::Null),
         _ => Reply::OK,
     }
 }

@@ -34,4 +34,4 @@ pub mod watcher;
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The version of Redis whose commands and replies clients may count on.
-pub const REDIS_VERSION: &str = "7.4.0";
+pub use quoris_engine::REDIS_VERSION;

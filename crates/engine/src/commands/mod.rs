@@ -2,6 +2,7 @@
 
 pub mod counter;
 pub mod expire;
+pub mod function;
 pub mod generic;
 pub mod geo;
 pub mod geo_search;
@@ -11,7 +12,11 @@ pub mod lcs;
 pub mod list;
 pub mod list_move;
 pub mod scan;
+pub mod script;
 pub mod session;
+pub mod set;
+pub mod set_algebra;
+pub mod sort;
 pub mod stream;
 pub mod stream_group;
 pub mod stream_info;
@@ -40,6 +45,9 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         geo_search::COMMANDS,
         list::COMMANDS,
         list_move::COMMANDS,
+        set::COMMANDS,
+        set_algebra::COMMANDS,
+        sort::COMMANDS,
         zset::COMMANDS,
         zset_algebra::COMMANDS,
         zset_pop::COMMANDS,
@@ -49,6 +57,8 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         stream_group::COMMANDS,
         stream_pending::COMMANDS,
         stream_info::COMMANDS,
+        script::COMMANDS,
+        function::COMMANDS,
         session::COMMANDS,
     ]
     .into_iter()

@@ -143,7 +143,7 @@ fn edit_group<R>(
     edit: impl FnOnce(&mut Group) -> R,
 ) -> Result<Option<R>, CommandError> {
     let answer = context.keys.edit_existing(args.bytes(2), |stream: &mut StreamValue| {
-        Edit::unseen(stream.group_mut(args.bytes(3)).map(edit))
+        Edit::unseen(stream.edit_group(args.bytes(3), edit))
     })?;
     Ok(answer.flatten())
 }

@@ -48,8 +48,8 @@ fn xack(context: &mut WriteContext, args: Args) -> Outcome {
     }
     let ids = parse_ids(args.from(3))?;
     let acknowledged = context.keys.edit_existing(key, |stream: &mut StreamValue| {
-        let group = stream.group_mut(name);
-        Edit::unseen(group.map_or(0, |group| ids.iter().filter(|&&id| group.acknowledge(id)).count()))
+        let acknowledge = |group: &mut Group| ids.iter().filter(|&&id| group.acknowledge(id)).count();
+        Edit::unseen(stream.edit_group(name, acknowledge).unwrap_or(0))
     })?;
     Ok(Reply::count(acknowledged.unwrap_or(0)))
 }
@@ -174,7 +174,19 @@ impl Claim<'_> {
     /// Claims `id`. `made` is set if the consumer had to be made.
     fn take(&self, stream: &mut StreamValue, id: StreamId, now_ms: u64, made: &mut bool) -> Claimed {
         let reply = stream.get(id).map(|entry| if self.just_id { id_reply(id) } else { entry_reply(entry) });
-        let Some(group) = stream.group_mut(self.group) else { return Claimed::Kept };
+        let taken = stream.edit_group(self.group, |group| self.take_from(group, id, reply, now_ms, made));
+        taken.unwrap_or(Claimed::Kept)
+    }
+
+    /// Claims `id`, whose entry is answered with `reply` if it is there.
+    fn take_from(
+        &self,
+        group: &mut Group,
+        id: StreamId,
+        reply: Option<Reply>,
+        now_ms: u64,
+        made: &mut bool,
+    ) -> Claimed {
         let Some(reply) = reply else {
             group.acknowledge(id);
             return Claimed::Gone;
@@ -198,8 +210,8 @@ fn xclaim(context: &mut WriteContext, args: Args) -> Outcome {
     let now_ms = context.keys.now_ms();
     let (claim, ids, new_last_id) = parse_claim(args, now_ms)?;
     let answer = context.keys.edit_existing(key, |stream: &mut StreamValue| {
-        if let Some(group) = stream.group_mut(name).filter(|_| new_last_id > last_id) {
-            group.last_id = new_last_id;
+        if new_last_id > last_id {
+            stream.edit_group(name, |group| group.last_id = new_last_id);
         }
         let mut made = false;
         let mut taken = Vec::new();

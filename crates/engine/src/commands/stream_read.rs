@@ -13,7 +13,7 @@ use crate::events::EventClass;
 use crate::keyspace::{Edit, Keyspace};
 use crate::reply::Reply;
 use crate::value::StreamValue;
-use crate::value::stream::StreamId;
+use crate::value::stream::{StreamEntry, StreamId};
 use crate::waiters::Block;
 
 /// The rows.
@@ -312,7 +312,11 @@ fn parts(context: &WriteContext, call: &ReadCall, group: &Bytes) -> Result<Vec<P
             b">" => Ok(Part::New),
             b"$" => Err(meaningless("$")),
             b"+" => Err(meaningless("+")),
-            word => parse_id(word, 0).map(Part::History),
+            word => match parse_id(word, 0)? {
+                // Nothing can be above it, and Redis takes it for `>`.
+                StreamId::MAX => Ok(Part::New),
+                id => Ok(Part::History(id)),
+            },
         }
     };
     call.keys().iter().zip(call.ids()).map(part).collect()
@@ -341,7 +345,7 @@ impl GroupRead<'_> {
         }
         let now_ms = keys.now_ms();
         let answer = keys.edit_existing(key, |stream: &mut StreamValue| {
-            let made = stream.group_mut(self.group).map(|group| group.see_consumer(self.consumer, now_ms));
+            let made = stream.edit_group(self.group, |group| group.see_consumer(self.consumer, now_ms));
             let entries = match part {
                 Part::New => self.deliver(stream, now_ms),
                 Part::History(after) => self.deliver_again(stream, *after, now_ms),
@@ -366,16 +370,17 @@ impl GroupRead<'_> {
             return Vec::new();
         };
         let counters = *stream.counters();
-        let entry = |entry: crate::value::stream::StreamEntry| (entry.id, entry_reply(entry));
+        let entry = |entry: StreamEntry| (entry.id, entry_reply(entry));
         let entries: Vec<(StreamId, Reply)> =
             stream.range(start, StreamId::MAX).take(self.count).map(entry).collect();
-        let Some(group) = stream.group_mut(self.group) else { return Vec::new() };
-        for (id, _) in &entries {
-            group.advance(*id, &counters);
-            if !self.no_ack {
-                group.deliver(*id, self.consumer, now_ms, 1);
+        stream.edit_group(self.group, |group| {
+            for (id, _) in &entries {
+                group.advance(*id, &counters);
+                if !self.no_ack {
+                    group.deliver(*id, self.consumer, now_ms, 1);
+                }
             }
-        }
+        });
         entries.into_iter().map(|(_, reply)| reply).collect()
     }
 
@@ -393,9 +398,9 @@ impl GroupRead<'_> {
                 None => entries.push(Reply::Array(vec![id_reply(id), Reply::NullArray])),
             }
         }
-        if let Some(group) = stream.group_mut(self.group) {
+        stream.edit_group(self.group, |group| {
             again.iter().for_each(|&(id, deliveries)| group.deliver(id, self.consumer, now_ms, deliveries));
-        }
+        });
         entries
     }
 }

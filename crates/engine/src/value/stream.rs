@@ -106,9 +106,13 @@ pub struct StreamValue {
     counters: Counters,
     /// By their first entry's id.
     full: Tree<StreamId, Arc<Node>>,
+    /// What the full nodes take.
+    full_bytes: usize,
     /// The last node; `None` if there is no node at all.
     tail: Option<Node>,
     groups: Tree<Box<[u8]>, Group>,
+    /// What the groups take.
+    group_bytes: usize,
 }
 
 impl StreamValue {
@@ -127,10 +131,12 @@ impl StreamValue {
         self.counters.len == 0
     }
 
-    /// About what it takes in memory, in bytes: full nodes are taken for as large as a node may be.
+    /// About what it takes in memory, in bytes.
     pub fn bytes(&self) -> usize {
-        const GROUP_BYTES: usize = 256;
-        self.node_count() * MAX_NODE_BYTES + self.groups.len() * GROUP_BYTES
+        size_of::<StreamValue>()
+            + self.full_bytes
+            + self.tail.as_ref().map_or(0, |tail| tail.bytes())
+            + self.group_bytes
     }
 
     /// How many nodes hold its entries.
@@ -153,7 +159,7 @@ impl StreamValue {
             tail => {
                 if let Some(mut full) = tail.replace(Node::new(id, fields)) {
                     full.seal();
-                    self.full.insert(full.first(), Arc::new(full));
+                    self.push_full(full);
                 }
             }
         }
@@ -231,15 +237,30 @@ impl StreamValue {
 
     /// The node before the last becomes the last.
     fn pop_tail(&mut self) {
-        let before = self.full.len().checked_sub(1).and_then(|last| self.full.remove_at(last));
-        self.tail = before.map(|(_, node)| Arc::unwrap_or_clone(node));
+        let before = self.full.len().checked_sub(1).and_then(|last| self.take_full(last));
+        self.tail = before.map(Arc::unwrap_or_clone);
     }
 
-    /// Puts a full node in its place, or removes it if it holds nothing any more.
+    /// Puts a full node behind the others.
+    fn push_full(&mut self, node: Node) {
+        self.full_bytes += node.bytes();
+        self.full.insert(node.first(), Arc::new(node));
+    }
+
+    /// Removes the full node at `position`.
+    fn take_full(&mut self, position: usize) -> Option<Arc<Node>> {
+        let (_, node) = self.full.remove_at(position)?;
+        self.full_bytes -= node.bytes();
+        Some(node)
+    }
+
+    /// Puts a full node back in its place, or removes it if it holds nothing any more.
     fn put_full(&mut self, first: StreamId, node: Node) {
-        match node.live() {
-            0 => drop(self.full.remove(&first)),
-            _ => drop(self.full.insert(first, Arc::new(node))),
+        if let Some((_, before)) = self.full.remove(&first) {
+            self.full_bytes -= before.bytes();
+        }
+        if node.live() > 0 {
+            self.push_full(node);
         }
     }
 
@@ -255,7 +276,7 @@ impl StreamValue {
             }
             if trim.covers(node, len) {
                 self.counters.len -= node.live();
-                if self.full.remove_at(0).is_none() {
+                if self.take_full(0).is_none() {
                     self.tail = None;
                 }
                 continue;
@@ -297,6 +318,15 @@ impl StreamValue {
     /// Moves the highest id ever given; the caller has made sure that no entry is above it.
     pub fn set_last_id(&mut self, last_id: StreamId) {
         self.counters.last_id = last_id;
+        // Entries to come may have the ids of deleted ones: those must not stand before them.
+        while let Some(tail) = self.tail.as_mut().filter(|tail| tail.last() > last_id) {
+            if tail.live() > 0 {
+                tail.forget_deleted_end();
+                assert!(tail.last() <= last_id, "an entry is above {last_id}");
+            } else {
+                self.pop_tail();
+            }
+        }
     }
 
     /// Sets how many entries were ever added.
@@ -324,19 +354,27 @@ impl StreamValue {
         self.groups.get(name)
     }
 
-    /// The group `name`, to change.
-    pub fn group_mut(&mut self, name: &[u8]) -> Option<&mut Group> {
-        self.groups.get_mut(name)
+    /// Changes the group `name`; `None` if it is not there.
+    pub fn edit_group<R>(&mut self, name: &[u8], edit: impl FnOnce(&mut Group) -> R) -> Option<R> {
+        let group = self.groups.get_mut(name)?;
+        let before = group.bytes();
+        let answer = edit(group);
+        self.group_bytes = self.group_bytes - before + group.bytes();
+        Some(answer)
     }
 
     /// Puts a group under `name`, where none is.
     pub fn create_group(&mut self, name: &[u8], group: Group) {
-        self.groups.insert(Box::from(name), group);
+        self.group_bytes += group.bytes();
+        let earlier = self.groups.insert(Box::from(name), group);
+        assert!(earlier.is_none(), "a group of this name is there");
     }
 
     /// Removes the group `name`. Whether it was there.
     pub fn remove_group(&mut self, name: &[u8]) -> bool {
-        self.groups.remove(name).is_some()
+        let removed = self.groups.remove(name);
+        self.group_bytes -= removed.as_ref().map_or(0, |(_, group)| group.bytes());
+        removed.is_some()
     }
 
     fn nodes(&self) -> impl Iterator<Item = &Node> {
@@ -372,12 +410,15 @@ impl StreamValue {
             last = Some(node.last());
             stream.counters.len += node.live();
             if let Some(full) = stream.tail.replace(node) {
-                stream.full.insert(full.first(), Arc::new(full));
+                stream.push_full(full);
             }
         }
         stream.find_first();
         for _ in 0..from.try_get_u32_le().ok()? {
             let name = take_bytes(from)?;
+            if stream.group(&name).is_some() {
+                return None;
+            }
             stream.create_group(&name, Group::take_snapshot(from)?);
         }
         Some(stream)

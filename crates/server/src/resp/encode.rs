@@ -31,6 +31,7 @@ pub fn encode(reply: &Reply, protocol: Protocol, out: &mut BytesMut) {
     let resp3 = protocol == Protocol::Resp3;
     match reply {
         Reply::Simple(text) => put_line(out, b'+', text.as_bytes()),
+        Reply::Status(text) => put_line(out, b'+', text),
         Reply::Int(value) => put_number(out, b':', *value),
         Reply::Bulk(bytes) => put_bulk(out, bytes),
         Reply::Null | Reply::NullArray if resp3 => out.put_slice(b"_\r\n"),
@@ -49,6 +50,8 @@ pub fn encode(reply: &Reply, protocol: Protocol, out: &mut BytesMut) {
         Reply::Pairs(pairs) => put_flat(out, pairs, protocol),
         Reply::Double(value) if resp3 => put_line(out, b',', format_double(*value).as_bytes()),
         Reply::Double(value) => put_bulk(out, format_double(*value).as_bytes()),
+        Reply::BigNumber(digits) if resp3 => put_line(out, b'(', digits),
+        Reply::BigNumber(digits) => put_bulk(out, digits),
         Reply::Decimal(value) if resp3 => put_line(out, b',', format_decimal(*value).as_bytes()),
         Reply::Decimal(value) => put_bulk(out, format_decimal(*value).as_bytes()),
         Reply::Bool(value) if resp3 => out.put_slice(if *value { b"#t\r\n" } else { b"#f\r\n" }),

@@ -59,6 +59,15 @@ impl Group {
         Group { last_id, entries_read, pending: Tree::new(), consumers: Tree::new() }
     }
 
+    /// About what it takes in memory, in bytes: long names of consumers are not looked at.
+    pub(super) fn bytes(&self) -> usize {
+        const GROUP_BYTES: usize = 128;
+        const CONSUMER_BYTES: usize = 128;
+        // An id in each of two trees, and the delivery.
+        const PENDING_BYTES: usize = 2 * size_of::<StreamId>() + size_of::<Pending>();
+        GROUP_BYTES + self.consumers.len() * CONSUMER_BYTES + self.pending.len() * PENDING_BYTES
+    }
+
     /// Its consumers by name.
     pub fn consumers(&self) -> impl ExactSizeIterator<Item = (&Name, &Consumer)> {
         self.consumers.iter()

@@ -83,6 +83,11 @@ impl Node {
         u64::from(self.live)
     }
 
+    /// What it takes in memory, in bytes, as a function of what it holds.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Node>() + self.bytes.len()
+    }
+
     /// Whether an entry whose names and values take `bytes` may still join.
     pub(super) fn has_room(&self, bytes: usize) -> bool {
         self.entries < MAX_NODE_ENTRIES && self.bytes.len() + bytes < MAX_NODE_BYTES
@@ -161,6 +166,21 @@ impl Node {
         }
         places.iter().for_each(|&at| self.flag(at));
         places.len() as u64
+    }
+
+    /// Removes deleted entries behind the last that is not; there is one.
+    pub(super) fn forget_deleted_end(&mut self) {
+        let (mut entries, mut kept) = (0, (self.first, 0, self.bytes.len()));
+        let mut walk = self.walk();
+        while let Some(placed) = walk.next() {
+            entries += 1;
+            if !placed.deleted {
+                kept = (placed.entry.id, entries, self.bytes.len() - walk.rest.len());
+            }
+        }
+        let (last, entries, end) = kept;
+        (self.last, self.entries) = (last, entries);
+        self.bytes.truncate(end);
     }
 
     fn flag(&mut self, at: usize) {

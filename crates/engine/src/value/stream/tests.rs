@@ -13,6 +13,8 @@ enum Step {
     /// The entry at this part of the whole.
     Remove(u16),
     Trim(Trim),
+    /// XSETID to the last entry that is there.
+    SetLastId,
     Clone,
 }
 
@@ -26,6 +28,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (1u8..120, 0u64..4, 0u64..3, 0u8..6).prop_map(|(n, ms, seq, kind)| Step::Append(n, ms, seq, kind)),
         6 => any::<u16>().prop_map(Step::Remove),
         2 => trim.prop_map(|(to, approximate, limit)| Step::Trim(Trim { to, approximate, limit })),
+        1 => Just(Step::SetLastId),
         1 => Just(Step::Clone),
     ]
 }
@@ -70,6 +73,7 @@ fn check(stream: &StreamValue, model: &Model) {
     let restored = StreamValue::take_snapshot(&mut written.clone()).expect("what was just written");
     assert_eq!(restored.counters(), stream.counters());
     assert_eq!(snapshot(&restored), written);
+    assert_eq!(restored.bytes(), stream.bytes());
 }
 
 /// The trim as Redis words it: exact ones remove just what they say, approximate ones whole nodes, no more than that.
@@ -115,11 +119,13 @@ proptest! {
                 },
                 Step::Remove(part) => {
                     let ids: Vec<StreamId> = model.keys().copied().collect();
-                    let id = ids.get(usize::from(part) * ids.len() / 65536).copied().unwrap_or(StreamId::MAX);
+                    let at = usize::from(part) * (ids.len() + 3) / 65536;
+                    let id = ids.get(at).or(ids.last()).copied().unwrap_or(StreamId::MAX);
                     prop_assert_eq!(stream.remove(id), model.remove(&id).is_some());
                     prop_assert!(!stream.remove(id));
                 }
                 Step::Trim(options) => trim(&mut stream, &mut model, &options),
+                Step::SetLastId => stream.set_last_id(model.keys().last().copied().unwrap_or_default()),
                 Step::Clone => earlier.push((stream.clone(), model.clone())),
             }
         }
