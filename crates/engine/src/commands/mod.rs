@@ -1,5 +1,7 @@
 //! The handlers, a file for each family, and the table of all rows.
 
+mod bitfield;
+pub mod bitmap;
 pub mod counter;
 pub mod expire;
 pub mod generic;
@@ -20,6 +22,7 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         scan::COMMANDS,
         string::COMMANDS,
         counter::COMMANDS,
+        bitmap::COMMANDS,
         lcs::COMMANDS,
         hash::COMMANDS,
         hash_expire::COMMANDS,

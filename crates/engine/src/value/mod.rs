@@ -1,5 +1,6 @@
 //! What a key can hold.
 
+pub mod bits;
 pub mod hash;
 pub mod long_double;
 pub mod number;
