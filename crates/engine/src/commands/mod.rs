@@ -7,6 +7,7 @@ pub mod expire;
 pub mod generic;
 pub mod hash;
 pub mod hash_expire;
+pub mod hyperloglog;
 pub mod lcs;
 pub mod scan;
 pub mod session;
@@ -23,6 +24,7 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         string::COMMANDS,
         counter::COMMANDS,
         bitmap::COMMANDS,
+        hyperloglog::COMMANDS,
         lcs::COMMANDS,
         hash::COMMANDS,
         hash_expire::COMMANDS,

@@ -2,6 +2,7 @@
 
 pub mod bits;
 pub mod hash;
+pub mod hyperloglog;
 pub mod long_double;
 pub mod number;
 pub mod string;
