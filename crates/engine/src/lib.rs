@@ -17,6 +17,7 @@ pub mod glob;
 pub mod hash_slot;
 pub mod keyspace;
 pub mod machine;
+pub mod rdb;
 pub mod reply;
 pub mod rng;
 pub mod slot;

@@ -3,6 +3,7 @@
 mod bitfield;
 pub mod bitmap;
 pub mod counter;
+pub mod dump;
 pub mod expire;
 pub mod generic;
 pub mod hash;
@@ -20,6 +21,7 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
     [
         generic::COMMANDS,
         expire::COMMANDS,
+        dump::COMMANDS,
         scan::COMMANDS,
         string::COMMANDS,
         counter::COMMANDS,
