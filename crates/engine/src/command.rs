@@ -36,6 +36,8 @@ pub struct WriteContext<'a> {
     /// Whether the call may wait for what is not there yet ([`Reply::Block`]): not in a transaction or a script, where
     /// a blocking command answers at once as if its time had run out.
     pub may_block: bool,
+    /// Whether the call has blocked and a key of it has changed since: one of another type is as good as absent then.
+    pub woken: bool,
 }
 
 /// How a command runs; the type says what it may touch.

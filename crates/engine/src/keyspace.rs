@@ -3,7 +3,7 @@
 //! Invariants: a key whose deadline is at or before [`Keyspace::now_ms`] is absent to every reader, whether or
 //! not it has been removed yet, and so is a key whose value has nothing left; every change sets the key's version
 //! to the index of the entry being applied, and a write that changes nothing leaves it; `deadlines` holds exactly
-//! the keys that have something to expire.
+//! the keys that have something to expire; `bytes` is the sum over all keys, due ones included.
 //!
 //! WATCH compares versions, and an absent key's is 0. A key that was absent, came and went again between WATCH and
 //! EXEC therefore passes: the transaction finds what its WATCH saw, so it is as serializable as if nothing had
@@ -28,6 +28,7 @@ pub struct Keyspace {
     owned: Vec<RangeInclusive<SlotId>>,
     deadlines: BTreeSet<(u64, Key)>,
     key_count: usize,
+    bytes: usize,
     now_ms: u64,
     version: u64,
     hash_seed: u64,
@@ -45,6 +46,7 @@ impl Keyspace {
             owned: Vec::new(),
             deadlines: BTreeSet::new(),
             key_count: 0,
+            bytes: 0,
             now_ms: 0,
             version: 0,
             hash_seed,
@@ -121,6 +123,12 @@ impl Keyspace {
     /// Whether there are no keys.
     pub fn is_empty(&self) -> bool {
         self.key_count == 0
+    }
+
+    /// About what the keys take in memory: names, values and a fixed sum for each key. What `maxmemory` is checked
+    /// against: it moves with the content alone, not with an allocator.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// How many keys have something to expire.
@@ -228,6 +236,7 @@ impl Keyspace {
             return;
         }
         let deadline = deadline_of(&object);
+        self.bytes += object_bytes(key, &object);
         let earlier = match self.slot_mut(key).objects.get_mut(key) {
             Some(place) => Some(std::mem::replace(place, object)),
             None => {
@@ -236,7 +245,10 @@ impl Keyspace {
             }
         };
         let earlier_deadline = match &earlier {
-            Some(earlier) => deadline_of(earlier),
+            Some(earlier) => {
+                self.bytes -= object_bytes(key, earlier);
+                deadline_of(earlier)
+            }
             None => {
                 self.key_count += 1;
                 NEVER
@@ -256,6 +268,7 @@ impl Keyspace {
         }
         let object = self.slot_mut(key).objects.swap_remove(key)?;
         self.key_count -= 1;
+        self.bytes -= object_bytes(key, &object);
         self.move_deadline(key, deadline_of(&object), NEVER);
         self.changed(key);
         Some(object).filter(|object| self.is_live(object))
@@ -269,11 +282,13 @@ impl Keyspace {
         }
         let (now_ms, version) = (self.now_ms, self.version);
         let object = self.slot_mut(key).objects.get_mut(key)?;
-        let before = deadline_of(object);
+        let (before, bytes_before) = (deadline_of(object), object.value.bytes());
         let result = change(object);
         object.version = version;
         let (after, gone) =
             (deadline_of(object), object.expire_ms <= now_ms || object.value.is_empty(now_ms));
+        let bytes_after = object.value.bytes();
+        self.bytes = self.bytes - bytes_before + bytes_after;
         self.move_deadline(key, before, after);
         match gone {
             true => drop(self.remove(key)),
@@ -320,12 +335,14 @@ impl Keyspace {
     ) -> Result<R, CommandError> {
         let (now_ms, version) = (self.now_ms, self.version);
         let object = self.slot_mut(key).objects.get_mut(key).ok_or(CommandError::NoSuchKey)?;
-        let before = deadline_of(object);
+        let (before, bytes_before) = (deadline_of(object), object.value.bytes());
         let collection = C::of_mut(&mut object.value).ok_or(CommandError::WrongType)?;
         let edit = edit(collection);
         if edit.changed {
             object.version = version;
             let (after, gone) = (deadline_of(object), object.value.is_empty(now_ms));
+            let bytes_after = object.value.bytes();
+            self.bytes = self.bytes - bytes_before + bytes_after;
             self.move_deadline(key, before, after);
             match gone {
                 true => drop(self.remove(key)),
@@ -352,6 +369,7 @@ impl Keyspace {
         self.slots.fill(empty);
         self.deadlines.clear();
         self.key_count = 0;
+        self.bytes = 0;
         self.waiters.all_changed();
         if let Some(events) = &mut self.events {
             events.push(KeyEvent::AllChanged);
@@ -381,13 +399,14 @@ impl Keyspace {
             self.notify(EventClass::EXPIRED, "expired", key);
             return 1;
         }
-        let before = deadline_of(object);
+        let (before, bytes_before) = (deadline_of(object), object.value.bytes());
         let removed = object.value.remove_due(now_ms, limit);
         assert!(removed > 0, "`deadlines` holds a key of which nothing is due");
         object.version = version;
         // A value may have nothing left for readers and yet due fields to remove: the next entry goes on with them.
         let nothing_left = object.value.is_empty(now_ms) && object.value.next_deadline_ms() > now_ms;
-        let after = deadline_of(object);
+        let (after, bytes_after) = (deadline_of(object), object.value.bytes());
+        self.bytes = self.bytes - bytes_before + bytes_after;
         self.move_deadline(key, before, after);
         self.notify(EventClass::HASH, "hexpired", key);
         match nothing_left {
@@ -409,6 +428,7 @@ impl Keyspace {
         if deadline != NEVER {
             self.deadlines.insert((deadline, key.clone()));
         }
+        self.bytes += object_bytes(&key, &object);
         let right_slot = slot_of(&key) == slot;
         let earlier = Arc::make_mut(&mut self.slots[usize::from(slot)]).objects.insert(key, object);
         self.key_count += 1;
@@ -430,6 +450,12 @@ impl Keyspace {
             self.deadlines.insert((after, Key::from(key)));
         }
     }
+}
+
+/// What a key takes in memory, about: the fixed sum is its place in the slot's array and in the index over it.
+pub fn object_bytes(key: &[u8], object: &Object) -> usize {
+    const KEY_BYTES: usize = 88;
+    KEY_BYTES + key.len() + object.value.bytes()
 }
 
 /// When something of an object is due next: the key itself, or the earliest of a hash's fields.

@@ -197,7 +197,7 @@ impl Machine {
         let wanted = run.replies == Replies::Wanted;
         let mut answers = Vec::with_capacity(if wanted { batch.calls.len() } else { 0 });
         for call in &batch.calls {
-            let answer = match self.run_call(call, run.rng(), run.replies, !batch.transaction) {
+            let answer = match self.run_call(call, run.rng(), run.replies, Blocking::of(batch)) {
                 Reply::Block(block) => {
                     assert!(!batch.transaction, "no call of a transaction blocks");
                     let timeout_ms = block.timeout_ms;
@@ -221,7 +221,7 @@ impl Machine {
                     continue;
                 }
                 let call = waiter.call.clone().unwrap_or_default();
-                match self.run_call(&call, run.rng(), Replies::Wanted, true) {
+                match self.run_call(&call, run.rng(), Replies::Wanted, Blocking::Woken) {
                     // A key that has come to hold another type is as good as absent to who waits for it.
                     Reply::Block(_) | Reply::Error(CommandError::WrongType) => {}
                     answer => {
@@ -233,14 +233,17 @@ impl Machine {
         }
     }
 
-    fn run_call(&mut self, call: &Call, rng: Rng, replies: Replies, may_block: bool) -> Reply {
+    fn run_call(&mut self, call: &Call, rng: Rng, replies: Replies, blocking: Blocking) -> Reply {
         let row = match self.row_of(call) {
             Ok(row) => row,
             Err(error) => return Reply::Error(error),
         };
         let args = Args(&call.args);
         let outcome = match row.run {
-            Run::Write(run) => run(&mut WriteContext { keys: &mut self.keyspace, rng, may_block }, args),
+            Run::Write(run) => {
+                let (may_block, woken) = (blocking != Blocking::Never, blocking == Blocking::Woken);
+                run(&mut WriteContext { keys: &mut self.keyspace, rng, may_block, woken }, args)
+            }
             Run::Read(_) if replies == Replies::Unwanted => return Reply::Null,
             Run::Read(run) => {
                 let now_ms = self.keyspace.now_ms();
@@ -261,6 +264,23 @@ impl Machine {
             }
         }
         Ok(row)
+    }
+}
+
+/// What a call does that finds nothing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Blocking {
+    /// It answers at once.
+    Never,
+    /// It may wait.
+    May,
+    /// It has waited, and may go on.
+    Woken,
+}
+
+impl Blocking {
+    fn of(batch: &Batch) -> Blocking {
+        if batch.transaction { Blocking::Never } else { Blocking::May }
     }
 }
 

@@ -10,6 +10,8 @@ pub mod hash;
 pub mod hash_expire;
 pub mod hyperloglog;
 pub mod lcs;
+pub mod list;
+pub mod list_move;
 pub mod scan;
 pub mod session;
 pub mod string;
@@ -30,6 +32,8 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         lcs::COMMANDS,
         hash::COMMANDS,
         hash_expire::COMMANDS,
+        list::COMMANDS,
+        list_move::COMMANDS,
         session::COMMANDS,
     ]
     .into_iter()

@@ -99,6 +99,7 @@ impl Keyspace {
             held().map(|(key, object)| (deadline_of(object), key.clone())).filter(|(at, _)| *at != NEVER);
         assert_eq!(due.collect::<BTreeSet<_>>(), self.deadlines);
         assert_eq!(held().count(), self.key_count);
+        assert_eq!(held().map(|(key, object)| object_bytes(key, object)).sum::<usize>(), self.bytes);
         for (key, object) in held() {
             assert!(object.version <= self.version);
             let due = deadline_of(object) <= self.now_ms;
@@ -131,6 +132,7 @@ proptest! {
         let mut restored = group.restored(2);
         restored.machine.keyspace().check();
         prop_assert_eq!(restored.machine.digest(), group.machine.digest());
+        prop_assert_eq!(restored.machine.keyspace().bytes(), group.machine.keyspace().bytes());
         for step in &after {
             group.run(step);
             restored.run(step);

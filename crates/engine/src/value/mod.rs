@@ -3,6 +3,7 @@
 pub mod bits;
 pub mod hash;
 pub mod hyperloglog;
+pub mod list;
 pub mod long_double;
 pub mod number;
 pub mod string;
@@ -15,6 +16,7 @@ use crate::slot::NEVER;
 use crate::snapshot::{put_bytes, take_bytes};
 
 pub use hash::HashValue;
+pub use list::ListValue;
 pub use long_double::LongDouble;
 pub use string::StringValue;
 
@@ -25,6 +27,8 @@ pub enum Value {
     String(StringValue),
     /// A hash.
     Hash(Arc<HashValue>),
+    /// A list.
+    List(ListValue),
 }
 
 /// A type whose values come into being with their first element and are gone with their last.
@@ -47,14 +51,14 @@ impl Collection for HashValue {
     fn of(value: &Value) -> Option<&HashValue> {
         match value {
             Value::Hash(hash) => Some(hash),
-            Value::String(_) => None,
+            _ => None,
         }
     }
 
     fn of_mut(value: &mut Value) -> Option<&mut HashValue> {
         match value {
             Value::Hash(hash) => Some(Arc::make_mut(hash)),
-            Value::String(_) => None,
+            _ => None,
         }
     }
 
@@ -63,10 +67,35 @@ impl Collection for HashValue {
     }
 }
 
+impl Collection for ListValue {
+    fn empty(_: u64) -> ListValue {
+        ListValue::new()
+    }
+
+    fn of(value: &Value) -> Option<&ListValue> {
+        match value {
+            Value::List(list) => Some(list),
+            _ => None,
+        }
+    }
+
+    fn of_mut(value: &mut Value) -> Option<&mut ListValue> {
+        match value {
+            Value::List(list) => Some(list),
+            _ => None,
+        }
+    }
+
+    fn into_value(self) -> Value {
+        Value::List(self)
+    }
+}
+
 /// Each type's number in snapshots. Never reused, never changed.
 mod tag {
     pub const STRING: u8 = 1;
     pub const HASH: u8 = 2;
+    pub const LIST: u8 = 3;
 }
 
 impl Value {
@@ -80,6 +109,7 @@ impl Value {
         match self {
             Value::String(_) => "string",
             Value::Hash(_) => "hash",
+            Value::List(_) => "list",
         }
     }
 
@@ -92,13 +122,25 @@ impl Value {
             Value::String(string) if string.as_bytes().len() <= EMBEDDED_BYTES => "embstr",
             Value::String(_) => "raw",
             Value::Hash(hash) => hash.encoding(),
+            // Redis 7.0 has one form for lists, whatever their length.
+            Value::List(_) => "quicklist",
+        }
+    }
+
+    /// About what it takes in memory besides the object it stands in, in bytes. Looked up, not counted: a write asks for
+    /// it before and after. A function of what the value holds, so that replicas agree.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Value::String(string) => string.bytes(),
+            Value::Hash(hash) => hash.bytes(),
+            Value::List(list) => list.bytes(),
         }
     }
 
     /// The earliest deadline of its parts (a hash's fields), past ones included; [`NEVER`] if none expires.
     pub fn next_deadline_ms(&self) -> u64 {
         match self {
-            Value::String(_) => NEVER,
+            Value::String(_) | Value::List(_) => NEVER,
             Value::Hash(hash) => hash.next_deadline_ms(),
         }
     }
@@ -108,13 +150,14 @@ impl Value {
         match self {
             Value::String(_) => false,
             Value::Hash(hash) => hash.is_empty(now_ms),
+            Value::List(list) => list.is_empty(),
         }
     }
 
     /// Removes parts that are due, at most `limit`. How many.
     pub(crate) fn remove_due(&mut self, now_ms: u64, limit: usize) -> usize {
         match self {
-            Value::String(_) => 0,
+            Value::String(_) | Value::List(_) => 0,
             Value::Hash(hash) => Arc::make_mut(hash).remove_due(now_ms, limit),
         }
     }
@@ -130,6 +173,10 @@ impl Value {
                 out.put_u8(tag::HASH);
                 hash.put_snapshot(out);
             }
+            Value::List(list) => {
+                out.put_u8(tag::LIST);
+                list.put_snapshot(out);
+            }
         }
     }
 
@@ -138,6 +185,7 @@ impl Value {
         match from.try_get_u8().ok()? {
             tag::STRING => Some(Value::string(&take_bytes(from)?)),
             tag::HASH => Some(Value::Hash(Arc::new(HashValue::take_snapshot(from, hash_seed)?))),
+            tag::LIST => Some(Value::List(ListValue::take_snapshot(from)?)),
             _ => None,
         }
     }
