@@ -89,11 +89,18 @@ pub enum Verb {
     ConfigResetstat,
     ConfigRewrite,
     ConfigSet,
+    DebugAccept,
+    DebugProtocol,
+    DebugSleep,
     Echo,
     Hello,
     Help,
     Info,
     Lolwut,
+    MemoryDoctor,
+    MemoryMallocStats,
+    MemoryPurge,
+    MemoryStats,
     Ping,
     Quit,
     QuorisStatus,
@@ -203,6 +210,8 @@ pub enum Gather {
     Sum,
     /// Arrays, one after the other.
     Concat,
+    /// Digests in hexadecimal, combined by exclusive or.
+    Xor,
     /// `+OK` if all say so.
     AllOk,
     /// One group's answer, drawn by its number of keys.
@@ -245,6 +254,8 @@ bitflags::bitflags! {
         const SKIP_MONITOR = 1 << 13;
         /// Not in SLOWLOG.
         const SKIP_SLOWLOG = 1 << 14;
+        /// Only where the setting `enable-debug-command` allows it.
+        const PROTECTED = 1 << 15;
     }
 }
 

@@ -10,6 +10,7 @@
 pub mod args;
 pub mod command;
 pub mod commands;
+pub mod digest;
 pub mod entry;
 pub mod error;
 pub mod events;

@@ -8,6 +8,7 @@ use futures::StreamExt;
 use quoris_engine::args::Args;
 use quoris_engine::command::{Command, Gather};
 use quoris_engine::commands::scan::{Cursor, ScanOf, ScanOptions, scan, scan_reply};
+use quoris_engine::digest::Digest;
 use quoris_engine::{Batch, Call, CommandError, Reply, SlotId};
 use quoris_raft::env::Env;
 use quoris_raft::group::Group;
@@ -25,7 +26,7 @@ pub async fn gather(node: &Node, env: &Env, row: &'static Command, words: Vec<By
         Gather::Draw => draw(node, env, led, &call).await,
         // Commands that refuse whatever they are given: any replica knows.
         Gather::None => node.groups()[0].with_machine(|machine| first(machine.read(&[call], 0, 0))),
-        Gather::Sum | Gather::Concat | Gather::AllOk => {
+        Gather::Sum | Gather::Concat | Gather::Xor | Gather::AllOk => {
             let ask = |group: Arc<Group>| {
                 let call = call.clone();
                 async move { ask(node, &group, row, call).await }
@@ -75,6 +76,11 @@ fn merge(gather: Gather, replies: Vec<Reply>) -> Reply {
         Gather::Concat => {
             let items = |reply| if let Reply::Array(items) = reply { items } else { Vec::new() };
             Reply::Array(replies.into_iter().flat_map(items).collect())
+        }
+        Gather::Xor => {
+            let digest =
+                |reply: &Reply| if let Reply::Bulk(hex) = reply { Digest::from_hex(hex) } else { None };
+            Reply::bulk(replies.iter().filter_map(digest).fold(Digest::default(), Digest::with).to_hex())
         }
         _ => Reply::OK,
     }

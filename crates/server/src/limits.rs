@@ -48,3 +48,6 @@ pub const CTL_TIMEOUT_MS: u64 = 5_000;
 
 /// The longest answer that `ctl` takes.
 pub const CTL_REPLY_BYTES: usize = 64 * 1024 * 1024;
+
+/// The longest DEBUG SLEEP, in milliseconds.
+pub const DEBUG_SLEEP_MS: u64 = 60_000;

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
-use quoris_engine::command::{self, Command, Resolved};
+use quoris_engine::args::Args;
+use quoris_engine::command::{self, Command, Resolved, Verb};
 use quoris_engine::{Batch, Call, Reply, SlotId};
 use quoris_raft::group::Group;
 use quoris_raft::types::GroupId;
@@ -68,8 +69,13 @@ impl Session {
 
     /// What it may do now. A password that is no longer required need not be given.
     pub fn access(&self) -> Access {
-        let authenticated = self.authenticated || self.server.settings.get().requirepass.is_empty();
-        Access { authenticated, readonly: self.readonly }
+        let config = self.server.settings.get();
+        let authenticated = self.authenticated || config.requirepass.is_empty();
+        let debug = match config.enable_debug_command.as_str() {
+            "local" => self.client.is_local(),
+            value => value == "yes",
+        };
+        Access { authenticated, readonly: self.readonly, debug }
     }
 
     /// What it may send now.
@@ -99,7 +105,10 @@ impl Session {
                     self.finish(std::mem::take(&mut segment), out).await;
                     last = None;
                     self.used(resolved);
-                    let reply = verbs::run(self, resolved, verb, &words);
+                    let reply = match verb {
+                        Verb::DebugSleep => Some(verbs::debug::sleep(Args(&words)).await),
+                        verb => verbs::run(self, resolved, verb, &words),
+                    };
                     let failed = reply.as_ref().is_some_and(Reply::is_error);
                     self.server.stats.ran(resolved.command, 0, failed);
                     if let Some(reply) = reply {

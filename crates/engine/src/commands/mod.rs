@@ -3,6 +3,7 @@
 mod bitfield;
 pub mod bitmap;
 pub mod counter;
+pub mod debug;
 pub mod dump;
 pub mod expire;
 pub mod generic;
@@ -35,6 +36,7 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         list::COMMANDS,
         list_move::COMMANDS,
         session::COMMANDS,
+        debug::COMMANDS,
     ]
     .into_iter()
     .flatten()

@@ -36,7 +36,7 @@ pub enum Content {
     /// all).
     Hash(Vec<(Bytes, Bytes, u64)>),
     /// A sorted set's elements and their scores.
-    SortedSet(Vec<(Bytes, f64)>),
+    Zset(Vec<(Bytes, f64)>),
     /// A stream.
     Stream(Box<StreamContent>),
 }
@@ -117,7 +117,7 @@ impl Content {
             Content::String(_) | Content::Stream(_) => false,
             Content::List(elements) | Content::Set(elements) => elements.is_empty(),
             Content::Hash(fields) => fields.is_empty(),
-            Content::SortedSet(elements) => elements.is_empty(),
+            Content::Zset(elements) => elements.is_empty(),
         }
     }
 
@@ -136,7 +136,7 @@ impl Content {
                 out.byte(kind::SET);
                 out.each(elements, |out, element| out.string(element));
             }
-            Content::SortedSet(elements) => {
+            Content::Zset(elements) => {
                 out.byte(kind::ZSET);
                 out.each(elements, |out, (element, score)| {
                     out.string(element);
@@ -173,10 +173,8 @@ impl Content {
                 from.u64()?;
                 timed_fields(from.listpack()?)?
             }
-            kind::ZSET => Content::SortedSet(from.each(|from| Ok((from.string()?, from.double()?)))?),
-            kind::ZSET_TEXT => {
-                Content::SortedSet(from.each(|from| Ok((from.string()?, from.text_double()?)))?)
-            }
+            kind::ZSET => Content::Zset(from.each(|from| Ok((from.string()?, from.double()?)))?),
+            kind::ZSET_TEXT => Content::Zset(from.each(|from| Ok((from.string()?, from.text_double()?)))?),
             kind::ZSET_ZIPLIST => scores(from.ziplist()?)?,
             kind::ZSET_LISTPACK => scores(from.listpack()?)?,
             kind::STREAM => Content::stream(from, 1)?,
@@ -185,7 +183,7 @@ impl Content {
             _ => return Err(Corrupt),
         };
         match &content {
-            Content::SortedSet(elements) if elements.iter().any(|(_, score)| score.is_nan()) => Err(Corrupt),
+            Content::Zset(elements) if elements.iter().any(|(_, score)| score.is_nan()) => Err(Corrupt),
             _ => Ok(content),
         }
     }
@@ -254,7 +252,7 @@ fn scores(words: Vec<Bytes>) -> Result<Content, Corrupt> {
     let element = |[element, score]: &[Bytes; 2]| {
         Ok((element.clone(), crate::value::number::parse_float(score).ok_or(Corrupt)?))
     };
-    Ok(Content::SortedSet(pairs.iter().map(element).collect::<Result<_, _>>()?))
+    Ok(Content::Zset(pairs.iter().map(element).collect::<Result<_, _>>()?))
 }
 
 /// A set of integers: their width in bytes and their number (four bytes each), then they, all little-endian.

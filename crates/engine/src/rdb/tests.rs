@@ -58,7 +58,7 @@ fn hash(fields: &[(&str, &str, u64)]) -> Content {
 }
 
 fn sorted_set(elements: &[(&str, f64)]) -> Content {
-    Content::SortedSet(elements.iter().map(|(element, score)| (bytes(element), *score)).collect())
+    Content::Zset(elements.iter().map(|(element, score)| (bytes(element), *score)).collect())
 }
 
 /// `body` with the footer of version 10.
@@ -394,7 +394,7 @@ fn content() -> impl Strategy<Value = Content> {
         words().prop_map(Content::List),
         words().prop_map(Content::Set),
         proptest::collection::vec((word(), word(), time), 1..40).prop_map(Content::Hash),
-        proptest::collection::vec((word(), -1e9..1e9), 1..40).prop_map(Content::SortedSet),
+        proptest::collection::vec((word(), -1e9..1e9), 1..40).prop_map(Content::Zset),
         stream().prop_map(|stream| Content::Stream(Box::new(stream))),
     ]
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::Content;
 use crate::slot::NEVER;
 use crate::value::hash::MAX_FIELD_DEADLINE_MS;
-use crate::value::{HashValue, Value};
+use crate::value::list::Side;
+use crate::value::{HashValue, ListValue, Value};
 
 impl Content {
     /// What `value` holds at `now_ms`.
@@ -18,6 +19,7 @@ impl Content {
                     .map(|field| (copy(field.name), copy(field.value), field.expire_ms))
                     .collect(),
             ),
+            Value::List(list) => Content::List(list.iter().map(copy).collect()),
         }
     }
 
@@ -25,6 +27,11 @@ impl Content {
     pub fn into_value(self, hash_seed: u64) -> Option<Value> {
         match self {
             Content::String(string) => Some(Value::string(&string)),
+            Content::List(elements) => {
+                let mut list = ListValue::new();
+                elements.iter().for_each(|element| list.push(Side::Right, element));
+                Some(Value::List(list))
+            }
             Content::Hash(fields) => {
                 let mut hash = HashValue::new(hash_seed);
                 for (name, value, expire_ms) in &fields {

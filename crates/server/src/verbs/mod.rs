@@ -4,6 +4,7 @@ mod client;
 mod command;
 mod config;
 mod connection;
+pub mod debug;
 mod info;
 
 use bytes::Bytes;
@@ -74,9 +75,16 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         }
         Verb::ConfigRewrite => config::rewrite(session),
         Verb::ConfigSet => config::set(session, args),
+        Verb::DebugAccept => Ok(Reply::OK),
+        Verb::DebugProtocol => debug::protocol(session, args),
+        Verb::DebugSleep => unreachable!("it has run, since it waits"),
         Verb::Help => Ok(help(resolved)),
         Verb::Info => Ok(info::info(session, args)),
         Verb::Lolwut => Ok(View::text(format!("quoris ver. {}\n", crate::VERSION))),
+        Verb::MemoryDoctor => Ok(debug::doctor()),
+        Verb::MemoryMallocStats => Ok(debug::malloc_stats()),
+        Verb::MemoryPurge => Ok(Reply::OK),
+        Verb::MemoryStats => Ok(debug::stats(session)),
         Verb::QuorisStatus => Ok(Reply::bulk(Status::of(&session.server.node).to_json())),
         Verb::Time => Ok(connection::time(session)),
     }
