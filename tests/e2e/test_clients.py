@@ -70,14 +70,15 @@ def test_redis_cli_follows_redirections(cluster):
     for key in range(30):
         assert redis_cli(cluster, "get", f"key:{key}", node=(key + 1) % 3) == str(key)
 
-    group = min(cluster.slotted_groups())
-    victim = cluster.wait_led(group)
-    victim.kill()
-    cluster.wait_led(group)
-    alive = cluster.nodes.index(cluster.answering()[0])
-    for key in range(30):
-        assert redis_cli(cluster, "get", f"key:{key}", node=alive) == str(key)
-        assert redis_cli(cluster, "set", f"key:{key}", "again", node=alive) == "OK"
+    # Right after each death, without a pause: redis-cli never tries again by itself.
+    for victim in cluster.nodes:
+        victim.kill()
+        alive = cluster.nodes.index(cluster.answering()[0])
+        for key in range(30):
+            assert redis_cli(cluster, "get", f"key:{key}", node=alive) == str(key)
+            assert redis_cli(cluster, "set", f"key:{key}", str(key), node=alive) == "OK"
+        victim.start()
+        cluster.wait_ready()
 
 
 def test_redis_cli_cluster_info_and_check_are_content(cluster):
@@ -120,6 +121,24 @@ def test_redis_benchmark_runs_in_cluster_mode(cluster):
     victim.start()
     cluster.wait_ready()
     benchmark()
+
+
+def test_redis_benchmark_runs_through_a_change_of_leaders(cluster):
+    """Its connections must survive, as with Redis: so a leader falls silent for a while, and then follows."""
+    command = ["redis-benchmark", "--cluster", "-p", str(cluster.nodes[0].port), "-t", "set", "-c", "12", "-r", "1000"]
+    command += ["-n", "40000", "-q"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as benchmark:
+        time.sleep(0.5)
+        group = min(cluster.slotted_groups())
+        victim = cluster.wait_led(group)
+        victim.pause()
+        assert cluster.wait_led(group) is not victim
+        time.sleep(0.5)
+        assert benchmark.poll() is None, "it was done before the leader fell silent: nothing was shown"
+        victim.resume()
+        output, errors = benchmark.communicate(timeout=PROGRAM_LIMIT_S)
+    assert benchmark.returncode == 0, errors[-2000:]
+    assert "requests per second" in output and "Error" not in output + errors, output + errors
 
 
 def test_every_node_tells_the_same_slots(cluster):

@@ -47,10 +47,23 @@ pub enum Run {
     Read(fn(&mut ReadContext, Args) -> Outcome),
     /// Changes the keyspace, on every replica, through the log.
     Write(fn(&mut WriteContext, Args) -> Outcome),
+    /// Reads or writes, as the call's words say (XREAD writes if it may block).
+    ByWords(ByWords),
     /// Concerns the connection, the node or the cluster: the server runs it.
     Session(Verb),
     /// Only its subcommands run.
     Container,
+}
+
+/// A command of which only some calls need the log.
+#[derive(Clone, Copy, Debug)]
+pub struct ByWords {
+    /// Whether a call of these words writes.
+    pub writes: fn(&[Bytes]) -> bool,
+    /// Runs those that do not.
+    pub read: fn(&mut ReadContext, Args) -> Outcome,
+    /// Runs those that do.
+    pub write: fn(&mut WriteContext, Args) -> Outcome,
 }
 
 /// The commands that the server runs itself.
@@ -70,6 +83,7 @@ pub enum Verb {
     ClientReply,
     ClientSetinfo,
     ClientSetname,
+    ClientUnblock,
     ClusterCountkeysinslot,
     ClusterGetkeysinslot,
     ClusterInfo,
@@ -92,7 +106,9 @@ pub enum Verb {
     DebugAccept,
     DebugProtocol,
     DebugSleep,
+    Discard,
     Echo,
+    Exec,
     Hello,
     Help,
     Info,
@@ -101,14 +117,24 @@ pub enum Verb {
     MemoryMallocStats,
     MemoryPurge,
     MemoryStats,
+    Multi,
     Ping,
     Quit,
+    QuorisDurable,
+    QuorisForwarded,
+    QuorisGroup,
     QuorisStatus,
+    QuorisTransaction,
+    QuorisVersions,
     Readonly,
     Readwrite,
     Reset,
     Select,
     Time,
+    Unwatch,
+    Wait,
+    Waitaof,
+    Watch,
 }
 
 /// Where a call's keys stand among its words.
@@ -369,6 +395,11 @@ impl Command {
         Command::new(name, arity, Flags::WRITE, keys, Run::Write(run))
     }
 
+    /// A command that reads or writes, as its words say. Its flags are still to be given.
+    pub const fn by_words(name: &'static str, arity: i32, keys: Keys, run: ByWords) -> Command {
+        Command::new(name, arity, Flags::empty(), keys, Run::ByWords(run))
+    }
+
     /// A command that the server runs.
     pub const fn session(name: &'static str, arity: i32, verb: Verb) -> Command {
         let flags = Flags::NOSCRIPT.union(Flags::LOADING).union(Flags::STALE);
@@ -424,9 +455,23 @@ impl Command {
         }
     }
 
-    /// Whether it goes through the log.
+    /// Whether calls of it go through the log, or may.
     pub fn is_write(&self) -> bool {
-        matches!(self.run, Run::Write(_))
+        matches!(self.run, Run::Write(_) | Run::ByWords(_))
+    }
+
+    /// Whether a call of `words` goes through the log.
+    pub fn writes(&self, words: &[Bytes]) -> bool {
+        matches!(self.run_for(words), Run::Write(_))
+    }
+
+    /// How a call of `words` runs: never [`Run::ByWords`].
+    pub fn run_for(&self, words: &[Bytes]) -> Run {
+        match self.run {
+            Run::ByWords(run) if (run.writes)(words) => Run::Write(run.write),
+            Run::ByWords(run) => Run::Read(run.read),
+            run => run,
+        }
     }
 }
 

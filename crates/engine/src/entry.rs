@@ -7,7 +7,7 @@ mod generated {
 
 pub(crate) use generated::MachineState;
 pub use generated::{
-    Batch, Call, Entry, Genesis, GroupInfo, NodeInfo, SlotRange, Stamp, Topology, Waiter, Watch,
+    Batch, Call, Check, Entry, Genesis, GroupInfo, NodeInfo, SlotRange, Stamp, Topology, Waiter, Watch,
 };
 pub use prost::{DecodeError, Message};
 

@@ -19,7 +19,7 @@ use crate::error::CommandError;
 use crate::events::{EventClass, KeyEvent};
 use crate::hash_slot::{SLOT_COUNT, SlotId, slot_of};
 use crate::slot::{Key, NEVER, Object, Slot};
-use crate::value::{Collection, HashValue, StringValue, Value};
+use crate::value::{Collection, HashValue, StringValue, Value, ZsetValue};
 use crate::waiters::Waiters;
 
 /// The keys of one group.
@@ -216,6 +216,11 @@ impl Keyspace {
 
     /// The hash at `key`; `WrongType` if it holds something else.
     pub fn hash(&self, key: &[u8]) -> Result<Option<&HashValue>, CommandError> {
+        self.collection(key)
+    }
+
+    /// The sorted set at `key`; `WrongType` if it holds something else.
+    pub fn zset(&self, key: &[u8]) -> Result<Option<&ZsetValue>, CommandError> {
         self.collection(key)
     }
 
@@ -482,6 +487,11 @@ impl<R> Edit<R> {
 
     /// An edit that left everything as it was.
     pub fn unchanged(answer: R) -> Edit<R> {
+        Edit::new(answer, false)
+    }
+
+    /// An edit that changed nothing which WATCH, caches or waiters look at: a consumer group's bookkeeping.
+    pub fn unseen(answer: R) -> Edit<R> {
         Edit::new(answer, false)
     }
 }

@@ -14,6 +14,7 @@ pub mod digest;
 pub mod entry;
 pub mod error;
 pub mod events;
+pub mod fingerprint;
 pub mod glob;
 pub mod hash_slot;
 pub mod keyspace;

@@ -2,9 +2,12 @@
 
 use std::ops::RangeInclusive;
 
+use bytes::Bytes;
+
 use crate::args::Args;
 use crate::command::{self, Command, ReadContext, Run, WriteContext};
-use crate::entry::{Batch, Call, Entry, Genesis, Stamp, Topology};
+use crate::digest::{Difference, Digest};
+use crate::entry::{Batch, Call, Check, DecodeError, Entry, Genesis, Message, Stamp, Topology};
 use crate::error::CommandError;
 use crate::events::KeyEvent;
 use crate::hash_slot::{SlotId, slot_of};
@@ -61,13 +64,20 @@ pub struct Machine {
     pub(crate) genesis: Genesis,
     pub(crate) applied: u64,
     pub(crate) term: u64,
+    pub(crate) digest: Digest,
 }
 
 impl Machine {
     /// A machine that has applied nothing. `hash_seed` (any number) keeps clients from choosing colliding keys
     /// and has no influence on what the machine does.
     pub fn new(hash_seed: u64) -> Machine {
-        Machine { keyspace: Keyspace::new(hash_seed), genesis: Genesis::default(), applied: 0, term: 0 }
+        Machine {
+            keyspace: Keyspace::new(hash_seed),
+            genesis: Genesis::default(),
+            applied: 0,
+            term: 0,
+            digest: Digest::default(),
+        }
     }
 
     /// The group's keys.
@@ -105,6 +115,27 @@ impl Machine {
         self.keyspace.waiters.iter().count()
     }
 
+    /// What a leader should publish of its replica, if there is anything that no check has covered.
+    pub fn unchecked_digest(&self) -> Option<Check> {
+        self.digest.unchecked()
+    }
+
+    /// What a check has found: this replica is not the leader's, and must not serve.
+    pub fn difference(&self) -> Option<Difference> {
+        self.digest.difference()
+    }
+
+    /// [`Machine::apply`] of an encoded entry, whose bytes go into the running digest.
+    pub fn apply_bytes(
+        &mut self,
+        at: Position,
+        bytes: Bytes,
+        replies: Replies,
+    ) -> Result<Applied, DecodeError> {
+        self.digest.note(&bytes);
+        Ok(self.apply(at, &Entry::decode(bytes)?, replies))
+    }
+
     /// Applies the entry at `at`.
     ///
     /// # Panics
@@ -127,7 +158,14 @@ impl Machine {
             self.serve_waiters(&mut run, &mut applied.served);
         }
         applied.events = self.keyspace.take_events();
+        self.end_digest(at, entry);
         applied
+    }
+
+    fn end_digest(&mut self, at: Position, entry: &Entry) {
+        self.digest.note(&(self.keyspace.len() as u64).to_le_bytes());
+        self.digest.note(&(self.keyspace.expiring() as u64).to_le_bytes());
+        self.digest.end_entry(at.index, entry.check.as_ref());
     }
 
     /// Marks an entry as applied that carries nothing for the machine (a new leader's blank entry, a membership).
@@ -150,7 +188,7 @@ impl Machine {
     pub fn read(&self, calls: &[Call], now_ms: u64, seed: u64) -> Vec<Reply> {
         let now_ms = now_ms.max(self.keyspace.now_ms());
         let read = |(i, call): (usize, &Call)| match self.row_of(call) {
-            Ok(row) => match row.run {
+            Ok(row) => match row.run_for(&call.args) {
                 Run::Read(run) => {
                     let mut context =
                         ReadContext { keys: &self.keyspace, now_ms, rng: Rng::for_call(seed, i as u64) };
@@ -239,17 +277,22 @@ impl Machine {
             Err(error) => return Reply::Error(error),
         };
         let args = Args(&call.args);
-        let outcome = match row.run {
+        let outcome = match row.run_for(&call.args) {
             Run::Write(run) => {
                 let (may_block, woken) = (blocking != Blocking::Never, blocking == Blocking::Woken);
-                run(&mut WriteContext { keys: &mut self.keyspace, rng, may_block, woken }, args)
+                let mut context = WriteContext { keys: &mut self.keyspace, rng, may_block, woken };
+                let reply = run(&mut context, args).unwrap_or_else(Reply::Error);
+                self.digest.note_reply(&reply);
+                return reply;
             }
             Run::Read(_) if replies == Replies::Unwanted => return Reply::Null,
             Run::Read(run) => {
                 let now_ms = self.keyspace.now_ms();
                 run(&mut ReadContext { keys: &self.keyspace, now_ms, rng }, args)
             }
-            Run::Session(_) | Run::Container => Err(CommandError::Text("ERR not a command for the log")),
+            Run::Session(_) | Run::Container | Run::ByWords(_) => {
+                Err(CommandError::Text("ERR not a command for the log"))
+            }
         };
         outcome.unwrap_or_else(Reply::Error)
     }

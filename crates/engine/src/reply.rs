@@ -27,6 +27,8 @@ pub enum Reply {
     Set(Vec<Reply>),
     /// Pairs. RESP3: an array of two-element arrays; RESP2: a flat array.
     Pairs(Vec<(Reply, Reply)>),
+    /// Lists by name. RESP3: a map; RESP2: an array of two-element arrays (XREAD).
+    Named(Vec<(Reply, Reply)>),
     /// A floating point number. RESP2: a bulk string.
     Double(f64),
     /// A truth value. RESP2: the integer 1 or 0.

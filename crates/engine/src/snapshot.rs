@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
 
+use crate::digest::Digest;
 use crate::entry::MachineState;
 use crate::hash_slot::{SLOT_COUNT, SlotId};
 use crate::machine::{Machine, ranges};
@@ -18,7 +19,7 @@ use crate::value::Value;
 /// A chunk is closed once it is at least this long; a single object may make it longer.
 pub const CHUNK_BYTES: usize = 64 * 1024;
 
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 
 /// Why a snapshot cannot be read.
 #[derive(Debug, thiserror::Error, PartialEq)]
@@ -52,6 +53,7 @@ impl Machine {
             genesis: Some(self.genesis.clone()),
             waiters: self.keyspace.waiters.iter().cloned().collect(),
             last_waiter: self.keyspace.waiters.last_id(),
+            digest: self.digest.value(),
         };
         Snapshot { state, slots }
     }
@@ -151,6 +153,7 @@ impl Restore {
         self.machine.genesis = genesis;
         self.machine.applied = state.applied;
         self.machine.term = state.term;
+        self.machine.digest = Digest::restored(state.applied, state.digest);
         Ok(())
     }
 

@@ -14,11 +14,15 @@ use tokio::sync::{mpsc, oneshot};
 use crate::consensus::{Callback, Data, TypeConfig};
 use crate::env::Env;
 use crate::limits;
+use crate::log::SharedLog;
+use crate::network::Links;
 use crate::node::{NodeConfig, ReadMode};
+pub use crate::propose::Waiter;
 use crate::propose::{self, Proposal};
 use crate::read_gate;
 use crate::storage::Replica;
 use crate::types::{GroupId, GroupStatus, NodeId, ReadOutcome, Refusal, WriteOutcome};
+use crate::vacancy::Vacancy;
 
 pub(crate) type GroupRaft = Raft<TypeConfig, Replica>;
 
@@ -27,6 +31,7 @@ pub struct Group {
     id: GroupId,
     node_id: NodeId,
     pub(crate) raft: GroupRaft,
+    vacancy: Vacancy,
     machine: Arc<RwLock<Machine>>,
     proposals: mpsc::Sender<Proposal>,
     reads: mpsc::Sender<read_gate::Waiting>,
@@ -44,16 +49,20 @@ impl Group {
         raft: GroupRaft,
         machine: Arc<RwLock<Machine>>,
         env: Env,
+        links: Links,
+        log: SharedLog,
         config: &NodeConfig,
     ) -> Arc<Group> {
         let (proposals, waiting) = mpsc::channel(limits::WAITING_WRITES);
         let (reads, readers) = mpsc::channel(limits::WAITING_WRITES);
-        tokio::spawn(propose::run(raft.clone(), env.clone(), waiting));
-        tokio::spawn(read_gate::run(raft.clone(), config.read_mode, readers));
+        let vacancy = Vacancy::new(config, raft.clone(), links);
+        tokio::spawn(propose::run(raft.clone(), vacancy.clone(), log, env.clone(), waiting));
+        tokio::spawn(read_gate::run(raft.clone(), vacancy.clone(), config.read_mode, readers));
         let group = Arc::new(Group {
             id,
             node_id: config.node_id,
             raft,
+            vacancy,
             machine,
             proposals,
             reads,
@@ -74,6 +83,23 @@ impl Group {
     /// The node that leads it, if one is known.
     pub fn leader(&self) -> Option<NodeId> {
         self.raft.server_metrics().borrow_watched().current_leader
+    }
+
+    /// The node that leads it, if it is one to send a client to: this node, or one that this node can reach.
+    pub fn leader_in_reach(&self) -> Option<NodeId> {
+        self.vacancy.leader()
+    }
+
+    /// [`Group::leader_in_reach`]; if there is none, waits for the next as calls do.
+    pub async fn await_leader(&self) -> Result<NodeId, Refusal> {
+        loop {
+            if let Some(leader) = self.leader_in_reach() {
+                return Ok(leader);
+            }
+            if !self.vacancy.outlast().await {
+                return Err(Refusal::NoQuorum);
+            }
+        }
     }
 
     /// The node that leads it, or the last one known to have led it.
@@ -110,14 +136,36 @@ impl Group {
 
     /// Writes `batches`, each applied whole and with nothing between its calls.
     ///
-    /// Waits at most the write timeout; what has not entered the log by then never will.
+    /// Waits for a leader as long as calls may, and in all at most the write timeout; what has not entered the log by
+    /// then never will.
     pub async fn write(&self, batches: Vec<Batch>) -> WriteOutcome {
+        match self.propose(batches) {
+            Ok(mut waiter) => waiter.wait(self.write_timeout).await,
+            Err(refusal) => WriteOutcome::Refused(refusal),
+        }
+    }
+
+    /// [`Group::write`] for those who want to know what became of a write even when it is late.
+    pub fn propose(&self, batches: Vec<Batch>) -> Result<Waiter, Refusal> {
         let (proposal, waiter) = Proposal::new(batches);
         match self.proposals.try_send(proposal) {
-            Ok(()) => waiter.wait(self.write_timeout).await,
-            Err(mpsc::error::TrySendError::Full(_)) => WriteOutcome::Refused(Refusal::Busy),
-            Err(mpsc::error::TrySendError::Closed(_)) => WriteOutcome::Refused(Refusal::ShuttingDown),
+            Ok(()) => Ok(waiter),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(Refusal::Busy),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(Refusal::ShuttingDown),
         }
+    }
+
+    /// Whether this node leads it, with a quorum behind it as far as is known.
+    pub fn is_led_here(&self) -> bool {
+        self.leader_in_reach() == Some(self.node_id) && self.vacancy.is_filled()
+    }
+
+    /// The voters, and up to which index the log of each is known to be durable; this node must lead.
+    pub fn durable(&self) -> Option<Vec<(NodeId, u64)>> {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let replication = metrics.replication.as_ref()?;
+        let flushed = |voter: NodeId| replication.get(&voter).copied().flatten().map_or(0, |id| id.index);
+        Some(metrics.membership_config.voter_ids().map(|voter| (voter, flushed(voter))).collect())
     }
 
     /// Makes sure that this replica may answer reads that arrived before the call (by the node's [`ReadMode`]), and
@@ -200,6 +248,12 @@ impl Group {
         matched.is_some_and(|matched| matched.index + CLOSE >= last)
     }
 
+    /// Whether a snapshot, or a purge behind one, would let go of entries.
+    pub(crate) fn can_be_purged(&self) -> bool {
+        let newest = self.status();
+        newest.applied > newest.purged
+    }
+
     /// Snapshots the group and purges its log up to there, whatever the settings keep for late followers.
     pub(crate) async fn snapshot_and_purge(&self) {
         let newest = self.status();
@@ -246,6 +300,7 @@ async fn tick(group: std::sync::Weak<Group>) {
         let Some(group) = group.upgrade() else { return };
         // So that it is remembered when the leader is gone.
         group.last_leader();
+        group.vacancy.review();
         if group.is_leader() && group.has_due_keys() {
             // Whatever becomes of it, the next tick tries again.
             group.write(Vec::new()).await;

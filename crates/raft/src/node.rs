@@ -1,6 +1,6 @@
 //! One node: its groups, its log, its peers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, RwLock};
@@ -59,6 +59,8 @@ pub struct Timing {
     /// A follower stands for election after it has heard nothing for three to four times as long: the dead leader's
     /// lease (twice this) must run out first.
     pub election_timeout_ms: u64,
+    /// Calls for a group without a leader wait for the next one until it has been missed for this long; 0: never.
+    pub leader_wait_ms: u64,
     /// A write that has not been applied after this long is answered `UNKNOWN`.
     pub write_timeout_ms: u64,
 }
@@ -175,6 +177,17 @@ impl Node {
         node == self.id() || self.links.get(&node).is_some_and(Link::is_up)
     }
 
+    /// The nodes in reach, this one included, in the order in which they stand for election when the process of
+    /// `group`'s leader dies. Rotated by the group, so that groups which die together do not all go to one node.
+    pub fn heirs(&self, group: GroupId) -> Vec<NodeId> {
+        let ids: BTreeSet<NodeId> = self.config.initial_cluster.iter().map(|node| node.id).collect();
+        let mut heirs: Vec<NodeId> = ids.into_iter().filter(|id| self.is_reachable(*id)).collect();
+        // This node is always one of them.
+        let places = group as usize % heirs.len();
+        heirs.rotate_left(places);
+        heirs
+    }
+
     /// Bytes of all files of the log.
     pub fn log_bytes_used(&self) -> u64 {
         self.log.bytes_used()
@@ -213,9 +226,8 @@ impl Node {
         self.topology.groups.iter().find(|info| info.id == group).map(|info| info.preferred_leader)
     }
 
-    /// Hands leadership over, then stops.
+    /// Stops. [`Node::hand_over`] comes first.
     pub async fn shutdown(&self) {
-        self.hand_over().await;
         for group in &self.groups {
             if let Err(error) = group.raft.shutdown().await {
                 tracing::warn!(group = group.id(), %error, "the group did not stop cleanly");
@@ -227,8 +239,9 @@ impl Node {
         }
     }
 
-    /// Gives each group this node leads to a peer, and waits a moment for it to take over.
-    async fn hand_over(&self) {
+    /// Gives each group this node leads to a peer, and waits a moment for it to take over. Clients are served
+    /// meanwhile: they are sent to the new leader.
+    pub async fn hand_over(&self) {
         let heir = |group: &Arc<Group>| {
             let voters = group.status().voters;
             let others = voters.into_iter().filter(|id| *id != self.id() && self.is_reachable(*id));
@@ -236,14 +249,16 @@ impl Node {
             let others: Vec<NodeId> = others.collect();
             (!others.is_empty()).then(|| others[group.id() as usize % others.len()])
         };
+        let mut leaving = Vec::new();
         for group in self.groups.iter().filter(|group| group.is_leader()) {
             if let Some(heir) = heir(group) {
                 // If it cannot be asked, the others elect without being asked.
                 let _ = group.transfer_leader(heir).await;
+                leaving.push(group);
             }
         }
         let handed_over = async {
-            while self.groups.iter().any(|group| group.is_leader()) {
+            while leaving.iter().any(|group| group.is_leader()) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
@@ -280,7 +295,7 @@ async fn start(env: Env, config: NodeConfig, watcher: Arc<dyn Watcher>) -> Resul
         empty &= store.current().is_none() && !log.groups().contains(&id);
         let parts = GroupParts {
             id,
-            store: LogStore::new(log.group(id)),
+            log: log.clone(),
             snapshots: store.clone(),
             watcher: Arc::clone(&watcher),
             links: Arc::clone(&links),
@@ -291,7 +306,8 @@ async fn start(env: Env, config: NodeConfig, watcher: Arc<dyn Watcher>) -> Resul
         groups.push(group);
     }
     let standing = Arc::new(Standing::new(catalog, empty, config.groups));
-    let service = Service::new(config.cluster_id.clone(), &groups, snapshots, Arc::clone(&standing));
+    let service =
+        Service::new(config.cluster_id.clone(), &groups, snapshots, log.clone(), Arc::clone(&standing));
     let listener = env.net.listen(&config.peer_listen).await;
     let listener =
         listener.map_err(|source| StartError::Listen { addr: config.peer_listen.clone(), source })?;
@@ -318,13 +334,16 @@ async fn start(env: Env, config: NodeConfig, watcher: Arc<dyn Watcher>) -> Resul
 }
 
 fn open_log(env: &Env, config: &NodeConfig, is_voter: bool) -> Result<SharedLog, LogError> {
+    let defaults = LogOptions::default();
+    // Spares count as well: a small log has no room for many.
+    let room_for_spares = config.limits.log_bytes / config.limits.log_segment_bytes / 4;
     let options = LogOptions {
         segment_bytes: config.limits.log_segment_bytes,
         cache_bytes: config.limits.log_cache_bytes as usize,
         max_bytes: config.limits.log_bytes,
         // A voter that finds no log has lost its votes.
         must_exist: is_voter,
-        ..LogOptions::default()
+        max_spares: defaults.max_spares.min(room_for_spares as usize),
     };
     SharedLog::open(Arc::clone(&env.disk), Arc::clone(&env.rng), &config.data_dir.join("log"), options)
 }
@@ -340,7 +359,7 @@ fn start_links(env: &Env, config: &NodeConfig) -> Links {
 /// What one group's replica is made of.
 struct GroupParts {
     id: GroupId,
-    store: LogStore,
+    log: SharedLog,
     snapshots: SnapshotStore,
     watcher: Arc<dyn Watcher>,
     links: Links,
@@ -348,18 +367,19 @@ struct GroupParts {
 }
 
 async fn start_group(env: &Env, config: &NodeConfig, parts: GroupParts) -> Result<Arc<Group>, StartError> {
-    let GroupParts { id, store, snapshots, watcher, links, may_elect } = parts;
+    let GroupParts { id, log, snapshots, watcher, links, may_elect } = parts;
     let failed = |reason: String| StartError::Group { group: id, reason };
     let raft_config = Arc::new(raft_config(config).validate().map_err(|error| failed(error.to_string()))?);
     let hash_seed = env.rng.next_u64();
     let machine = Arc::new(RwLock::new(Machine::new(hash_seed)));
-    let network = Network { cluster_id: config.cluster_id.clone(), group: id, links };
+    let network = Network { cluster_id: config.cluster_id.clone(), group: id, links: Links::clone(&links) };
+    let store = LogStore::new(log.group(id));
     let replica = Replica::new(id, Arc::clone(&machine), snapshots, watcher, hash_seed);
     let raft = Raft::build(config.node_id, raft_config, network, store, replica).await;
     let raft = raft.map_err(|error| failed(error.to_string()))?;
     raft.runtime_config().elect(may_elect);
     raft.run();
-    Ok(Group::start(id, raft, machine, env.clone(), config))
+    Ok(Group::start(id, raft, machine, env.clone(), links, log, config))
 }
 
 fn raft_config(config: &NodeConfig) -> Config {

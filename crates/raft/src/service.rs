@@ -12,11 +12,14 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::group::Group;
 use crate::limits;
+use crate::log::SharedLog;
 use crate::snapshot_store::SnapshotStore;
 use crate::standing::Standing;
 use crate::types::GroupId;
 use crate::wire;
-use crate::wire::proto::{self, Frame, Packet, SnapshotPart, SnapshotReply, frame, peer_server::Peer};
+use crate::wire::proto::{
+    self, AppendRequest, Frame, Packet, SnapshotPart, SnapshotReply, frame, peer_server::Peer,
+};
 
 /// Answers peers. Shared by all their streams.
 #[derive(Clone)]
@@ -28,6 +31,7 @@ struct Inner {
     cluster_id: String,
     groups: BTreeMap<GroupId, Arc<Group>>,
     snapshots: BTreeMap<GroupId, SnapshotStore>,
+    log: SharedLog,
     standing: Arc<Standing>,
 }
 
@@ -36,10 +40,11 @@ impl Service {
         cluster_id: String,
         groups: &[Arc<Group>],
         snapshots: BTreeMap<GroupId, SnapshotStore>,
+        log: SharedLog,
         standing: Arc<Standing>,
     ) -> Service {
         let groups = groups.iter().map(|group| (group.id(), Arc::clone(group))).collect();
-        Service { inner: Arc::new(Inner { cluster_id, groups, snapshots, standing }) }
+        Service { inner: Arc::new(Inner { cluster_id, groups, snapshots, log, standing }) }
     }
 
     /// Answers one frame; what cannot be answered is refused, in words.
@@ -58,6 +63,7 @@ impl Service {
         match body {
             frame::Body::Append(request) => {
                 self.inner.standing.leader_speaks(group, &request);
+                self.check_has_room(&request)?;
                 let request = wire::from_append_request(request).map_err(|error| words(&error))?;
                 let reply = group.raft.append_entries(request).await.map_err(|error| words(&error))?;
                 Ok(frame::Body::AppendReply(wire::append_reply(&reply)))
@@ -88,6 +94,19 @@ impl Service {
                 Ok(frame::Body::FoundReply(proto::FoundReply { ready }))
             }
             _ => Err("this is no request".into()),
+        }
+    }
+
+    /// Refuses, in words, entries that this node's log has no room for, as long as snapshots can make some: this
+    /// follower then lags, as one whose disk is slow does. Entries that nothing can make room for are taken, or the
+    /// group could stand still for good.
+    fn check_has_room(&self, request: &AppendRequest) -> Result<(), String> {
+        let refuse = !request.entries.is_empty()
+            && self.inner.log.is_full()
+            && self.inner.groups.values().any(|group| group.can_be_purged());
+        match refuse {
+            true => Err("its log is full".into()),
+            false => Ok(()),
         }
     }
 

@@ -68,6 +68,9 @@ pub enum Refusal {
     /// More is waiting than the node accepts ([`crate::limits`]).
     #[error("too many writes are waiting")]
     Busy,
+    /// The node's log is at its bound, and writes wait until snapshots have made room.
+    #[error("the log is full; a snapshot is making room")]
+    LogFull,
     /// The node is going down.
     #[error("the node is shutting down")]
     ShuttingDown,

@@ -2,8 +2,8 @@
 
 use crate::args::Args;
 use crate::command::{Chapter, Command, Flags, Gather, Keys, Outcome, ReadContext, Verb};
-use crate::digest;
 use crate::error::CommandError;
+use crate::fingerprint;
 use crate::keyspace::object_bytes;
 use crate::rdb::Content;
 use crate::reply::Reply;
@@ -89,13 +89,13 @@ const fn on_memory(name: &'static str, verb: Verb, summary: &'static str) -> Com
 }
 
 fn digest_all(context: &mut ReadContext, _: Args) -> Outcome {
-    Ok(Reply::bulk(digest::of_keys(context.keys).to_hex()))
+    Ok(Reply::bulk(fingerprint::of_keys(context.keys).to_hex()))
 }
 
 fn digest_value(context: &mut ReadContext, args: Args) -> Outcome {
     let keys = context.keys;
     let of = |key: &bytes::Bytes| {
-        let digest = keys.get(key).map(|object| digest::of_object(object, keys.now_ms()));
+        let digest = keys.get(key).map(|object| fingerprint::of_object(object, keys.now_ms()));
         Reply::bulk(digest.unwrap_or_default().to_hex())
     };
     Ok(Reply::Array(args.from(2).iter().map(of).collect()))

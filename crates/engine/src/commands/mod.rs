@@ -15,7 +15,16 @@ pub mod list;
 pub mod list_move;
 pub mod scan;
 pub mod session;
+pub mod stream;
+pub mod stream_group;
+pub mod stream_info;
+pub mod stream_pending;
+pub mod stream_read;
 pub mod string;
+pub mod zset;
+pub mod zset_algebra;
+pub mod zset_pop;
+pub mod zset_range;
 
 use crate::command::Command;
 
@@ -35,6 +44,15 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         hash_expire::COMMANDS,
         list::COMMANDS,
         list_move::COMMANDS,
+        zset::COMMANDS,
+        zset_algebra::COMMANDS,
+        zset_pop::COMMANDS,
+        zset_range::COMMANDS,
+        stream::COMMANDS,
+        stream_read::COMMANDS,
+        stream_group::COMMANDS,
+        stream_pending::COMMANDS,
+        stream_info::COMMANDS,
         session::COMMANDS,
         debug::COMMANDS,
     ]

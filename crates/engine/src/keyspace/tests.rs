@@ -63,7 +63,7 @@ impl Group {
         self.index += 1;
         let stamp = Some(Stamp { now_ms: self.now_ms, seed: self.index });
         let at = Position { term: 1, index: self.index };
-        self.machine.apply(at, &Entry { stamp, batches, genesis }, Replies::Unwanted);
+        self.machine.apply(at, &Entry { stamp, batches, genesis, ..Entry::default() }, Replies::Unwanted);
     }
 
     fn run(&mut self, (ms, words): &Step) {

@@ -168,7 +168,7 @@ impl Node {
             let (ms, sequence) = (self.int()? as u64, self.int()? as u64);
             let id = (self.master.0.wrapping_add(ms), self.master.1.wrapping_add(sequence));
             let same = flags & SAME_FIELDS != 0;
-            let (fields, items) = match same {
+            let (fields, items): (Vec<_>, _) = match same {
                 true => {
                     let values = self.strings(master_fields)?;
                     let items = values.len() + 3;
@@ -181,7 +181,7 @@ impl Node {
                     (words.as_chunks().0.iter().map(|[n, v]| (n.clone(), v.clone())).collect(), items)
                 }
             };
-            if self.count()? != items {
+            if fields.is_empty() || self.count()? != items {
                 return Ok(false);
             }
             if flags & DELETED == 0 {

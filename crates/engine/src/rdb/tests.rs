@@ -406,6 +406,18 @@ proptest! {
     }
 
     #[test]
+    fn values_survive(content in content()) {
+        if let Some(value) = content.clone().into_value(1) {
+            let kept = Content::of(&value, 0);
+            let again = Content::load(&kept.dump()).expect("whole").into_value(1).expect("possible");
+            prop_assert_eq!(Content::of(&again, 0), kept.clone());
+            if matches!(content, Content::String(_) | Content::List(_) | Content::Hash(_) | Content::Stream(_)) {
+                prop_assert_eq!(kept, content);
+            }
+        }
+    }
+
+    #[test]
     fn lzf_takes_back_only_what_it_was(bytes in proptest::collection::vec(any::<u8>(), 0..100), len in 0usize..500) {
         if let Ok(unpacked) = lzf::unpack(&bytes, len) {
             prop_assert_eq!(unpacked.len(), len);

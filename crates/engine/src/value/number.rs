@@ -30,6 +30,16 @@ pub fn parse_float(text: &[u8]) -> Option<f64> {
     (fits && !value.is_nan()).then_some(value)
 }
 
+/// A bound of a range of scores, as C's `strtod` reads it: [`parse_float`] and, besides, nothing at all is 0, spaces may
+/// precede it, and what is too large is infinite.
+pub fn parse_bound(text: &[u8]) -> Option<f64> {
+    if text.is_empty() {
+        return Some(0.0);
+    }
+    let value: f64 = std::str::from_utf8(text).ok()?.trim_ascii_start().parse().ok()?;
+    Some(value).filter(|value| !value.is_nan())
+}
+
 /// A floating point number as C's `%.17g` prints it: 17 significant digits without trailing zeros, which is what
 /// Redis 7 replies. Infinities are `inf` and `-inf`.
 pub fn format_double(value: f64) -> String {
@@ -92,6 +102,22 @@ mod tests {
         }
         for text in ["", " 1", "1 ", "nan", "1e", ".", "1e400", "-1e400", "1e-400", "1_0", "1\0"] {
             assert_eq!(parse_float(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn bounds_may_be_anything_that_strtod_takes() {
+        for (text, value) in [
+            ("", 0.0),
+            (" 1.5", 1.5),
+            ("1e400", f64::INFINITY),
+            ("-1e400", f64::NEG_INFINITY),
+            ("1e-400", 0.0),
+        ] {
+            assert_eq!(parse_bound(text.as_bytes()), Some(value), "{text}");
+        }
+        for text in [" ", "1 ", "nan", "1e", "str"] {
+            assert_eq!(parse_bound(text.as_bytes()), None, "{text}");
         }
     }
 

@@ -39,19 +39,13 @@ pub fn encode(reply: &Reply, protocol: Protocol, out: &mut BytesMut) {
         Reply::Array(items) => put_items(out, b'*', items, protocol),
         Reply::Set(items) => put_items(out, if resp3 { b'~' } else { b'*' }, items, protocol),
         Reply::Push(items) => put_items(out, if resp3 { b'>' } else { b'*' }, items, protocol),
-        Reply::Map(pairs) if resp3 => {
+        Reply::Map(pairs) | Reply::Named(pairs) if resp3 => {
             put_number(out, b'%', pairs.len() as i64);
             put_pairs(out, pairs, protocol);
         }
         Reply::Map(pairs) => put_flat(out, pairs, protocol),
-        Reply::Pairs(pairs) if resp3 => {
-            put_number(out, b'*', pairs.len() as i64);
-            for (first, second) in pairs {
-                put_number(out, b'*', 2);
-                encode(first, protocol, out);
-                encode(second, protocol, out);
-            }
-        }
+        Reply::Pairs(pairs) if resp3 => put_nested(out, pairs, protocol),
+        Reply::Named(pairs) => put_nested(out, pairs, protocol),
         Reply::Pairs(pairs) => put_flat(out, pairs, protocol),
         Reply::Double(value) if resp3 => put_line(out, b',', format_double(*value).as_bytes()),
         Reply::Double(value) => put_bulk(out, format_double(*value).as_bytes()),
@@ -111,6 +105,15 @@ fn put_flat(out: &mut BytesMut, pairs: &[(Reply, Reply)], protocol: Protocol) {
     put_pairs(out, pairs, protocol);
 }
 
+fn put_nested(out: &mut BytesMut, pairs: &[(Reply, Reply)], protocol: Protocol) {
+    put_number(out, b'*', pairs.len() as i64);
+    for (first, second) in pairs {
+        put_number(out, b'*', 2);
+        encode(first, protocol, out);
+        encode(second, protocol, out);
+    }
+}
+
 fn put_pairs(out: &mut BytesMut, pairs: &[(Reply, Reply)], protocol: Protocol) {
     for (first, second) in pairs {
         encode(first, protocol, out);
@@ -145,6 +148,7 @@ mod tests {
             (Reply::Array(vec![Reply::Null, Reply::OK]), "*2|$-1|+OK|", "*2|_|+OK|"),
             (Reply::Map(vec![one()]), "*2|$1|a|:1|", "%1|$1|a|:1|"),
             (Reply::Pairs(vec![one()]), "*2|$1|a|:1|", "*1|*2|$1|a|:1|"),
+            (Reply::Named(vec![one()]), "*1|*2|$1|a|:1|", "%1|$1|a|:1|"),
             (Reply::Set(vec![Reply::Int(1)]), "*1|:1|", "~1|:1|"),
             (Reply::Push(vec![Reply::Int(1)]), "*1|:1|", ">1|:1|"),
             (Reply::Double(3.0), "$1|3|", ",3|"),
