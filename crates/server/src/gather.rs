@@ -144,11 +144,12 @@ fn merge(gather: Gather, replies: Vec<Reply>) -> Reply {
             Reply::Array(replies.into_iter().flat_map(items).collect())
         }
         Gather::Xor => {
-            let digest =
-                |reply: &Reply| if let Reply::Bulk(hex) = reply { Fingerprint::from_hex(hex) } else { None };
-            Reply::bulk(
-                replies.iter().filter_map(one).fold(Fingerprint::default(), Fingerprint::with).to_hex(),
-            )
+            let one = |reply: &Reply| match reply {
+                Reply::Bulk(hex) => Fingerprint::from_hex(hex),
+                _ => None,
+            };
+            let all = replies.iter().filter_map(one).fold(Fingerprint::default(), Fingerprint::with);
+            Reply::bulk(all.to_hex())
         }
         _ => Reply::OK,
     }
