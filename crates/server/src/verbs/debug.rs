@@ -57,7 +57,7 @@ pub(super) fn protocol(session: &Session, args: Args) -> Outcome {
 /// MEMORY DOCTOR.
 pub(super) fn doctor() -> Reply {
     View::text(
-        "No memory problem is known to this node: it counts what keys and values take, and nothing else.\n"
+        "No memory problem is known to this node: it counts what keys and values take, and nothing else."
             .to_string(),
     )
 }
