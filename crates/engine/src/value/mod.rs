@@ -1,7 +1,9 @@
 //! What a key can hold.
 
+pub mod bits;
 pub mod by_name;
 pub mod hash;
+pub mod hyperloglog;
 pub mod list;
 pub mod long_double;
 pub mod number;
