@@ -64,6 +64,8 @@ impl Digest {
     pub fn note_reply(&mut self, reply: &Reply) {
         match reply {
             Reply::Simple(text) => self.tagged(1, text.as_bytes()),
+            Reply::Status(text) => self.tagged(18, text),
+            Reply::BigNumber(digits) => self.tagged(19, digits),
             Reply::Int(number) => self.tagged(2, &number.to_le_bytes()),
             Reply::Bulk(bytes) => self.tagged(3, bytes),
             Reply::Null => self.note(&[4]),
@@ -72,7 +74,9 @@ impl Digest {
             Reply::Map(pairs) => self.pairs(7, pairs),
             Reply::Set(items) => self.list(8, items),
             Reply::Pairs(pairs) => self.pairs(9, pairs),
+            Reply::Named(pairs) => self.pairs(17, pairs),
             Reply::Double(number) => self.tagged(10, &number.to_bits().to_le_bytes()),
+            Reply::Decimal(number) => self.tagged(20, &number.to_bits().to_le_bytes()),
             Reply::Bool(yes) => self.note(&[11, u8::from(*yes)]),
             Reply::Verbatim(format, bytes) => {
                 self.tagged(12, format.as_bytes());
@@ -160,7 +164,7 @@ mod tests {
     use crate::snapshot::Restore;
 
     fn entry(index: u64, words: &[&'static str]) -> Entry {
-        let stamp = Some(Stamp { now_ms: 1000 + index, seed: index });
+        let stamp = Some(Stamp { now_ms: 1000 + index, seed: index, ..Stamp::default() });
         let batches = vec![Batch::of(vec![Call::new(words.iter().copied())])];
         Entry { stamp, batches, ..Entry::default() }
     }

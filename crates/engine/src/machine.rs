@@ -14,6 +14,7 @@ use crate::hash_slot::{SlotId, slot_of};
 use crate::keyspace::Keyspace;
 use crate::reply::Reply;
 use crate::rng::Rng;
+use crate::script::{Budget, Scripts};
 use crate::waiters::WaiterId;
 
 /// At most so many due keys and fields are removed by one entry, so that none of them stalls the group; the rest
@@ -65,6 +66,7 @@ pub struct Machine {
     pub(crate) applied: u64,
     pub(crate) term: u64,
     pub(crate) digest: Digest,
+    pub(crate) scripts: Scripts,
 }
 
 impl Machine {
@@ -77,6 +79,7 @@ impl Machine {
             applied: 0,
             term: 0,
             digest: Digest::default(),
+            scripts: Scripts::default(),
         }
     }
 
@@ -188,10 +191,9 @@ impl Machine {
     pub fn read(&self, calls: &[Call], now_ms: u64, seed: u64) -> Vec<Reply> {
         let now_ms = now_ms.max(self.keyspace.now_ms());
         let read = |(i, call): (usize, &Call)| match self.row_of(call) {
-            Ok(row) => match row.run {
+            Ok(row) => match row.run_for(&call.args) {
                 Run::Read(run) => {
-                    let mut context =
-                        ReadContext { keys: &self.keyspace, now_ms, rng: Rng::for_call(seed, i as u64) };
+                    let mut context = self.read_context(now_ms, Rng::for_call(seed, i as u64));
                     run(&mut context, Args(&call.args)).unwrap_or_else(Reply::Error)
                 }
                 _ => unreachable!("the caller sends only reads here, not {}", row.name),
@@ -199,6 +201,15 @@ impl Machine {
             Err(error) => Reply::Error(error),
         };
         calls.iter().enumerate().map(read).collect()
+    }
+
+    fn read_context(&self, now_ms: u64, rng: Rng) -> ReadContext<'_> {
+        ReadContext { keys: &self.keyspace, now_ms, rng, scripts: &self.scripts }
+    }
+
+    /// The group's scripts and libraries.
+    pub fn scripts(&self) -> &Scripts {
+        &self.scripts
     }
 
     /// Whether a read of `calls` at `now_ms` would meet a key whose deadline has passed but that the machine's
@@ -235,7 +246,7 @@ impl Machine {
         let wanted = run.replies == Replies::Wanted;
         let mut answers = Vec::with_capacity(if wanted { batch.calls.len() } else { 0 });
         for call in &batch.calls {
-            let answer = match self.run_call(call, run.rng(), run.replies, !batch.transaction) {
+            let answer = match self.run_call(call, run, run.replies, Blocking::of(batch)) {
                 Reply::Block(block) => {
                     assert!(!batch.transaction, "no call of a transaction blocks");
                     let timeout_ms = block.timeout_ms;
@@ -259,7 +270,7 @@ impl Machine {
                     continue;
                 }
                 let call = waiter.call.clone().unwrap_or_default();
-                match self.run_call(&call, run.rng(), Replies::Wanted, true) {
+                match self.run_call(&call, run, Replies::Wanted, Blocking::Woken) {
                     // A key that has come to hold another type is as good as absent to who waits for it.
                     Reply::Block(_) | Reply::Error(CommandError::WrongType) => {}
                     answer => {
@@ -271,25 +282,32 @@ impl Machine {
         }
     }
 
-    fn run_call(&mut self, call: &Call, rng: Rng, replies: Replies, may_block: bool) -> Reply {
+    fn run_call(&mut self, call: &Call, run: &mut EntryRun, replies: Replies, blocking: Blocking) -> Reply {
+        let rng = run.rng();
         let row = match self.row_of(call) {
             Ok(row) => row,
             Err(error) => return Reply::Error(error),
         };
         let args = Args(&call.args);
-        let outcome = match row.run {
-            Run::Write(run) => {
-                let mut context = WriteContext { keys: &mut self.keyspace, rng, may_block };
-                let reply = run(&mut context, args).unwrap_or_else(Reply::Error);
+        let outcome = match row.run_for(&call.args) {
+            Run::Write(handler) => {
+                let mut context = WriteContext {
+                    keys: &mut self.keyspace,
+                    rng,
+                    may_block: blocking != Blocking::Never,
+                    woken: blocking == Blocking::Woken,
+                    scripts: &mut self.scripts,
+                    budget: run.budget(),
+                };
+                let reply = handler(&mut context, args).unwrap_or_else(Reply::Error);
                 self.digest.note_reply(&reply);
                 return reply;
             }
             Run::Read(_) if replies == Replies::Unwanted => return Reply::Null,
-            Run::Read(run) => {
-                let now_ms = self.keyspace.now_ms();
-                run(&mut ReadContext { keys: &self.keyspace, now_ms, rng }, args)
+            Run::Read(handler) => handler(&mut self.read_context(self.keyspace.now_ms(), rng), args),
+            Run::Session(_) | Run::Container | Run::ByWords(_) => {
+                Err(CommandError::Text("ERR not a command for the log"))
             }
-            Run::Session(_) | Run::Container => Err(CommandError::Text("ERR not a command for the log")),
         };
         outcome.unwrap_or_else(Reply::Error)
     }
@@ -307,6 +325,23 @@ impl Machine {
     }
 }
 
+/// What a call does that finds nothing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Blocking {
+    /// It answers at once.
+    Never,
+    /// It may wait.
+    May,
+    /// It has waited, and may go on.
+    Woken,
+}
+
+impl Blocking {
+    fn of(batch: &Batch) -> Blocking {
+        if batch.transaction { Blocking::Never } else { Blocking::May }
+    }
+}
+
 /// What the calls of one entry share.
 struct EntryRun {
     stamp: Stamp,
@@ -316,6 +351,20 @@ struct EntryRun {
 }
 
 impl EntryRun {
+    /// What each script may use.
+    fn budget(&self) -> Budget {
+        let default = Budget::default();
+        let instructions = match self.stamp.script_instructions {
+            0 => default.instructions,
+            set => set,
+        };
+        let bytes = match self.stamp.script_bytes {
+            0 => default.bytes,
+            set => set as usize,
+        };
+        Budget { instructions, bytes }
+    }
+
     /// The generator of the next call.
     fn rng(&mut self) -> Rng {
         self.calls += 1;

@@ -13,6 +13,7 @@ use crate::digest::Digest;
 use crate::entry::MachineState;
 use crate::hash_slot::{SLOT_COUNT, SlotId};
 use crate::machine::{Machine, ranges};
+use crate::script::Scripts;
 use crate::slot::{Key, Object, Slot};
 use crate::value::Value;
 
@@ -54,6 +55,9 @@ impl Machine {
             waiters: self.keyspace.waiters.iter().cloned().collect(),
             last_waiter: self.keyspace.waiters.last_id(),
             digest: self.digest.value(),
+            loaded_scripts: self.scripts.loaded().cloned().collect(),
+            evaluated_scripts: self.scripts.evaluated_last().cloned().collect(),
+            libraries: self.scripts.libraries().map(Into::into).collect(),
         };
         Snapshot { state, slots }
     }
@@ -150,6 +154,8 @@ impl Restore {
         keyspace.set_owned(ranges(&genesis));
         keyspace.begin_entry(state.applied, state.now_ms);
         keyspace.waiters.restore(state.last_waiter, state.waiters);
+        self.machine.scripts =
+            Scripts::restored(state.loaded_scripts, state.evaluated_scripts, state.libraries);
         self.machine.genesis = genesis;
         self.machine.applied = state.applied;
         self.machine.term = state.term;

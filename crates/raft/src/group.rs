@@ -18,6 +18,7 @@ use crate::limits;
 use crate::log::SharedLog;
 use crate::network::Links;
 use crate::node::{NodeConfig, ReadMode};
+pub use crate::propose::Waiter;
 use crate::propose::{self, Proposal};
 use crate::read_gate;
 use crate::storage::Replica;
@@ -148,12 +149,33 @@ impl Group {
     /// Waits for a leader as long as calls may, and in all at most the write timeout; what has not entered the log by
     /// then never will.
     pub async fn write(&self, batches: Vec<Batch>) -> WriteOutcome {
+        match self.propose(batches) {
+            Ok(mut waiter) => waiter.wait(self.write_timeout).await,
+            Err(refusal) => WriteOutcome::Refused(refusal),
+        }
+    }
+
+    /// [`Group::write`] for those who want to know what became of a write even when it is late.
+    pub fn propose(&self, batches: Vec<Batch>) -> Result<Waiter, Refusal> {
         let (proposal, waiter) = Proposal::new(batches);
         match self.proposals.try_send(proposal) {
-            Ok(()) => waiter.wait(self.write_timeout).await,
-            Err(mpsc::error::TrySendError::Full(_)) => WriteOutcome::Refused(Refusal::Busy),
-            Err(mpsc::error::TrySendError::Closed(_)) => WriteOutcome::Refused(Refusal::ShuttingDown),
+            Ok(()) => Ok(waiter),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(Refusal::Busy),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(Refusal::ShuttingDown),
         }
+    }
+
+    /// Whether this node leads it, with a quorum behind it as far as is known.
+    pub fn is_led_here(&self) -> bool {
+        self.leader_in_reach() == Some(self.node_id) && self.vacancy.is_filled()
+    }
+
+    /// The voters, and up to which index the log of each is known to be durable; this node must lead.
+    pub fn durable(&self) -> Option<Vec<(NodeId, u64)>> {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let replication = metrics.replication.as_ref()?;
+        let flushed = |voter: NodeId| replication.get(&voter).copied().flatten().map_or(0, |id| id.index);
+        Some(metrics.membership_config.voter_ids().map(|voter| (voter, flushed(voter))).collect())
     }
 
     /// Makes sure that this replica may answer reads that arrived before the call (by the node's [`ReadMode`]), and

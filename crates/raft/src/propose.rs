@@ -61,9 +61,9 @@ impl Proposal {
 
 impl Waiter {
     /// The write's fate, within `limit`: a write that has not been proposed by then is withdrawn and certainly
-    /// never applied; of one that has, nothing can be said.
-    pub async fn wait(self, limit: Duration) -> WriteOutcome {
-        match tokio::time::timeout(limit, self.told).await {
+    /// never applied; of one that has, nothing can be said yet, but perhaps later.
+    pub async fn wait(&mut self, limit: Duration) -> WriteOutcome {
+        match tokio::time::timeout(limit, &mut self.told).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) if self.stage.advance(WITHDRAWN) => WriteOutcome::Refused(Refusal::ShuttingDown),
             Ok(Err(_)) => WriteOutcome::Unknown("the node is shutting down"),
@@ -128,7 +128,7 @@ struct Offer {
 
 impl Offer {
     fn new(env: &Env, combined: Vec<Proposal>, permit: OwnedSemaphorePermit) -> Offer {
-        let stamp = Stamp { now_ms: env.clock.now_ms(), seed: env.rng.next_u64() };
+        let stamp = Stamp { now_ms: env.clock.now_ms(), seed: env.rng.next_u64(), ..Stamp::default() };
         let mut tells = Vec::with_capacity(combined.len());
         let mut batches = Vec::with_capacity(combined.len());
         for proposal in combined {

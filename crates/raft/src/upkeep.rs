@@ -105,7 +105,7 @@ fn genesis(node: &Node, group: &Arc<Group>) -> Entry {
         slots: slots.unwrap_or_default(),
         topology: (group.id() == 0).then(|| (*topology).clone()),
     };
-    let stamp = Stamp { now_ms: node.env.clock.now_ms(), seed: node.env.rng.next_u64() };
+    let stamp = Stamp { now_ms: node.env.clock.now_ms(), seed: node.env.rng.next_u64(), ..Stamp::default() };
     Entry { stamp: Some(stamp), genesis: Some(genesis), ..Entry::default() }
 }
 

@@ -115,7 +115,7 @@ impl Vacancy {
     }
 
     /// Whether there is a leader: another that can be reached, or this node with a quorum behind it.
-    fn is_filled(&self) -> bool {
+    pub fn is_filled(&self) -> bool {
         let Some(leader) = self.leader() else { return false };
         if leader != self.inner.node_id {
             return true;

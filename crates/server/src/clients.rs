@@ -9,6 +9,7 @@ use quoris_engine::command::Resolved;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::blocking::{End, Ending};
 use crate::resp::Protocol;
 
 /// One connected client, as others see it.
@@ -22,6 +23,8 @@ pub struct Client {
     since: Instant,
     state: Mutex<ClientState>,
     killed: watch::Sender<bool>,
+    /// What ends its blocked call, while it has one that nobody has ended.
+    blocked: Mutex<Option<End>>,
 }
 
 /// What changes while a client is connected.
@@ -68,7 +71,8 @@ impl Client {
             query_bytes: 0,
             output_bytes: 0,
         };
-        Client { id, addr, laddr, since: now, state: Mutex::new(state), killed: watch::Sender::new(false) }
+        let (state, killed) = (Mutex::new(state), watch::Sender::new(false));
+        Client { id, addr, laddr, since: now, state, killed, blocked: Mutex::default() }
     }
 
     /// What changes. Held for moments only.
@@ -86,12 +90,34 @@ impl Client {
         self.killed.subscribe()
     }
 
+    /// Its call has blocked, and this ends it; or it no longer does.
+    pub fn set_blocked(&self, end: Option<End>) {
+        *self.blocked_call() = end;
+    }
+
+    /// Whether its call is blocked.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked_call().is_some()
+    }
+
+    /// Ends its blocked call; false if it has none.
+    pub fn unblock(&self, ending: Ending) -> bool {
+        let end = self.blocked_call().take();
+        end.is_some_and(|end| end.send(ending).is_ok())
+    }
+
+    fn blocked_call(&self) -> MutexGuard<'_, Option<End>> {
+        self.blocked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Its line in CLIENT LIST. Figures that quoris does not have (file descriptors, event flags) are left out.
     pub fn line(&self) -> String {
         let state = self.state().clone();
         let (age, idle) = (self.since.elapsed().as_secs(), state.active.elapsed().as_secs());
         let mut flags = String::new();
-        for (flag, set) in [('r', state.readonly), ('e', state.no_evict), ('T', state.no_touch)] {
+        for (flag, set) in
+            [('b', self.is_blocked()), ('r', state.readonly), ('e', state.no_evict), ('T', state.no_touch)]
+        {
             if set {
                 flags.push(flag);
             }

@@ -12,7 +12,7 @@ use quoris_engine::machine::BatchOutcome;
 use quoris_engine::{CommandError, Reply, SlotId};
 use quoris_raft::group::Group;
 use quoris_raft::node::{Node, ReadMode};
-use quoris_raft::types::{Refusal, WriteOutcome};
+use quoris_raft::types::{NodeId, Refusal, WriteOutcome};
 
 use crate::cluster::is_founded;
 
@@ -23,23 +23,37 @@ pub struct Access {
     pub authenticated: bool,
     /// Whether it accepts reads of a replica (READONLY).
     pub readonly: bool,
+    /// Whether its calls are forwarded, rather than the client told where to go.
+    pub plain: bool,
+}
+
+/// Who runs a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// This node's replica.
+    Here,
+    /// Another node, on behalf of a client that does not go there itself.
+    At(NodeId),
+}
+
+/// The group that a slot's calls are for, and where it is led.
+pub struct Seat {
+    /// The group.
+    pub group: Arc<Group>,
+    /// Where it is led.
+    pub place: Place,
+    /// The slot.
+    pub slot: SlotId,
 }
 
 /// Where a call runs.
 pub enum Route {
     /// In the session itself.
     Session(Resolved, Verb),
-    /// In every group that this node leads.
+    /// In every group.
     Gather(&'static Command),
-    /// In one group.
-    Group {
-        /// The command.
-        row: &'static Command,
-        /// The group.
-        group: Arc<Group>,
-        /// The slot of all its keys.
-        slot: SlotId,
-    },
+    /// In one group, whose slot all its keys have.
+    Group(&'static Command, Seat),
 }
 
 /// Decides where `words` run. The error is certain: nothing has been done.
@@ -52,24 +66,46 @@ pub fn route(node: &Node, words: &[Bytes], access: Access) -> Result<Route, Comm
     match row.run {
         Run::Session(verb) => return Ok(Route::Session(resolved, verb)),
         Run::Container => return Err(CommandError::WrongArity(resolved.full_name())),
-        Run::Read(_) | Run::Write(_) => {}
+        Run::Read(_) | Run::Write(_) | Run::ByWords(_) => {}
     }
-    let mut slots = row.keys.of(words).map(|key| slot_of(key));
-    let Some(slot) = slots.next() else { return Ok(Route::Gather(row)) };
-    if slots.any(|other| other != slot) {
-        return Err(CommandError::CrossSlot);
+    match slot_of_keys(row, words)? {
+        Some(slot) => Ok(Route::Group(row, seat(node, slot, row.writes(words), access)?)),
+        None => Ok(Route::Gather(row)),
     }
+}
+
+/// The slot of all keys of a call; `None` if it has no keys.
+pub fn slot_of_keys(row: &Command, words: &[Bytes]) -> Result<Option<SlotId>, CommandError> {
+    one_slot(row.keys.of(words))
+}
+
+/// The slot that all `keys` share; `None` if there are none.
+pub fn one_slot<'a>(keys: impl Iterator<Item = &'a Bytes>) -> Result<Option<SlotId>, CommandError> {
+    let mut slots = keys.map(|key| slot_of(key));
+    let Some(slot) = slots.next() else { return Ok(None) };
+    match slots.all(|other| other == slot) {
+        true => Ok(Some(slot)),
+        false => Err(CommandError::CrossSlot),
+    }
+}
+
+/// Where calls for `slot` run; `write`: whether any of them writes.
+pub fn seat(node: &Node, slot: SlotId, write: bool, access: Access) -> Result<Seat, CommandError> {
     let group = node.group_of(slot);
-    if runs_here(node, group, row, access) {
-        return Ok(Route::Group { row, group: group.clone(), slot });
-    }
-    Err(elsewhere(node, group, slot))
+    let place = match runs_here(node, group, write, access) {
+        true => Place::Here,
+        false => match group.leader_in_reach() {
+            Some(leader) if access.plain => Place::At(leader),
+            _ => return Err(elsewhere(node, group, slot)),
+        },
+    };
+    Ok(Seat { group: group.clone(), place, slot })
 }
 
 /// Whether the call is one for the replica here: because it leads, because any replica will do, or because no other is
 /// known to lead, in which case the group has the call wait for its next leader.
-fn runs_here(node: &Node, group: &Group, row: &Command, access: Access) -> bool {
-    let local = !row.is_write() && node.config().read_mode == ReadMode::Local;
+fn runs_here(node: &Node, group: &Group, write: bool, access: Access) -> bool {
+    let local = !write && node.config().read_mode == ReadMode::Local;
     match group.leader_in_reach() {
         Some(leader) if leader == node.id() => true,
         // Local reads wait for nobody, and are only for those who asked for them.

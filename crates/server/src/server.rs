@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quoris_raft::env::Env;
 use quoris_raft::node::{Node, StartError};
@@ -12,6 +13,8 @@ use tokio::time::Instant;
 use crate::blocking::Blocked;
 use crate::clients::Clients;
 use crate::config::{Config, Settings};
+use crate::forward::Relays;
+use crate::limits;
 use crate::listener;
 use crate::stats::Stats;
 use crate::watcher::Watcher;
@@ -24,6 +27,8 @@ pub struct Server {
     pub node: Arc<Node>,
     /// Clients whose calls have blocked.
     pub blocked: Arc<Blocked>,
+    /// Connections to other nodes for the calls of plain clients.
+    pub relays: Relays,
     /// What it was told, and told since.
     pub settings: Settings,
     /// Who is connected.
@@ -66,12 +71,19 @@ impl Server {
             env,
             node,
             blocked,
+            relays: Relays::default(),
             settings: Settings::new(config, file),
             clients: Arc::default(),
             stats: Stats::new(),
             started: Instant::now(),
             run_id: run_id[..40].to_string(),
         }))
+    }
+
+    /// How long another node may take to answer a call that does not block.
+    pub fn patience(&self) -> Duration {
+        let config = self.settings.get();
+        Duration::from_millis(config.write_timeout_ms + config.leader_wait_ms + limits::FORWARD_SLACK_MS)
     }
 
     /// Serves until `shutdown` is ready, then goes down in good order; or until the node fails. `file` is where

@@ -119,7 +119,13 @@ impl World {
         let (mut decoder, mut out) = (Decoder::default(), BytesMut::new());
         loop {
             match decoder.decode(&mut inbox, &self.session.decode_limits()) {
-                Ok(Some(call)) => self.runtime.block_on(self.session.run(vec![call], &mut out)),
+                Ok(Some(call)) => self.runtime.block_on(async {
+                    self.session.run(vec![call], &mut out).await;
+                    while self.session.is_blocked() {
+                        self.session.unblocked().await;
+                        self.session.resume(&mut out).await;
+                    }
+                }),
                 Ok(None) => return out.to_vec(),
                 Err(error) => {
                     encode_error(&error.line().unwrap_or_default(), &mut out);

@@ -1,7 +1,5 @@
 //! Hashes. `hash_expire` has the commands that concern their fields' expiry.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 
 use crate::args::Args;
@@ -323,21 +321,9 @@ impl<'a> Draw<'a> {
         Ok((0..count).filter_map(|_| self.one(rng)).collect())
     }
 
-    /// Floyd's sampling without replacement (Bentley, "Programming Pearls", CACM 30:9, 1987); all of them in
-    /// order if `count` is no less than there are.
+    /// In order.
     fn distinct(&self, count: u64, rng: &mut Rng) -> Vec<Field<'a>> {
-        let len = self.len();
-        if count >= len as u64 {
-            return (0..len).filter_map(|i| self.at(i)).collect();
-        }
-        let mut chosen = BTreeSet::new();
-        for last in len - count as usize..len {
-            let i = rng.below(last + 1);
-            if !chosen.insert(i) {
-                chosen.insert(last);
-            }
-        }
-        chosen.into_iter().filter_map(|i| self.at(i)).collect()
+        rng.distinct(count, self.len()).into_iter().filter_map(|i| self.at(i)).collect()
     }
 }
 

@@ -2,13 +2,28 @@
 
 pub mod counter;
 pub mod expire;
+pub mod function;
 pub mod generic;
+pub mod geo;
+pub mod geo_search;
 pub mod hash;
 pub mod hash_expire;
 pub mod lcs;
+pub mod list;
+pub mod list_move;
 pub mod scan;
+pub mod script;
 pub mod session;
+pub mod stream;
+pub mod stream_group;
+pub mod stream_info;
+pub mod stream_pending;
+pub mod stream_read;
 pub mod string;
+pub mod zset;
+pub mod zset_algebra;
+pub mod zset_pop;
+pub mod zset_range;
 
 use crate::command::Command;
 
@@ -23,6 +38,21 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         lcs::COMMANDS,
         hash::COMMANDS,
         hash_expire::COMMANDS,
+        geo::COMMANDS,
+        geo_search::COMMANDS,
+        list::COMMANDS,
+        list_move::COMMANDS,
+        zset::COMMANDS,
+        zset_algebra::COMMANDS,
+        zset_pop::COMMANDS,
+        zset_range::COMMANDS,
+        stream::COMMANDS,
+        stream_read::COMMANDS,
+        stream_group::COMMANDS,
+        stream_pending::COMMANDS,
+        stream_info::COMMANDS,
+        script::COMMANDS,
+        function::COMMANDS,
         session::COMMANDS,
     ]
     .into_iter()

@@ -69,6 +69,17 @@ impl HashValue {
         }
     }
 
+    /// What it takes besides the object it stands in, in bytes: a function of its fields and its form.
+    pub fn bytes(&self) -> usize {
+        /// The value itself and what two allocations carry besides their content.
+        const HEADER_BYTES: usize = 96;
+        HEADER_BYTES
+            + match &self.repr {
+                Repr::Small(small) => small.bytes(),
+                Repr::Big(big) => big.bytes(),
+            }
+    }
+
     /// The earliest deadline of its fields, past ones included; [`NEVER`] if none expires.
     pub fn next_deadline_ms(&self) -> u64 {
         self.next_deadline_ms

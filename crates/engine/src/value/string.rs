@@ -46,6 +46,16 @@ impl StringValue {
         }
     }
 
+    /// What it takes besides the object it stands in, in bytes: a function of the content alone.
+    pub fn bytes(&self) -> usize {
+        /// What an allocation carries besides the string.
+        const HEADER_BYTES: usize = 16;
+        match self.as_bytes().len() {
+            ..=INLINE_BYTES => 0,
+            len => len + HEADER_BYTES,
+        }
+    }
+
     /// The bytes as a reply's.
     pub fn to_bytes(&self) -> Bytes {
         match &self.0 {

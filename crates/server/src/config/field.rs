@@ -13,6 +13,8 @@ pub const LOG_LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 const READ_MODES: [(&str, ReadMode); 3] =
     [("read-index", ReadMode::ReadIndex), ("lease", ReadMode::Lease), ("local", ReadMode::Local)];
 
+const FORWARD: [(&str, bool); 2] = [("auto", true), ("never", false)];
+
 /// What is taken for an address.
 pub const ADDRESS: &str = "an address, host:port";
 
@@ -30,6 +32,8 @@ pub enum Field<'a> {
     Bytes(&'a mut u64, RangeInclusive<u64>),
     /// How reads are made safe.
     ReadMode(&'a mut ReadMode),
+    /// Whether calls are forwarded.
+    Forward(&'a mut bool),
     /// How much is logged.
     LogLevel(&'a mut String),
     /// The nodes.
@@ -50,6 +54,7 @@ impl Field<'_> {
                 *place = parse_bytes(text).filter(|number| range.contains(number))?
             }
             Field::ReadMode(place) => *place = READ_MODES.iter().find(|(name, _)| *name == text)?.1,
+            Field::Forward(place) => *place = FORWARD.iter().find(|(name, _)| *name == text)?.1,
             Field::LogLevel(place) => *place = LOG_LEVELS.iter().find(|name| **name == text)?.to_string(),
             Field::Members(place) => *place = members::parse(text)?,
         }
@@ -64,6 +69,10 @@ impl Field<'_> {
             Field::Number(value, _) | Field::Bytes(value, _) => value.to_string(),
             Field::ReadMode(value) => {
                 let named = READ_MODES.iter().find(|(_, mode)| mode == *value);
+                named.map_or_else(String::new, |(name, _)| name.to_string())
+            }
+            Field::Forward(value) => {
+                let named = FORWARD.iter().find(|(_, forward)| forward == *value);
                 named.map_or_else(String::new, |(name, _)| name.to_string())
             }
             Field::Members(value) => members::show(value),
@@ -86,6 +95,7 @@ impl Field<'_> {
                 format!("a size from {least} to {most}: bytes, or with kb, mb, gb")
             }
             Field::ReadMode(_) => names(&READ_MODES.map(|(name, _)| name)),
+            Field::Forward(_) => names(&FORWARD.map(|(name, _)| name)),
             Field::LogLevel(_) => names(&LOG_LEVELS),
             Field::Members(_) => members::TAKES.to_string(),
         }

@@ -113,6 +113,14 @@ pub const ROWS: &[Row] = &[
          machine is paused. `local`: connections that said READONLY read what this replica has, which may be stale.",
         |c| Field::ReadMode(&mut c.read_mode),
     ),
+    live(
+        "forward",
+        "auto",
+        "What becomes of calls for slots that another node leads. `auto`: on a connection that has sent neither a \
+         CLUSTER command nor READONLY they are forwarded there; others are answered `-MOVED`. `never`: all are \
+         answered `-MOVED`.",
+        |c| Field::Forward(&mut c.forward),
+    ),
     fixed("log-level", "info", "How much is told on standard error.", |c| Field::LogLevel(&mut c.log_level)),
     live("requirepass", "", "The password that clients must give with AUTH; empty for none.", |c| {
         Field::Text(&mut c.requirepass)

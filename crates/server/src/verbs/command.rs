@@ -171,7 +171,7 @@ fn key_specification(row: &Command) -> Option<Reply> {
     }
     // Positive: counted from the first key; negative: from the end of the call.
     let last = if last < 0 { i64::from(last) } else { i64::from(last) - first as i64 };
-    let flags = if row.is_write() { ["RW", "update"] } else { ["RO", "access"] };
+    let flags = if row.flags.contains(Flags::WRITE) { ["RW", "update"] } else { ["RO", "access"] };
     let spec = |kind: &str, spec: Vec<(Reply, Reply)>| {
         Reply::Map(vec![(Reply::bulk("type"), Reply::bulk(kind)), (Reply::bulk("spec"), Reply::Map(spec))])
     };

@@ -7,7 +7,7 @@ use quoris_engine::{CommandError, Reply};
 
 use super::client;
 use crate::resp::Protocol;
-use crate::session::{Replies, Session};
+use crate::session::{Kind, Replies, Session};
 
 const WRONG_PASS: CommandError =
     CommandError::Text("WRONGPASS invalid username-password pair or user is disabled.");
@@ -42,6 +42,9 @@ pub(super) fn time(session: &Session) -> Reply {
 pub(super) fn reset(session: &mut Session) -> Outcome {
     session.authenticated = session.server.settings.get().requirepass.is_empty();
     session.replies = Replies::On;
+    session.transaction = None;
+    session.watched.clear();
+    session.kind = Kind::Plain;
     set_protocol(session, Protocol::Resp2);
     set_readonly(session, false)?;
     let mut state = session.client.state();

@@ -67,9 +67,10 @@ fn server(session: &Session, text: &mut Text) {
 }
 
 fn clients(session: &Session, text: &mut Text) {
-    text.field("connected_clients", session.server.clients.count());
+    let clients = session.server.clients.all();
+    text.field("connected_clients", clients.len());
     text.field("maxclients", session.server.settings.get().maxclients);
-    text.field("blocked_clients", 0);
+    text.field("blocked_clients", clients.iter().filter(|client| client.is_blocked()).count());
 }
 
 fn memory(_: &Session, text: &mut Text) {

@@ -14,7 +14,7 @@ use quoris_engine::value::number;
 use quoris_engine::{CommandError, Reply, SLOT_COUNT, SlotId};
 
 use crate::cluster::View;
-use crate::session::Session;
+use crate::session::{Kind, Session};
 use crate::status::Status;
 
 /// Runs `words`. No reply: the client has asked for none.
@@ -52,6 +52,7 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         Verb::ClientReply => unreachable!("it has run, since it may have no reply"),
         Verb::ClientSetinfo => client::set_info(session, args),
         Verb::ClientSetname => client::set_name(session, args),
+        Verb::ClientUnblock => client::unblock(session, args),
         Verb::ClusterCountkeysinslot => count_keys_in_slot(session, args),
         Verb::ClusterGetkeysinslot => keys_in_slot(session, args),
         Verb::ClusterInfo => Ok(View::text(view(session).info())),
@@ -74,11 +75,29 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         }
         Verb::ConfigRewrite => config::rewrite(session),
         Verb::ConfigSet => config::set(session, args),
+        Verb::Discard => session.discard(),
         Verb::Help => Ok(help(resolved)),
         Verb::Info => Ok(info::info(session, args)),
         Verb::Lolwut => Ok(View::text(format!("quoris ver. {}\n", crate::VERSION))),
+        Verb::Multi => session.begin(),
+        Verb::QuorisForwarded => {
+            session.kind = Kind::Relay;
+            Ok(Reply::Int(session.client.id as i64))
+        }
         Verb::QuorisStatus => Ok(Reply::bulk(Status::of(&session.server.node).to_json())),
         Verb::Time => Ok(connection::time(session)),
+        Verb::Unwatch => {
+            session.watched.clear();
+            Ok(Reply::OK)
+        }
+        Verb::Exec
+        | Verb::QuorisDurable
+        | Verb::QuorisGroup
+        | Verb::QuorisTransaction
+        | Verb::QuorisVersions
+        | Verb::Wait
+        | Verb::Waitaof
+        | Verb::Watch => unreachable!("the session waits for what these ask of a group"),
     }
 }
 

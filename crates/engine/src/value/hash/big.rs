@@ -16,6 +16,8 @@ pub(super) struct Big {
     fields: IndexMap<Name, Held, FixedState>,
     /// Exactly the fields that expire.
     deadlines: BTreeSet<(u64, Name)>,
+    /// The sum of the fields' names and values, in bytes.
+    text_bytes: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -27,11 +29,19 @@ struct Held {
 impl Big {
     pub(super) fn new(hash_seed: u64) -> Big {
         let fields = IndexMap::with_hasher(FixedState::with_seed(hash_seed));
-        Big { fields, deadlines: BTreeSet::new() }
+        Big { fields, deadlines: BTreeSet::new(), text_bytes: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
         self.fields.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        /// A place in the array and in its index, and two allocations.
+        const FIELD_BYTES: usize = 80;
+        /// A place in `deadlines`, whose names are copies (of no more than usual length).
+        const DEADLINE_BYTES: usize = 64;
+        self.text_bytes + FIELD_BYTES * self.fields.len() + DEADLINE_BYTES * self.deadlines.len()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Field<'_>> {
@@ -48,9 +58,15 @@ impl Big {
 
     pub(super) fn put(&mut self, name: &[u8], value: &[u8], expire_ms: u64) {
         let held = Held { value: Box::from(value), expire_ms };
+        self.text_bytes += value.len();
         let before = match self.fields.get_mut(name) {
-            Some(place) => std::mem::replace(place, held).expire_ms,
+            Some(place) => {
+                let before = std::mem::replace(place, held);
+                self.text_bytes -= before.value.len();
+                before.expire_ms
+            }
             None => {
+                self.text_bytes += name.len();
                 self.fields.insert(Box::from(name), held);
                 NEVER
             }
@@ -66,7 +82,7 @@ impl Big {
     }
 
     pub(super) fn remove(&mut self, name: &[u8]) {
-        if let Some(held) = self.fields.swap_remove(name) {
+        if let Some(held) = self.take(name) {
             self.move_deadline(name, held.expire_ms, NEVER);
         }
     }
@@ -76,7 +92,7 @@ impl Big {
         let mut removed = 0;
         while removed < limit && self.earliest() <= now_ms {
             let Some((_, name)) = self.deadlines.pop_first() else { break };
-            self.fields.swap_remove(&name);
+            self.take(&name);
             removed += 1;
         }
         removed
@@ -94,6 +110,12 @@ impl Big {
     /// Whether every field is due, at the cost of a look.
     pub(super) fn all_due(&self, now_ms: u64) -> bool {
         self.deadlines.len() == self.fields.len() && self.deadlines.last().is_none_or(|(at, _)| *at <= now_ms)
+    }
+
+    fn take(&mut self, name: &[u8]) -> Option<Held> {
+        let held = self.fields.swap_remove(name)?;
+        self.text_bytes -= name.len() + held.value.len();
+        Some(held)
     }
 
     fn move_deadline(&mut self, name: &[u8], before: u64, after: u64) {

@@ -97,6 +97,11 @@ fn compare(hash: &HashValue, model: &Model, now_ms: u64) {
         assert_eq!(hash.get(name, now_ms).map(|field| field.value), Some(&value[..]));
     }
     assert_eq!(hash.next_deadline_ms(), hash.earliest());
+    if let Repr::Big(big) = &hash.repr {
+        let mut again = Big::new(7);
+        big.iter().for_each(|field| again.put(field.name, field.value, field.expire_ms));
+        assert_eq!(big.bytes(), again.bytes());
+    }
     let held = (0..hash.positions()).filter(|&i| hash.at(i, now_ms).is_some()).count();
     assert_eq!(held, model.len());
 }
