@@ -315,7 +315,8 @@ impl Group {
 
     async fn publish_digest(&self) {
         let Some(check) = self.with_machine(Machine::unchecked_digest) else { return };
-        let stamp = Stamp { now_ms: self.env.clock.now_ms(), seed: self.env.rng.next_u64() };
+        let (now_ms, seed) = (self.env.clock.now_ms(), self.env.rng.next_u64());
+        let stamp = Stamp { now_ms, seed, ..Stamp::default() };
         self.write_entry(Entry { stamp: Some(stamp), check: Some(check), ..Entry::default() }).await;
     }
 
