@@ -42,21 +42,21 @@ impl<'a> Args<'a> {
         self.int(i).ok().and_then(|n| usize::try_from(n).ok())
     }
 
-    /// Word `i` as a time-out of so many seconds, in milliseconds; `None` if it is 0, which means for ever.
-    pub fn timeout_ms(&self, i: usize) -> Result<Option<u64>, CommandError> {
-        /// Together with a clock it fits into 64 bits.
-        const MAX_MS: f64 = (i64::MAX / 2) as f64;
-        let seconds =
-            self.float(i).map_err(|_| CommandError::Text("ERR timeout is not a float or out of range"))?;
-        match (seconds * 1000.0).ceil() {
-            ms if ms < 0.0 => Err(CommandError::Text("ERR timeout is negative")),
-            ms if ms > MAX_MS => Err(CommandError::Text("ERR timeout is out of range")),
-            ms => Ok(Some(ms as u64).filter(|ms| *ms > 0)),
-        }
-    }
-
     /// Word `i` as a floating point number that is not NaN.
     pub fn float(&self, i: usize) -> Result<f64, CommandError> {
         self.0.get(i).and_then(|word| number::parse_float(word)).ok_or(CommandError::NotFloat)
+    }
+
+    /// Word `i`, seconds with decimals, as how many milliseconds a blocking call waits; `None`: for ever.
+    pub fn timeout_ms(&self, i: usize) -> Result<Option<u64>, CommandError> {
+        let no_float = CommandError::Text("ERR timeout is not a float or out of range");
+        let ms = libm::ceil(self.float(i).map_err(|_| no_float)? * 1000.0);
+        if ms < 0.0 {
+            return Err(CommandError::Text("ERR timeout is negative"));
+        }
+        if ms >= i64::MAX as f64 {
+            return Err(CommandError::Text("ERR timeout is out of range"));
+        }
+        Ok(Some(ms as u64).filter(|&ms| ms > 0))
     }
 }

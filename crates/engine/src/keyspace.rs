@@ -202,7 +202,7 @@ impl Keyspace {
 
     /// The object of `key`.
     pub fn get(&self, key: &[u8]) -> Option<&Object> {
-        self.slot(slot_of(key)).objects.get(key).filter(|object| self.is_live(object))
+        self.slot(slot_of(key)).get(key).filter(|object| self.is_live(object))
     }
 
     /// Whether `key` is there.
@@ -305,7 +305,7 @@ impl Keyspace {
             && undo.cleared.is_none()
             && !undo.journal.contains_key(key)
         {
-            let earlier = self.slots[usize::from(slot_of(key))].objects.get(key).cloned();
+            let earlier = self.slots[usize::from(slot_of(key))].get(key).cloned();
             undo.journal.insert(Key::from(key), earlier);
         }
     }
@@ -314,7 +314,7 @@ impl Keyspace {
     fn put_back(&mut self, key: &[u8], object: Object) {
         let after = deadline_of(&object);
         self.bytes += object_bytes(key, &object);
-        let before = match self.slot_mut(key).objects.insert(Key::from(key), object) {
+        let before = match self.slot_mut(key).insert(Key::from(key), object) {
             Some(replaced) => {
                 self.bytes -= object_bytes(key, &replaced);
                 deadline_of(&replaced)
@@ -339,10 +339,10 @@ impl Keyspace {
         self.remember(key);
         let deadline = deadline_of(&object);
         self.bytes += object_bytes(key, &object);
-        let earlier = match self.slot_mut(key).objects.get_mut(key) {
+        let earlier = match self.slot_mut(key).get_mut(key) {
             Some(place) => Some(std::mem::replace(place, object)),
             None => {
-                self.slot_mut(key).objects.insert(Key::from(key), object);
+                self.slot_mut(key).insert(Key::from(key), object);
                 None
             }
         };
@@ -365,11 +365,10 @@ impl Keyspace {
 
     /// Removes `key`; its object if it was there and live.
     pub fn remove(&mut self, key: &[u8]) -> Option<Object> {
-        if !self.slot(slot_of(key)).objects.contains_key(key) {
-            return None;
-        }
+        // A look first: nothing is copied for a key that is not there.
+        self.slot(slot_of(key)).get(key)?;
         self.remember(key);
-        let object = self.slot_mut(key).objects.swap_remove(key)?;
+        let object = self.slot_mut(key).remove(key)?;
         self.key_count -= 1;
         self.bytes -= object_bytes(key, &object);
         self.move_deadline(key, deadline_of(&object), NEVER);
@@ -385,7 +384,7 @@ impl Keyspace {
         }
         self.remember(key);
         let (now_ms, version) = (self.now_ms, self.version);
-        let object = self.slot_mut(key).objects.get_mut(key)?;
+        let object = self.slot_mut(key).get_mut(key)?;
         let (before, bytes_before) = (deadline_of(object), object.value.bytes());
         let result = change(object);
         object.version = version;
@@ -439,7 +438,7 @@ impl Keyspace {
     ) -> Result<R, CommandError> {
         self.remember(key);
         let (now_ms, version) = (self.now_ms, self.version);
-        let object = self.slot_mut(key).objects.get_mut(key).ok_or(CommandError::NoSuchKey)?;
+        let object = self.slot_mut(key).get_mut(key).ok_or(CommandError::NoSuchKey)?;
         let (before, bytes_before) = (deadline_of(object), object.value.bytes());
         let collection = C::of_mut(&mut object.value).ok_or(CommandError::WrongType)?;
         let edit = edit(collection);
@@ -506,8 +505,7 @@ impl Keyspace {
     /// Removes `key` if it is due, else fields of it that are, at most `limit`. How many keys and fields.
     fn remove_due_of(&mut self, key: &[u8], limit: usize) -> usize {
         let (now_ms, version) = (self.now_ms, self.version);
-        let object =
-            self.slot_mut(key).objects.get_mut(key).expect("`deadlines` holds only keys that are there");
+        let object = self.slot_mut(key).get_mut(key).expect("`deadlines` holds only keys that are there");
         if object.expire_ms <= now_ms {
             self.remove(key);
             self.notify(EventClass::EXPIRED, "expired", key);
@@ -544,7 +542,7 @@ impl Keyspace {
         }
         self.bytes += object_bytes(&key, &object);
         let right_slot = slot_of(&key) == slot;
-        let earlier = Arc::make_mut(&mut self.slots[usize::from(slot)]).objects.insert(key, object);
+        let earlier = Arc::make_mut(&mut self.slots[usize::from(slot)]).insert(key, object);
         self.key_count += 1;
         right_slot && earlier.is_none()
     }

@@ -33,7 +33,8 @@ pub struct Proposal {
 /// Who waits for a proposal's fate.
 pub struct Waiter {
     stage: Stage,
-    told: oneshot::Receiver<WriteOutcome>,
+    /// Until it has been told.
+    told: Option<oneshot::Receiver<WriteOutcome>>,
 }
 
 /// How far a proposal has come, decided once, by whoever is first: the proposer or the caller's timeout.
@@ -55,7 +56,7 @@ impl Proposal {
     pub fn new(batches: Vec<Batch>) -> (Proposal, Waiter) {
         let (tell, told) = oneshot::channel();
         let stage = Stage::default();
-        (Proposal { batches, stage: stage.clone(), tell }, Waiter { stage, told })
+        (Proposal { batches, stage: stage.clone(), tell }, Waiter { stage, told: Some(told) })
     }
 }
 
@@ -63,10 +64,17 @@ impl Waiter {
     /// The write's fate, within `limit`: a write that has not been proposed by then is withdrawn and certainly
     /// never applied; of one that has, nothing can be said yet, but perhaps later.
     pub async fn wait(&mut self, limit: Duration) -> WriteOutcome {
-        match tokio::time::timeout(limit, &mut self.told).await {
+        const GONE: WriteOutcome = WriteOutcome::Unknown("the node is shutting down");
+        // Nothing more will be told.
+        let Some(told) = &mut self.told else { return GONE };
+        let told = tokio::time::timeout(limit, told).await;
+        if told.is_ok() {
+            self.told = None;
+        }
+        match told {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) if self.stage.advance(WITHDRAWN) => WriteOutcome::Refused(Refusal::ShuttingDown),
-            Ok(Err(_)) => WriteOutcome::Unknown("the node is shutting down"),
+            Ok(Err(_)) => GONE,
             Err(_) if self.stage.advance(WITHDRAWN) => WriteOutcome::Refused(Refusal::NoQuorum),
             Err(_) => WriteOutcome::Unknown("no quorum has confirmed the write in time"),
         }

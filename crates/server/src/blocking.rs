@@ -21,6 +21,7 @@ use quoris_raft::types::{Effects, GroupId, NodeId, Refusal, WriteOutcome};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::clients::Client;
 use crate::forward::{self, Patience, Relay};
 use crate::limits;
 use crate::resp::Answer;
@@ -39,14 +40,38 @@ pub enum Ending {
     Gone,
 }
 
-/// What a blocked call can be ended with, and where it hears of that.
+/// What ends a blocked call.
 pub type End = oneshot::Sender<Ending>;
-/// See [`End`].
-pub type Endings = oneshot::Receiver<Ending>;
 
-/// Both ends.
-pub fn endings() -> (End, Endings) {
-    oneshot::channel()
+/// Where a call that may block hears that it is ended.
+pub struct Endings {
+    client: Arc<Client>,
+    told: oneshot::Receiver<Ending>,
+    ended: Option<Ending>,
+}
+
+impl Endings {
+    /// Of a call that `client` has made.
+    pub fn of(client: &Arc<Client>) -> Endings {
+        let (end, told) = oneshot::channel();
+        client.may_block(end);
+        Endings { client: client.clone(), told, ended: None }
+    }
+
+    /// The call has come to block: others may see it, and end it.
+    pub fn has_blocked(&self) {
+        self.client.has_blocked();
+    }
+
+    /// Ready when the call is ended from outside, and ever after.
+    pub async fn ended(&mut self) -> Ending {
+        if let Some(ending) = self.ended {
+            return ending;
+        }
+        // Without anybody who could end it, the client is gone.
+        let ending = (&mut self.told).await.unwrap_or(Ending::Gone);
+        *self.ended.insert(ending)
+    }
 }
 
 /// The answer of a call that CLIENT UNBLOCK … ERROR ends.
@@ -184,6 +209,7 @@ async fn here(server: &Arc<Server>, seat: &Seat, call: &Call, endings: &mut Endi
     let reply = route::written(node, outcome, &[Some(seat.slot)]).remove(0);
     let Reply::Blocked { id, timeout_ms } = reply else { return route::reroute(node, reply) };
     let told = server.blocked.answer(seat.group.id(), id).expect("the machine has said that it blocks");
+    endings.has_blocked();
     let waiting = Waiting { server, group: &seat.group, id, told };
     waiting.run(timeout_ms, endings).await
 }
@@ -207,7 +233,7 @@ impl Waiting<'_> {
         let ending = tokio::select! {
             biased;
             told = &mut self.told => return told.unwrap_or_else(|_| forgotten()),
-            ending = ended(endings) => ending,
+            ending = endings.ended() => ending,
             () = timeout => Ending::Timeout,
             () = deposed(self.server, self.group, self.server.node.id()) => {
                 return self.give_up("the group's leader was lost while the call was blocked");
@@ -299,10 +325,11 @@ async fn there(
     if let Err(error) = relay.send(std::slice::from_ref(call)).await {
         return forward::lost(to, true, &error.to_string());
     }
+    endings.has_blocked();
     let ending = tokio::select! {
         biased;
         reply = relay.reply() => return back(server, to, relay, reply),
-        ending = ended(endings) => ending,
+        ending = endings.ended() => ending,
         () = deposed(server, group, to) => return forward::lost(to, true, "it no longer leads the group"),
     };
     if ending == Ending::Gone {
@@ -311,12 +338,17 @@ async fn there(
     }
     let how = if ending == Ending::Timeout { "TIMEOUT" } else { "ERROR" };
     let words = ["CLIENT".to_string(), "UNBLOCK".to_string(), relay.id.to_string(), how.to_string()];
-    // Whatever it answers: the call's own answer says what became of it.
-    forward::ask(server, to, Call::new(words), false).await;
-    match tokio::time::timeout(server.patience(), relay.reply()).await {
-        Ok(reply) => back(server, to, relay, reply),
-        Err(_) => forward::lost(to, true, "no answer in time"),
+    let unblock = Call::new(words);
+    let limit = Instant::now() + server.patience();
+    while Instant::now() < limit {
+        // Whatever it answers: the call may not have come to block yet, and its own answer says what became of it.
+        forward::ask(server, to, unblock.clone(), false).await;
+        let pause = Duration::from_millis(limits::BLOCKED_CHECK_MS);
+        if let Ok(reply) = tokio::time::timeout(pause, relay.reply()).await {
+            return back(server, to, relay, reply);
+        }
     }
+    forward::lost(to, true, "no answer in time")
 }
 
 fn back(server: &Server, to: NodeId, relay: Relay, reply: std::io::Result<bytes::Bytes>) -> Answer {
@@ -327,12 +359,6 @@ fn back(server: &Server, to: NodeId, relay: Relay, reply: std::io::Result<bytes:
         }
         Err(error) => forward::lost(to, true, &error.to_string()),
     }
-}
-
-/// Ready when the call is ended from outside.
-pub async fn ended(endings: &mut Endings) -> Ending {
-    // Without anybody who could end it, the client is gone.
-    endings.await.unwrap_or(Ending::Gone)
 }
 
 /// Ready when `leader` has not led the group for so long that no answer of its is to be expected.

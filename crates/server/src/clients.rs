@@ -23,8 +23,14 @@ pub struct Client {
     since: Instant,
     state: Mutex<ClientState>,
     killed: watch::Sender<bool>,
-    /// What ends its blocked call, while it has one that nobody has ended.
-    blocked: Mutex<Option<End>>,
+    /// Its call that may block, until that is answered or ended.
+    waiting: Mutex<Option<Waiting>>,
+}
+
+/// A call that may block.
+struct Waiting {
+    end: End,
+    blocked: bool,
 }
 
 /// What changes while a client is connected.
@@ -72,7 +78,7 @@ impl Client {
             output_bytes: 0,
         };
         let (state, killed) = (Mutex::new(state), watch::Sender::new(false));
-        Client { id, addr, laddr, since: now, state, killed, blocked: Mutex::default() }
+        Client { id, addr, laddr, since: now, state, killed, waiting: Mutex::default() }
     }
 
     /// What changes. Held for moments only.
@@ -90,24 +96,45 @@ impl Client {
         self.killed.subscribe()
     }
 
-    /// Its call has blocked, and this ends it; or it no longer does.
-    pub fn set_blocked(&self, end: Option<End>) {
-        *self.blocked_call() = end;
+    /// It has made a call that may block; `end` ends it.
+    pub fn may_block(&self, end: End) {
+        *self.waiting() = Some(Waiting { end, blocked: false });
+    }
+
+    /// That call has come to block.
+    pub fn has_blocked(&self) {
+        if let Some(waiting) = &mut *self.waiting() {
+            waiting.blocked = true;
+        }
+    }
+
+    /// That call has its answer.
+    pub fn is_answered(&self) {
+        *self.waiting() = None;
     }
 
     /// Whether its call is blocked.
     pub fn is_blocked(&self) -> bool {
-        self.blocked_call().is_some()
+        self.waiting().as_ref().is_some_and(|waiting| waiting.blocked)
     }
 
-    /// Ends its blocked call; false if it has none.
+    /// Ends its blocked call (CLIENT UNBLOCK); false if it has none.
     pub fn unblock(&self, ending: Ending) -> bool {
-        let end = self.blocked_call().take();
-        end.is_some_and(|end| end.send(ending).is_ok())
+        let mut waiting = self.waiting();
+        let ended = if waiting.as_ref().is_some_and(|waiting| waiting.blocked) { waiting.take() } else { None };
+        ended.is_some_and(|waiting| waiting.end.send(ending).is_ok())
     }
 
-    fn blocked_call(&self) -> MutexGuard<'_, Option<End>> {
-        self.blocked.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Ends its call as soon as it blocks, or at once.
+    pub fn end(&self, ending: Ending) {
+        if let Some(waiting) = self.waiting().take() {
+            // A call that has its answer needs no end.
+            let _ = waiting.end.send(ending);
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Option<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Its line in CLIENT LIST. Figures that quoris does not have (file descriptors, event flags) are left out.

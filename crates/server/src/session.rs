@@ -14,7 +14,7 @@ use quoris_engine::{Call, CommandError, Reply};
 use quoris_raft::types::GroupId;
 use tokio::time::Instant;
 
-use crate::blocking::{self, Ending};
+use crate::blocking::{self, Ending, Endings};
 use crate::clients::Client;
 use crate::resp::decode::DecodeLimits;
 use crate::resp::{Answer, Protocol};
@@ -139,7 +139,7 @@ impl Session {
         if let Some(call) = &mut self.blocked {
             self.unblocked = Some(call.await);
             self.blocked = None;
-            self.client.set_blocked(None);
+            self.client.is_answered();
         }
     }
 
@@ -154,13 +154,13 @@ impl Session {
     /// The connection takes no more calls: a blocked one is answered.
     pub fn stop(&mut self) {
         self.closing = true;
-        self.client.unblock(Ending::Error);
+        self.client.end(Ending::Error);
     }
 
     /// The client is gone: has its blocked call forgotten by the group, so that nothing is given to nobody.
     pub async fn leave(&mut self) {
         if self.is_blocked() {
-            self.client.unblock(Ending::Gone);
+            self.client.end(Ending::Gone);
             self.unblocked().await;
         }
     }
@@ -291,10 +291,8 @@ impl Session {
     }
 
     /// Has what comes later wait for a call that can be ended from outside.
-    fn block(&mut self, call: impl FnOnce(blocking::Endings) -> BoxFuture<'static, Answer>) {
-        let (end, endings) = blocking::endings();
-        self.client.set_blocked(Some(end));
-        self.blocked = Some(call(endings));
+    fn block(&mut self, call: impl FnOnce(Endings) -> BoxFuture<'static, Answer>) {
+        self.blocked = Some(call(Endings::of(&self.client)));
     }
 
     /// Runs what has been collected and sends its replies.

@@ -92,9 +92,10 @@ impl Wait {
             if self.is_enough(&durable) {
                 return self.answer(&durable);
             }
+            endings.has_blocked();
             let ending = tokio::select! {
                 biased;
-                ending = blocking::ended(&mut endings) => ending,
+                ending = endings.ended() => ending,
                 () = &mut timeout => Ending::Timeout,
                 () = tokio::time::sleep(Duration::from_millis(limits::WAIT_CHECK_MS)) => continue,
             };

@@ -239,18 +239,17 @@ fn shift(
         list.remove(range);
         element
     };
-    let put = |list: &mut ListValue, element: &[u8]| list.push(to, element);
     // A list that turns in itself is never empty in between: it keeps its expiry.
     let element = if source == destination {
         context.keys.edit(source, |list: &mut ListValue| {
             let element = take(list);
-            put(list, &element);
+            list.push(to, &element);
             Edit::changed(element)
         })?
     } else {
         let element = context.keys.edit(source, |list: &mut ListValue| Edit::changed(take(list)))?;
         context.keys.edit(destination, |list: &mut ListValue| {
-            put(list, &element);
+            list.push(to, &element);
             Edit::changed(())
         })?;
         element

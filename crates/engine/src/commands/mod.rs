@@ -14,6 +14,9 @@ pub mod list_move;
 pub mod scan;
 pub mod script;
 pub mod session;
+pub mod set;
+pub mod set_algebra;
+pub mod sort;
 pub mod stream;
 pub mod stream_group;
 pub mod stream_info;
@@ -42,6 +45,9 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         geo_search::COMMANDS,
         list::COMMANDS,
         list_move::COMMANDS,
+        set::COMMANDS,
+        set_algebra::COMMANDS,
+        sort::COMMANDS,
         zset::COMMANDS,
         zset_algebra::COMMANDS,
         zset_pop::COMMANDS,

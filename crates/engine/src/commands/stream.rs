@@ -386,7 +386,7 @@ pub(super) fn parse_end(word: &[u8]) -> Result<StreamId, CommandError> {
 
 /// An id as a reply.
 pub(super) fn id_reply(id: StreamId) -> Reply {
-    Reply::bulk(id.to_string())
+    Reply::Bulk(id.to_bytes())
 }
 
 /// An entry as a reply: its id, and its fields' names and values alternately.

@@ -252,7 +252,7 @@ fn xread_blocking(context: &mut WriteContext, args: Args) -> Outcome {
     let ids = call.ids_of_read(context.keys)?;
     match call.read(context.keys, &ids, call.count)? {
         Some(reply) => Ok(reply),
-        None => Ok(call.block(context.may_block, ids.iter().map(|id| Bytes::from(id.to_string())), false)),
+        None => Ok(call.block(context.may_block, ids.iter().map(|id| id.to_bytes()), false)),
     }
 }
 

@@ -33,7 +33,17 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (key.clone(), ms.clone(), field.clone())
             .prop_map(|(k, ms, f)| vec!["hpexpire".into(), k, ms, "fields".into(), "1".into(), f]),
         2 => (key.clone(), field).prop_map(|(k, f)| vec!["hdel".into(), k, f]),
-        3 => (key.clone(), ms).prop_map(|(k, ms)| vec!["pexpire".into(), k, ms]),
+        3 => (key.clone(), ms.clone()).prop_map(|(k, ms)| vec!["pexpire".into(), k, ms]),
+        2 => (key.clone(), ms.clone()).prop_map(|(k, v)| vec!["rpush".into(), k, v.clone(), v]),
+        2 => one("lpop", key.clone().boxed()),
+        1 => (key.clone(), key.clone())
+            .prop_map(|(a, b)| vec!["lmove".into(), a, b, "left".into(), "right".into()]),
+        2 => (key.clone(), ms.clone()).prop_map(|(k, v)| vec!["sadd".into(), k, v, "1".into()]),
+        1 => (key.clone(), ms.clone()).prop_map(|(k, v)| vec!["sadd".into(), k, format!("m{v}"), "a".into()]),
+        2 => one("spop", key.clone().boxed()),
+        1 => two("sunionstore"),
+        1 => (key.clone(), key.clone()).prop_map(|(a, b)| vec!["smove".into(), a, b, "1".into()]),
+        1 => (key.clone(), key.clone()).prop_map(|(a, b)| vec!["sort".into(), a, "store".into(), b]),
         1 => one("persist", key.clone().boxed()),
         2 => one("del", key.clone().boxed()),
         1 => one("del", elsewhere.boxed()),
@@ -71,7 +81,8 @@ impl Group {
         self.index += 1;
         let stamp = Some(Stamp { now_ms: self.now_ms, seed: self.index, ..Stamp::default() });
         let at = Position { term: 1, index: self.index };
-        let applied = self.machine.apply(at, &Entry { stamp, batches, genesis, ..Entry::default() }, Replies::Unwanted);
+        let applied =
+            self.machine.apply(at, &Entry { stamp, batches, genesis, ..Entry::default() }, Replies::Unwanted);
         self.noticed.extend(applied.events.iter().filter_map(|event| match event {
             KeyEvent::Notice(_, event, _) => Some(*event),
             _ => None,
@@ -307,6 +318,14 @@ fn the_steps_are_commands() {
         "rename",
         "copy",
         "flushall",
+        "rpush",
+        "lpop",
+        "lmove",
+        "sadd",
+        "spop",
+        "sunionstore",
+        "smove",
+        "sort",
         "xadd",
         "xreadgroup",
         "xautoclaim",

@@ -5,6 +5,7 @@ pub mod hash;
 pub mod list;
 pub mod long_double;
 pub mod number;
+pub mod set;
 pub mod stream;
 pub mod string;
 pub mod tree;
@@ -21,6 +22,7 @@ pub use by_name::ByName;
 pub use hash::HashValue;
 pub use list::ListValue;
 pub use long_double::LongDouble;
+pub use set::SetValue;
 pub use stream::StreamValue;
 pub use string::StringValue;
 pub use tree::Tree;
@@ -33,12 +35,14 @@ pub enum Value {
     String(StringValue),
     /// A hash.
     Hash(Arc<HashValue>),
+    /// A list.
+    List(ListValue),
+    /// A set.
+    Set(Arc<SetValue>),
     /// A sorted set.
     Zset(Arc<ZsetValue>),
     /// A stream.
     Stream(Arc<StreamValue>),
-    /// A list.
-    List(ListValue),
 }
 
 /// A type whose values come into being with their first element and are gone with their last.
@@ -74,6 +78,54 @@ impl Collection for HashValue {
 
     fn into_value(self) -> Value {
         Value::Hash(Arc::new(self))
+    }
+}
+
+impl Collection for ListValue {
+    fn empty(_: u64) -> ListValue {
+        ListValue::new()
+    }
+
+    fn of(value: &Value) -> Option<&ListValue> {
+        match value {
+            Value::List(list) => Some(list),
+            _ => None,
+        }
+    }
+
+    fn of_mut(value: &mut Value) -> Option<&mut ListValue> {
+        match value {
+            Value::List(list) => Some(list),
+            _ => None,
+        }
+    }
+
+    fn into_value(self) -> Value {
+        Value::List(self)
+    }
+}
+
+impl Collection for SetValue {
+    fn empty(_: u64) -> SetValue {
+        SetValue::new()
+    }
+
+    fn of(value: &Value) -> Option<&SetValue> {
+        match value {
+            Value::Set(set) => Some(set),
+            _ => None,
+        }
+    }
+
+    fn of_mut(value: &mut Value) -> Option<&mut SetValue> {
+        match value {
+            Value::Set(set) => Some(Arc::make_mut(set)),
+            _ => None,
+        }
+    }
+
+    fn into_value(self) -> Value {
+        Value::Set(Arc::new(self))
     }
 }
 
@@ -125,37 +177,14 @@ impl Collection for StreamValue {
     }
 }
 
-impl Collection for ListValue {
-    fn empty(_: u64) -> ListValue {
-        ListValue::new()
-    }
-
-    fn of(value: &Value) -> Option<&ListValue> {
-        match value {
-            Value::List(list) => Some(list),
-            _ => None,
-        }
-    }
-
-    fn of_mut(value: &mut Value) -> Option<&mut ListValue> {
-        match value {
-            Value::List(list) => Some(list),
-            _ => None,
-        }
-    }
-
-    fn into_value(self) -> Value {
-        Value::List(self)
-    }
-}
-
 /// Each type's number in snapshots. Never reused, never changed.
 mod tag {
     pub const STRING: u8 = 1;
     pub const HASH: u8 = 2;
     pub const LIST: u8 = 3;
-    pub const STREAM: u8 = 6;
+    pub const SET: u8 = 4;
     pub const ZSET: u8 = 5;
+    pub const STREAM: u8 = 6;
 }
 
 impl Value {
@@ -170,8 +199,9 @@ impl Value {
             Value::String(_) => "string",
             Value::Hash(_) => "hash",
             Value::List(_) => "list",
-            Value::Stream(_) => "stream",
+            Value::Set(_) => "set",
             Value::Zset(_) => "zset",
+            Value::Stream(_) => "stream",
         }
     }
 
@@ -186,8 +216,9 @@ impl Value {
             Value::Hash(hash) => hash.encoding(),
             // Redis 7.0 has one form for lists, whatever their length.
             Value::List(_) => "quicklist",
-            Value::Stream(_) => "stream",
+            Value::Set(set) => set.encoding(),
             Value::Zset(zset) => zset.encoding(),
+            Value::Stream(_) => "stream",
         }
     }
 
@@ -198,25 +229,28 @@ impl Value {
             Value::String(string) => string.bytes(),
             Value::Hash(hash) => hash.bytes(),
             Value::List(list) => list.bytes(),
-            Value::Stream(stream) => stream.bytes(),
+            Value::Set(set) => set.bytes(),
             Value::Zset(zset) => zset.bytes(),
+            Value::Stream(stream) => stream.bytes(),
         }
     }
 
     /// The earliest deadline of its parts (a hash's fields), past ones included; [`NEVER`] if none expires.
     pub fn next_deadline_ms(&self) -> u64 {
         match self {
-            Value::String(_) | Value::Stream(_) | Value::Zset(_) | Value::List(_) => NEVER,
+            Value::String(_) | Value::List(_) | Value::Set(_) | Value::Zset(_) | Value::Stream(_) => NEVER,
             Value::Hash(hash) => hash.next_deadline_ms(),
         }
     }
 
-    /// Whether nothing of it is left at `now_ms`: the key is absent then. A string without bytes is still there.
+    /// Whether nothing of it is left at `now_ms`: the key is absent then. A string without
+    /// bytes is still there, and so is a stream without entries.
     pub fn is_empty(&self, now_ms: u64) -> bool {
         match self {
             Value::String(_) | Value::Stream(_) => false,
             Value::Hash(hash) => hash.is_empty(now_ms),
             Value::List(list) => list.is_empty(),
+            Value::Set(set) => set.is_empty(),
             Value::Zset(zset) => zset.is_empty(),
         }
     }
@@ -224,7 +258,7 @@ impl Value {
     /// Removes parts that are due, at most `limit`. How many.
     pub(crate) fn remove_due(&mut self, now_ms: u64, limit: usize) -> usize {
         match self {
-            Value::String(_) | Value::Stream(_) | Value::List(_) | Value::Zset(_) => 0,
+            Value::String(_) | Value::List(_) | Value::Set(_) | Value::Zset(_) | Value::Stream(_) => 0,
             Value::Hash(hash) => Arc::make_mut(hash).remove_due(now_ms, limit),
         }
     }
@@ -240,6 +274,14 @@ impl Value {
                 out.put_u8(tag::HASH);
                 hash.put_snapshot(out);
             }
+            Value::List(list) => {
+                out.put_u8(tag::LIST);
+                list.put_snapshot(out);
+            }
+            Value::Set(set) => {
+                out.put_u8(tag::SET);
+                set.put_snapshot(out);
+            }
             Value::Zset(zset) => {
                 out.put_u8(tag::ZSET);
                 zset.put_snapshot(out);
@@ -247,10 +289,6 @@ impl Value {
             Value::Stream(stream) => {
                 out.put_u8(tag::STREAM);
                 stream.put_snapshot(out);
-            }
-            Value::List(list) => {
-                out.put_u8(tag::LIST);
-                list.put_snapshot(out);
             }
         }
     }
@@ -260,9 +298,10 @@ impl Value {
         match from.try_get_u8().ok()? {
             tag::STRING => Some(Value::string(&take_bytes(from)?)),
             tag::HASH => Some(Value::Hash(Arc::new(HashValue::take_snapshot(from, hash_seed)?))),
+            tag::LIST => Some(Value::List(ListValue::take_snapshot(from)?)),
+            tag::SET => Some(Value::Set(Arc::new(SetValue::take_snapshot(from)?))),
             tag::ZSET => Some(Value::Zset(Arc::new(ZsetValue::take_snapshot(from)?))),
             tag::STREAM => Some(Value::Stream(Arc::new(StreamValue::take_snapshot(from)?))),
-            tag::LIST => Some(Value::List(ListValue::take_snapshot(from)?)),
             _ => None,
         }
     }

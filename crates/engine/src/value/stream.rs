@@ -157,7 +157,9 @@ impl StreamValue {
         match &mut self.tail {
             Some(tail) if tail.has_room(bytes) => tail.push(id, fields),
             tail => {
-                if let Some(mut full) = tail.replace(Node::new(id, fields)) {
+                // A stream that has filled a node is likely to fill another.
+                let capacity = if tail.is_some() { MAX_NODE_BYTES } else { 0 };
+                if let Some(mut full) = tail.replace(Node::new(id, fields, capacity)) {
                     full.seal();
                     self.push_full(full);
                 }
@@ -226,13 +228,8 @@ impl StreamValue {
             }
             return removed;
         }
-        let Some((first, node)) = back_from(&self.full, id).next() else { return false };
-        let mut node = Node::clone(node);
-        let removed = node.remove(id);
-        if removed {
-            self.put_full(first, node);
-        }
-        removed
+        let Some(first) = back_from(&self.full, id).next().map(|(first, _)| first) else { return false };
+        self.edit_full(first, |node| node.remove(id))
     }
 
     /// The node before the last becomes the last.
@@ -254,14 +251,16 @@ impl StreamValue {
         Some(node)
     }
 
-    /// Puts a full node back in its place, or removes it if it holds nothing any more.
-    fn put_full(&mut self, first: StreamId, node: Node) {
-        if let Some((_, before)) = self.full.remove(&first) {
-            self.full_bytes -= before.bytes();
+    /// Flags entries of the full node `first` as deleted; a node that holds nothing any more is removed.
+    fn edit_full<R: Default>(&mut self, first: StreamId, edit: impl FnOnce(&mut Node) -> R) -> R {
+        let Some(node) = self.full.get_mut(&first).map(Arc::make_mut) else { return R::default() };
+        let answer = edit(node);
+        if node.live() == 0
+            && let Ok(position) = self.full.rank(&first)
+        {
+            self.take_full(position);
         }
-        if node.live() > 0 {
-            self.push_full(node);
-        }
+        answer
     }
 
     /// Removes entries from the first on. How many.
@@ -300,12 +299,8 @@ impl StreamValue {
             TrimTo::Length(max) => len - removed <= max,
             TrimTo::MinId(min) => id >= min,
         };
-        match self.full.first().map(|(&first, node)| (first, Node::clone(node))) {
-            Some((first, mut node)) => {
-                let removed = node.remove_until(keep);
-                self.put_full(first, node);
-                removed
-            }
+        match self.full.first().map(|(&first, _)| first) {
+            Some(first) => self.edit_full(first, |node| node.remove_until(keep)),
             None => self.tail.as_mut().map_or(0, |tail| tail.remove_until(keep)),
         }
     }

@@ -58,9 +58,9 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// A node of one entry.
-    pub(super) fn new(id: StreamId, fields: &[[Bytes; 2]]) -> Node {
-        let mut bytes = Vec::new();
+    /// A node of one entry, with room for `capacity` bytes.
+    pub(super) fn new(id: StreamId, fields: &[[Bytes; 2]], capacity: usize) -> Node {
+        let mut bytes = Vec::with_capacity(capacity);
         put_number(&mut bytes, fields.len() as u64);
         fields.iter().for_each(|[name, _]| put_text(&mut bytes, name));
         let mut node = Node { first: id, last: id, live: 0, entries: 0, bytes };
@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn a_damaged_node_is_refused_and_never_panics() {
         let fields = [[Bytes::from("name"), Bytes::from("value")], [Bytes::from("n"), Bytes::from("v")]];
-        let mut node = Node::new(StreamId { ms: 5, seq: 3 }, &fields);
+        let mut node = Node::new(StreamId { ms: 5, seq: 3 }, &fields, 0);
         node.push(StreamId { ms: 5, seq: 4 }, &fields[..1]);
         node.push(StreamId { ms: 9, seq: 1 }, &fields);
         assert!(node.remove(StreamId { ms: 5, seq: 4 }));

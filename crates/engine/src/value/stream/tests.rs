@@ -199,3 +199,26 @@ fn a_group_makes_a_stream_more_than_its_entries() {
     assert!(stream.remove_group(b"g"));
     assert!(!stream.has_groups());
 }
+
+/// XSETID may go back to the last entry that is there; ids of deleted ones behind it are given again.
+#[test]
+fn an_id_that_was_deleted_may_come_again() {
+    let id = |ms| StreamId { ms, seq: 0 };
+    for entries in [3, u64::from(MAX_NODE_ENTRIES) + 1] {
+        let (mut stream, mut model) = (StreamValue::default(), Model::new());
+        for ms in 1..=entries {
+            stream.append(id(ms), &fields(0, 1));
+            model.insert(id(ms), fields(0, 1));
+        }
+        for ms in entries - 1..=entries {
+            assert!(stream.remove(id(ms)));
+        }
+        stream.set_last_id(id(entries - 2));
+        for ms in entries - 1..=entries {
+            stream.append(id(ms), &fields(2, 2));
+            model.insert(id(ms), fields(2, 2));
+        }
+        check(&stream, &model);
+        assert!(stream.remove(id(entries)) && !stream.remove(id(entries)));
+    }
+}
