@@ -1,6 +1,6 @@
 //! A replica of one group on this node: what the server calls to read and write.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::raft::{ClientWriteResult, TransferLeaderRequest};
 use openraft::{Raft, ServerState};
 use prost::Message;
-use quoris_engine::{Batch, Call, Entry, Machine};
+use quoris_engine::digest::Difference;
+use quoris_engine::{Batch, Call, Entry, Machine, Stamp};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::consensus::{Callback, Data, TypeConfig};
@@ -40,6 +41,8 @@ pub struct Group {
     write_timeout: Duration,
     /// See [`Group::last_leader`]; 0 if there was none.
     last_leader: AtomicU64,
+    /// Whether [`Group::difference`] has been noticed.
+    differs: AtomicBool,
 }
 
 impl Group {
@@ -70,6 +73,7 @@ impl Group {
             read_mode: config.read_mode,
             write_timeout: Duration::from_millis(config.timing.write_timeout_ms),
             last_leader: AtomicU64::new(0),
+            differs: AtomicBool::new(false),
         });
         tokio::spawn(tick(Arc::downgrade(&group)));
         group
@@ -117,6 +121,11 @@ impl Group {
         self.raft.server_metrics().borrow_watched().state == ServerState::Leader
     }
 
+    /// What a check has found: this replica is not what its leader's was. It then neither serves, votes nor leads.
+    pub fn difference(&self) -> Option<Difference> {
+        self.with_machine(Machine::difference)
+    }
+
     /// Figures for people.
     pub fn status(&self) -> GroupStatus {
         let metrics = self.raft.metrics().borrow_watched().clone();
@@ -131,6 +140,7 @@ impl Group {
             snapshot_index: index(metrics.snapshot),
             purged: index(metrics.purged),
             voters: metrics.membership_config.voter_ids().collect(),
+            difference: self.difference(),
         }
     }
 
@@ -171,6 +181,9 @@ impl Group {
     /// Makes sure that this replica may answer reads that arrived before the call (by the node's [`ReadMode`]), and
     /// that no key of `calls` is due by wall clock and still there.
     pub async fn ready_to_read(&self, calls: &[Call]) -> Result<(), Refusal> {
+        if self.differs.load(Ordering::Relaxed) {
+            return Err(Refusal::Differs);
+        }
         if self.read_mode != ReadMode::Local {
             let (tell, told) = oneshot::channel();
             self.reads.try_send(tell).map_err(|_| Refusal::Busy)?;
@@ -217,7 +230,7 @@ impl Group {
     /// log is recent enough to lead they judge as ever.
     pub(crate) async fn take_over_from(&self, dead: NodeId) {
         let metrics = self.raft.metrics().borrow_watched().clone();
-        if metrics.current_leader != Some(dead) {
+        if metrics.current_leader != Some(dead) || self.difference().is_some() {
             return;
         }
         tracing::info!(group = self.id, dead, "the leader's process has died: standing for election");
@@ -227,7 +240,7 @@ impl Group {
         }
     }
 
-    /// Proposes an entry of this crate's own (a genesis). Its fate is read off the machine.
+    /// Proposes an entry of this crate's own (a genesis, a check). Its fate is read off the machine.
     pub(crate) async fn write_entry(&self, entry: Entry) {
         let (tell, told) = oneshot::channel();
         let callback =
@@ -282,6 +295,31 @@ impl Group {
         }
     }
 
+    /// Stops serving and electing, aloud, once a check has found a difference. A leader's snapshot ends that, but for
+    /// standing for election, which waits for the next start.
+    fn notice_difference(&self) {
+        let found = self.difference();
+        let known = self.differs.swap(found.is_some(), Ordering::Relaxed);
+        let Some(Difference { index, ours, leaders }) = found.filter(|_| !known) else { return };
+        let (ours, leaders) = (format!("{ours:016x}"), format!("{leaders:016x}"));
+        tracing::error!(
+            group = self.id,
+            index,
+            ours,
+            leaders,
+            "this replica differs from its leader's, and neither serves nor votes: wipe the node's data directory and \
+             let it join again"
+        );
+        self.raft.runtime_config().elect(false);
+    }
+
+    async fn publish_digest(&self) {
+        let Some(check) = self.with_machine(Machine::unchecked_digest) else { return };
+        let (now_ms, seed) = (self.env.clock.now_ms(), self.env.rng.next_u64());
+        let stamp = Stamp { now_ms, seed, ..Stamp::default() };
+        self.write_entry(Entry { stamp: Some(stamp), check: Some(check), ..Entry::default() }).await;
+    }
+
     fn machine(&self) -> RwLockReadGuard<'_, Machine> {
         // A panic in apply ends the process: there is no state to go on with.
         self.machine.read().expect("apply has panicked")
@@ -293,17 +331,25 @@ impl Group {
     }
 }
 
-/// While keys are due and nothing else moves the machine's clock, the leader writes entries that carry the time.
+/// What a replica does now and then: its leader writes entries that carry the time, while keys are due and nothing
+/// else moves the machine's clock, and entries that say what its replica looks like, for the others to compare.
 async fn tick(group: std::sync::Weak<Group>) {
-    loop {
+    for round in 1u32.. {
         tokio::time::sleep(limits::TICK_INTERVAL).await;
         let Some(group) = group.upgrade() else { return };
         // So that it is remembered when the leader is gone.
         group.last_leader();
         group.vacancy.review();
-        if group.is_leader() && group.has_due_keys() {
+        group.notice_difference();
+        if !group.is_leader() {
+            continue;
+        }
+        if group.has_due_keys() {
             // Whatever becomes of it, the next tick tries again.
             group.write(Vec::new()).await;
+        }
+        if round.is_multiple_of(limits::TICKS_PER_CHECK) {
+            group.publish_digest().await;
         }
     }
 }

@@ -44,3 +44,6 @@ pub const VACANCY_CHECK: Duration = Duration::from_millis(5);
 
 /// How often a node looks whether its log has grown too large, and, once it has, whether a snapshot lets it be purged.
 pub const LOG_CHECK_INTERVALS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(20));
+
+/// How often, in ticks, a leader publishes what its replica looks like, if anything has been written.
+pub const TICKS_PER_CHECK: u32 = 10;

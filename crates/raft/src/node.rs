@@ -17,6 +17,7 @@ use crate::catalog::{Catalog, CatalogError};
 use crate::env::Env;
 use crate::founding;
 use crate::group::Group;
+use crate::limits;
 use crate::log::{LogError, LogOptions, SharedLog};
 use crate::network::{Links, Network};
 use crate::peer::Link;
@@ -26,7 +27,7 @@ use crate::standing::Standing;
 use crate::storage::{LogStore, Replica};
 use crate::types::{GroupId, NodeId, Watcher};
 use crate::upkeep;
-use crate::wire::proto::Hello;
+use crate::wire::proto::{Hello, MayLead, frame};
 
 /// What a node is told at start.
 #[derive(Clone, Debug)]
@@ -251,9 +252,10 @@ impl Node {
         };
         let mut leaving = Vec::new();
         for group in self.groups.iter().filter(|group| group.is_leader()) {
-            if let Some(heir) = heir(group) {
-                // If it cannot be asked, the others elect without being asked.
-                let _ = group.transfer_leader(heir).await;
+            // If nobody can take over, the others elect when this node is gone.
+            if let Some(heir) = heir(group)
+                && self.hand_over_to(group, heir).await
+            {
                 leaving.push(group);
             }
         }
@@ -265,6 +267,18 @@ impl Node {
         let patience = Duration::from_millis(2 * self.config.timing.election_timeout_ms);
         if tokio::time::timeout(patience, handed_over).await.is_err() {
             tracing::warn!("stopping while still leading a group: no peer took over");
+        }
+    }
+
+    /// Asks `heir` to take over `group`; false if it will not, and nothing was begun.
+    pub(crate) async fn hand_over_to(&self, group: &Group, heir: NodeId) -> bool {
+        let Some(link) = self.links.get(&heir) else { return false };
+        let asked = link.request(group.id(), frame::Body::MayLead(MayLead {}));
+        match tokio::time::timeout(limits::CONNECT_TIMEOUT, asked).await {
+            Ok(Ok(frame::Body::MayLeadReply(reply))) if reply.ready => {
+                group.transfer_leader(heir).await.is_ok()
+            }
+            _ => false,
         }
     }
 

@@ -69,19 +69,23 @@ impl Service {
                 Ok(frame::Body::AppendReply(wire::append_reply(&reply)))
             }
             frame::Body::Vote(request) => {
-                self.inner.standing.check_may_vote()?;
+                self.check_may_vote(group)?;
                 let request = wire::from_vote_request(request);
                 let reply = group.raft.vote(request).await.map_err(|error| words(&error))?;
                 Ok(frame::Body::VoteReply(wire::vote_reply(&reply)))
             }
             frame::Body::PreVote(request) => {
-                self.inner.standing.check_may_vote()?;
+                self.check_may_vote(group)?;
                 let request = wire::from_vote_request(request);
                 let reply = group.raft.pre_vote(request).await.map_err(|error| words(&error))?;
                 Ok(frame::Body::VoteReply(wire::vote_reply(&reply)))
             }
+            frame::Body::MayLead(_) => {
+                let ready = self.check_may_vote(group).is_ok();
+                Ok(frame::Body::MayLeadReply(proto::MayLeadReply { ready }))
+            }
             frame::Body::Transfer(request) => {
-                self.inner.standing.check_may_vote()?;
+                self.check_may_vote(group)?;
                 let from = wire::from_vote(&request.from.unwrap_or_default());
                 let last = request.last.as_ref().map(wire::from_log_id);
                 let request = TransferLeaderRequest::new(from, request.to, last);
@@ -94,6 +98,15 @@ impl Service {
                 Ok(frame::Body::FoundReply(proto::FoundReply { ready }))
             }
             _ => Err("this is no request".into()),
+        }
+    }
+
+    /// Refuses, in words, what only a node that votes may answer.
+    fn check_may_vote(&self, group: &Group) -> Result<(), String> {
+        self.inner.standing.check_may_vote()?;
+        match group.difference() {
+            None => Ok(()),
+            Some(_) => Err("its replica differs from a leader's".into()),
         }
     }
 

@@ -124,9 +124,10 @@ pub async fn keep_leaders_spread(node: Weak<Node>) {
         });
         steady = if misplaced.is_some() { steady + 1 } else { 0 };
         if let (Some((group, preferred)), true) = (misplaced, steady >= PATIENCE_ROUNDS) {
-            tracing::info!(group = group.id(), to = preferred, "handing over to the preferred leader");
-            // A node that is going down cannot be asked, and need not be.
-            let _ = group.transfer_leader(preferred).await;
+            // A node that is going down, or may not lead, is asked again later.
+            if node.hand_over_to(group, preferred).await {
+                tracing::info!(group = group.id(), to = preferred, "handing over to the preferred leader");
+            }
             steady = 0;
         }
     }

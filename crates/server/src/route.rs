@@ -149,7 +149,9 @@ pub fn refused(node: &Node, refusal: Refusal, slot: Option<SlotId>) -> CommandEr
         (Refusal::NoQuorum, _) => CommandError::ClusterDown("The cluster is down".to_string()),
         (refusal @ (Refusal::Busy | Refusal::LogFull), _) => CommandError::TryAgain(refusal.to_string()),
         // Clients look for another node after CLUSTERDOWN: there will soon be one.
-        (refusal @ Refusal::ShuttingDown, _) => CommandError::ClusterDown(refusal.to_string()),
+        (refusal @ (Refusal::Differs | Refusal::ShuttingDown), _) => {
+            CommandError::ClusterDown(refusal.to_string())
+        }
     }
 }
 

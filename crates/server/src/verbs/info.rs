@@ -106,6 +106,8 @@ fn replication(session: &Session, text: &mut Text) {
     text.field("quoris_peers", peers().count());
     text.field("quoris_peers_reachable", peers().filter(|info| node.is_reachable(info.id)).count());
     text.field("quoris_groups", node.groups().len());
+    let differ = node.groups().iter().filter(|group| group.difference().is_some()).count();
+    text.field("quoris_groups_that_differ", differ);
     text.field("quoris_groups_led", node.groups().iter().filter(|group| group.is_leader()).count());
 }
 
