@@ -27,7 +27,7 @@ SETTLE_S = 1.0
 HEAL_LIMIT_S = 15.0
 READ_LIMIT_S = 20.0
 SOCKET_LIMIT_S = 2.0
-READ_CHUNK = 500
+CHUNK = 500
 
 
 def connect(addrs):
@@ -130,8 +130,8 @@ def patiently(action):
 def present(client, keys):
     """The subset of keys that exist with the value written to them."""
     found = set()
-    for at in range(0, len(keys), READ_CHUNK):
-        chunk = keys[at : at + READ_CHUNK]
+    for at in range(0, len(keys), CHUNK):
+        chunk = keys[at : at + CHUNK]
         values = patiently(lambda: client.mget_nonatomic(chunk))
         found.update(key for key, value in zip(chunk, values) if value == key.rsplit(":", 1)[1].encode())
     return found
@@ -165,8 +165,10 @@ def main():
     unknown = [w.key(r) for w in writers for r in w.unknown]
     found = present(client, acknowledged + unknown)
     lost = [key for key in acknowledged if key not in found]
-    for key in found:
-        patiently(lambda: client.delete(key))
+    records = sorted(found)
+    for at in range(0, len(records), CHUNK):
+        chunk = records[at : at + CHUNK]
+        patiently(lambda: client.delete(*chunk))
 
     print()
     print(f"leaders killed      {kills:>9,}")

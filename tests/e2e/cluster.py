@@ -22,7 +22,7 @@ STOP_LIMIT_S = 20.0
 CTL_LIMIT_S = 5.0
 LOG_TAIL_BYTES = 6000
 # Both ranges lie below the ports Linux hands out by itself, so that no outgoing connection sits on one.
-CLIENT_PORTS = range(11000, 20000)
+CLIENT_PORTS = range(*(int(n) for n in os.environ.get("QUORIS_TEST_PORTS", "11000-20000").split("-")))
 PEER_OFFSET = 10000
 
 
@@ -84,6 +84,8 @@ class Node:
         self.config_path = self.dir / "quoris.toml"
         self.process = None
         self.paused = False
+        # Added to its environment when it starts.
+        self.environment = {}
 
     def __repr__(self):
         return f"node {self.id} ({self.client_addr})"
@@ -110,7 +112,10 @@ class Node:
         self.config_path.write_text(toml(self.config()))
         with open(self.log_path, "ab") as log:
             command = [binary(), "serve", "--config", str(self.config_path)]
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            environment = {**os.environ, **self.environment}
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
+            )
 
     def kill(self):
         """kill -9."""
@@ -148,8 +153,15 @@ class Node:
         except (subprocess.SubprocessError, json.JSONDecodeError):
             return None
 
-    def disk_bytes(self):
-        return sum(f.stat().st_blocks * 512 for f in self.data_dir.rglob("*") if f.is_file())
+    def disk_bytes(self, part=""):
+        """What its data directory, or a part of it, takes; files may go while it looks."""
+        total = 0
+        for file in (self.data_dir / part).rglob("*"):
+            try:
+                total += file.stat().st_blocks * 512
+            except FileNotFoundError:
+                pass
+        return total
 
     def log_text(self):
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""

@@ -1,5 +1,6 @@
 """What bad input gets: one clear line, an honest exit code, and no harm to anybody else."""
 
+import os
 import re
 import socket
 import subprocess
@@ -145,6 +146,32 @@ def assert_one_clear_line(code, said, *named):
     for word in named:
         assert word in lines[0], f"{word!r} is not named in: {said}"
     assert "panicked" not in said
+
+
+def ctl(*words, **streams):
+    """Asks as a person would; its exit code and what it said on standard error."""
+    streams = {"stdout": subprocess.PIPE, **streams}
+    done = subprocess.run([binary(), "ctl", *words], stderr=subprocess.PIPE, text=True, timeout=SERVE_LIMIT_S, **streams)
+    return done.returncode, done.stderr.strip()
+
+
+def test_ctl_says_what_is_wrong_with_an_address():
+    for addr in ("nonsense", "127.0.0.1:99999", ""):
+        assert_one_clear_line(*ctl("--addr", addr, "status"), "addr", "host:port")
+    nobody = f"127.0.0.1:{free_port()}"
+    code, said = ctl("--addr", nobody, "status")
+    assert code == 1 and said == f"quoris: {nobody}: Connection refused (os error 111)"
+
+
+def test_ctl_survives_a_reader_that_has_seen_enough(shared):
+    asked = ("--addr", shared.nodes[0].client_addr, "status")
+    reader, writer = os.pipe()
+    os.close(reader)
+    assert ctl(*asked, stdout=writer) == (0, "")
+    os.close(writer)
+    with open("/dev/full", "w") as full:
+        code, said = ctl(*asked, stdout=full)
+    assert (code, said) == (1, "quoris: cannot write the answer: No space left on device (os error 28)")
 
 
 @pytest.mark.parametrize("key", BAD_FLAGS)

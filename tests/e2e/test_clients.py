@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import built, wait_until
+from cluster import Cluster, built, wait_until
 from resp import Connection
 
 CLIENTS = Path(__file__).with_name("clients")
@@ -64,20 +64,39 @@ def test_library_works_through_a_failover(cluster, name):
     assert run([*program, "check", CHECK_KEYS]).strip() == "ok"
 
 
+# redis-rs's blocking connection has to be made anew by its owner when its node dies, from addresses the owner knows.
+@pytest.mark.parametrize("name", ("redis-py", "ioredis"))
+def test_library_that_knows_one_node_finds_the_others_when_it_dies(name):
+    """One group: its leader leads everything, and the other nodes have no range of their own."""
+    with Cluster(groups=1) as cluster:
+        leader = cluster.wait_led(0)
+        command = [*PROGRAMS[name](), leader.client_addr, "hammer", str(HAMMER_S)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as hammer:
+            time.sleep(1.5)
+            leader.kill()
+            output, errors = hammer.communicate(timeout=PROGRAM_LIMIT_S)
+        assert hammer.returncode == 0, errors[-4000:]
+        figures = json.loads(output)
+        print(name, figures)
+        assert figures["lost"] == 0
+        assert figures["longest_pause_ms"] < HAMMER_S * 1000 / 2, "the client did not find the other nodes"
+
+
 def test_redis_cli_follows_redirections(cluster):
     for key in range(30):
         assert redis_cli(cluster, "set", f"key:{key}", str(key), node=key % 3) == "OK"
     for key in range(30):
         assert redis_cli(cluster, "get", f"key:{key}", node=(key + 1) % 3) == str(key)
 
-    group = min(cluster.slotted_groups())
-    victim = cluster.wait_led(group)
-    victim.kill()
-    cluster.wait_led(group)
-    alive = cluster.nodes.index(cluster.answering()[0])
-    for key in range(30):
-        assert redis_cli(cluster, "get", f"key:{key}", node=alive) == str(key)
-        assert redis_cli(cluster, "set", f"key:{key}", "again", node=alive) == "OK"
+    # Right after each death, without a pause: redis-cli never tries again by itself.
+    for victim in cluster.nodes:
+        victim.kill()
+        alive = cluster.nodes.index(cluster.answering()[0])
+        for key in range(30):
+            assert redis_cli(cluster, "get", f"key:{key}", node=alive) == str(key)
+            assert redis_cli(cluster, "set", f"key:{key}", str(key), node=alive) == "OK"
+        victim.start()
+        cluster.wait_ready()
 
 
 def test_redis_cli_cluster_info_and_check_are_content(cluster):
@@ -120,6 +139,24 @@ def test_redis_benchmark_runs_in_cluster_mode(cluster):
     victim.start()
     cluster.wait_ready()
     benchmark()
+
+
+def test_redis_benchmark_runs_through_a_change_of_leaders(cluster):
+    """Its connections must survive, as with Redis: so a leader falls silent for a while, and then follows."""
+    command = ["redis-benchmark", "--cluster", "-p", str(cluster.nodes[0].port), "-t", "set", "-c", "12", "-r", "1000"]
+    command += ["-n", "20000", "-q"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as benchmark:
+        time.sleep(0.5)
+        group = min(cluster.slotted_groups())
+        victim = cluster.wait_led(group)
+        victim.pause()
+        assert cluster.wait_led(group) is not victim
+        time.sleep(0.5)
+        assert benchmark.poll() is None, "it was done before the leader fell silent: nothing was shown"
+        victim.resume()
+        output, errors = benchmark.communicate(timeout=PROGRAM_LIMIT_S)
+    assert benchmark.returncode == 0, errors[-2000:]
+    assert "requests per second" in output and "Error" not in output + errors, output + errors
 
 
 def test_every_node_tells_the_same_slots(cluster):

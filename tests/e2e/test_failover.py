@@ -2,7 +2,9 @@
 
 A pause is the longest time without an acknowledgement a writer of the group sees around one fault; writers write
 every few milliseconds with the ledger's own client, which looks for the new leader without delay of its own. Other
-groups are those neither led by the victim nor waiting for it: they keep their leader and their majority.
+groups are those neither led by the victim nor waiting for it: they keep their leader and their majority. What they
+see during a fault is held against what all writers see in a window of the same length before it: on a busy machine
+any writer stands still for a while now and then.
 """
 
 import statistics
@@ -11,7 +13,6 @@ import time
 from load import Load
 
 WRITE_EVERY_S = 0.004
-WARM_S = 1.0
 WINDOW_S = 2.5
 # A client that waits for a silent node must give up at some time; these give up after this long.
 CLIENT_LIMIT_S = 0.5
@@ -40,15 +41,18 @@ class Pauses:
 
 
 def measure(cluster, times, fault, heal):
-    """Strikes the leader of one group after the other; returns the pauses of its groups and of the others."""
-    struck, others = Pauses("the victim's groups"), Pauses("other groups")
+    """Strikes the leader of one group after the other; returns the pauses of its groups, and asserts that the others
+    felt nothing."""
+    struck, others, calm = Pauses("the victim's groups"), Pauses("other groups"), Pauses("all, before")
     with Load(cluster, per_group=1, every_s=WRITE_EVERY_S, limit_s=CLIENT_LIMIT_S) as load:
         groups = sorted(load.by_group)
         for round_number in range(times):
-            time.sleep(WARM_S)
+            before = time.monotonic()
+            time.sleep(WINDOW_S)
             victim = cluster.wait_led(groups[round_number % len(groups)])
             led = {g["id"] for g in cluster.status()["groups"] if g["leader"] == victim.id}
             began = time.monotonic()
+            calm.seconds += [writer.longest_gap_s(before, began) for writer in load.writers]
             fault(victim)
             time.sleep(WINDOW_S)
             until = time.monotonic()
@@ -58,24 +62,22 @@ def measure(cluster, times, fault, heal):
             heal(victim)
             cluster.wait_ready()
     load.check()
-    print(f"\n{times} faults\n  {struck}\n  {others}")
-    return struck, others
+    print(f"\n{times} faults\n  {struck}\n  {others}\n  {calm}")
+    assert others.seconds and others.p(0.99) <= max(OTHERS_BAR_S, 2 * calm.p(0.99)), f"{others}; {calm}"
+    return struck
 
 
 def test_pause_after_kill_9(cluster, kills):
-    struck, others = measure(cluster, kills, fault=lambda node: node.kill(), heal=lambda node: node.start())
+    struck = measure(cluster, kills, fault=lambda node: node.kill(), heal=lambda node: node.start())
     assert struck.p(0.99) <= KILL_BAR_S, struck
-    assert others.seconds and others.p(0.99) <= OTHERS_BAR_S, others
 
 
 def test_pause_after_silence(cluster, kills):
     rounds = max(3, kills // 2)
-    struck, others = measure(cluster, rounds, fault=lambda node: node.pause(), heal=lambda node: node.resume())
+    struck = measure(cluster, rounds, fault=lambda node: node.pause(), heal=lambda node: node.resume())
     assert struck.p(0.99) <= SILENCE_BAR_S, struck
-    assert others.seconds and others.p(0.99) <= OTHERS_BAR_S, others
 
 
 def test_a_graceful_stop_hands_over_first(cluster):
-    struck, others = measure(cluster, 3, fault=lambda node: node.stop(), heal=lambda node: node.start())
+    struck = measure(cluster, 3, fault=lambda node: node.stop(), heal=lambda node: node.start())
     assert struck.p(0.99) <= KILL_BAR_S, struck
-    assert others.seconds and others.p(0.99) <= OTHERS_BAR_S, others

@@ -37,8 +37,26 @@ impl<'a> Args<'a> {
         self.0.get(i).and_then(|word| number::parse_int(word)).ok_or(CommandError::NotInteger)
     }
 
+    /// Word `i` as a number of things; `None` if it is not an integer or negative.
+    pub fn count(&self, i: usize) -> Option<usize> {
+        self.int(i).ok().and_then(|n| usize::try_from(n).ok())
+    }
+
     /// Word `i` as a floating point number that is not NaN.
     pub fn float(&self, i: usize) -> Result<f64, CommandError> {
         self.0.get(i).and_then(|word| number::parse_float(word)).ok_or(CommandError::NotFloat)
+    }
+
+    /// Word `i`, seconds with decimals, as how many milliseconds a blocking call waits; `None`: for ever.
+    pub fn timeout_ms(&self, i: usize) -> Result<Option<u64>, CommandError> {
+        let no_float = CommandError::Text("ERR timeout is not a float or out of range");
+        let ms = libm::ceil(self.float(i).map_err(|_| no_float)? * 1000.0);
+        if ms < 0.0 {
+            return Err(CommandError::Text("ERR timeout is negative"));
+        }
+        if ms >= i64::MAX as f64 {
+            return Err(CommandError::Text("ERR timeout is out of range"));
+        }
+        Ok(Some(ms as u64).filter(|&ms| ms > 0))
     }
 }

@@ -12,6 +12,7 @@ use crate::error::{CommandError, unknown_command};
 use crate::keyspace::Keyspace;
 use crate::reply::Reply;
 use crate::rng::Rng;
+use crate::script::{Budget, Scripts};
 use crate::value::number;
 
 /// What a handler returns.
@@ -25,6 +26,8 @@ pub struct ReadContext<'a> {
     pub now_ms: u64,
     /// For commands that pick at random.
     pub rng: Rng,
+    /// The group's scripts.
+    pub scripts: &'a Scripts,
 }
 
 /// What a write sees and changes. The time is the machine's clock, [`Keyspace::now_ms`].
@@ -36,6 +39,12 @@ pub struct WriteContext<'a> {
     /// Whether the call may wait for what is not there yet ([`Reply::Block`]): not in a transaction or a script, where
     /// a blocking command answers at once as if its time had run out.
     pub may_block: bool,
+    /// Whether the call has blocked and a key of it has changed since: one of another type is as good as absent then.
+    pub woken: bool,
+    /// The group's scripts.
+    pub scripts: &'a mut Scripts,
+    /// What a script may use.
+    pub budget: Budget,
 }
 
 /// How a command runs; the type says what it may touch.
@@ -45,10 +54,23 @@ pub enum Run {
     Read(fn(&mut ReadContext, Args) -> Outcome),
     /// Changes the keyspace, on every replica, through the log.
     Write(fn(&mut WriteContext, Args) -> Outcome),
+    /// Reads or writes, as the call's words say (XREAD writes if it may block).
+    ByWords(ByWords),
     /// Concerns the connection, the node or the cluster: the server runs it.
     Session(Verb),
     /// Only its subcommands run.
     Container,
+}
+
+/// A command of which only some calls need the log.
+#[derive(Clone, Copy, Debug)]
+pub struct ByWords {
+    /// Whether a call of these words writes.
+    pub writes: fn(&[Bytes]) -> bool,
+    /// Runs those that do not.
+    pub read: fn(&mut ReadContext, Args) -> Outcome,
+    /// Runs those that do.
+    pub write: fn(&mut WriteContext, Args) -> Outcome,
 }
 
 /// The commands that the server runs itself.
@@ -73,6 +95,7 @@ pub enum Verb {
     ClientTracking,
     ClientTrackinginfo,
     ClientUnpause,
+    ClientUnblock,
     ClusterCountkeysinslot,
     ClusterGetkeysinslot,
     ClusterInfo,
@@ -93,7 +116,12 @@ pub enum Verb {
     ConfigResetstat,
     ConfigRewrite,
     ConfigSet,
+    DebugAccept,
+    DebugProtocol,
+    DebugSleep,
+    Discard,
     Echo,
+    Exec,
     Hello,
     Help,
     Info,
@@ -105,6 +133,11 @@ pub enum Verb {
     LatencyReset,
     Lolwut,
     Monitor,
+    MemoryDoctor,
+    MemoryMallocStats,
+    MemoryPurge,
+    MemoryStats,
+    Multi,
     Ping,
     Psubscribe,
     Publish,
@@ -115,7 +148,12 @@ pub enum Verb {
     PubsubShardnumsub,
     Punsubscribe,
     Quit,
+    QuorisDurable,
+    QuorisForwarded,
+    QuorisGroup,
     QuorisStatus,
+    QuorisTransaction,
+    QuorisVersions,
     Readonly,
     Readwrite,
     Reset,
@@ -129,6 +167,10 @@ pub enum Verb {
     Sunsubscribe,
     Time,
     Unsubscribe,
+    Unwatch,
+    Wait,
+    Waitaof,
+    Watch,
 }
 
 /// Where a call's keys stand among its words.
@@ -226,10 +268,16 @@ fn counted(words: &[Bytes], at: usize) -> std::ops::Range<usize> {
 pub enum Gather {
     /// Not such a command.
     None,
+    /// Concerns no key in particular: any one group runs it.
+    Any,
+    /// The groups all give the same answer.
+    Same,
     /// Integers, added.
     Sum,
     /// Arrays, one after the other.
     Concat,
+    /// Digests in hexadecimal, combined by exclusive or.
+    Xor,
     /// `+OK` if all say so.
     AllOk,
     /// One group's answer, drawn by its number of keys.
@@ -272,6 +320,8 @@ bitflags::bitflags! {
         const SKIP_MONITOR = 1 << 13;
         /// Not in SLOWLOG.
         const SKIP_SLOWLOG = 1 << 14;
+        /// Only where the setting `enable-debug-command` allows it.
+        const PROTECTED = 1 << 15;
     }
 }
 
@@ -385,6 +435,11 @@ impl Command {
         Command::new(name, arity, Flags::WRITE, keys, Run::Write(run))
     }
 
+    /// A command that reads or writes, as its words say. Its flags are still to be given.
+    pub const fn by_words(name: &'static str, arity: i32, keys: Keys, run: ByWords) -> Command {
+        Command::new(name, arity, Flags::empty(), keys, Run::ByWords(run))
+    }
+
     /// A command that the server runs.
     pub const fn session(name: &'static str, arity: i32, verb: Verb) -> Command {
         let flags = Flags::NOSCRIPT.union(Flags::LOADING).union(Flags::STALE);
@@ -440,9 +495,23 @@ impl Command {
         }
     }
 
-    /// Whether it goes through the log.
+    /// Whether calls of it go through the log, or may.
     pub fn is_write(&self) -> bool {
-        matches!(self.run, Run::Write(_))
+        matches!(self.run, Run::Write(_) | Run::ByWords(_))
+    }
+
+    /// Whether a call of `words` goes through the log.
+    pub fn writes(&self, words: &[Bytes]) -> bool {
+        matches!(self.run_for(words), Run::Write(_))
+    }
+
+    /// How a call of `words` runs: never [`Run::ByWords`].
+    pub fn run_for(&self, words: &[Bytes]) -> Run {
+        match self.run {
+            Run::ByWords(run) if (run.writes)(words) => Run::Write(run.write),
+            Run::ByWords(run) => Run::Read(run.read),
+            run => run,
+        }
     }
 }
 

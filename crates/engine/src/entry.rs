@@ -5,10 +5,10 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/quoris.entry.rs"));
 }
 
-pub(crate) use generated::MachineState;
 pub use generated::{
-    Batch, Call, Entry, Genesis, GroupInfo, NodeInfo, SlotRange, Stamp, Topology, Waiter, Watch,
+    Batch, Call, Check, Entry, Genesis, GroupInfo, NodeInfo, SlotRange, Stamp, Topology, Waiter, Watch,
 };
+pub(crate) use generated::{Function as FunctionState, Library as LibraryState, MachineState};
 pub use prost::{DecodeError, Message};
 
 impl Call {

@@ -11,6 +11,9 @@ pub enum CommandError {
     /// The key holds another type.
     #[error("WRONGTYPE Operation against a key holding the wrong kind of value")]
     WrongType,
+    /// The key to write to holds another type: unlike [`CommandError::WrongType`], it also ends a call that has blocked.
+    #[error("WRONGTYPE Operation against a key holding the wrong kind of value")]
+    WrongDestinationType,
     /// The arguments make no sense to the command.
     #[error("ERR syntax error")]
     Syntax,
@@ -29,6 +32,9 @@ pub enum CommandError {
     /// A count out of its range.
     #[error("ERR value is out of range")]
     OutOfRange,
+    /// A count that is no number or negative.
+    #[error("ERR value is out of range, must be positive")]
+    NotPositive,
     /// A floating point argument that must be finite.
     #[error("ERR value is NaN or Infinity")]
     NotFinite,

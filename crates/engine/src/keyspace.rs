@@ -3,7 +3,7 @@
 //! Invariants: a key whose deadline is at or before [`Keyspace::now_ms`] is absent to every reader, whether or
 //! not it has been removed yet, and so is a key whose value has nothing left; every change sets the key's version
 //! to the index of the entry being applied, and a write that changes nothing leaves it; `deadlines` holds exactly
-//! the keys that have something to expire.
+//! the keys that have something to expire; `bytes` is the sum over all keys, due ones included.
 //!
 //! WATCH compares versions, and an absent key's is 0. A key that was absent, came and went again between WATCH and
 //! EXEC therefore passes: the transaction finds what its WATCH saw, so it is as serializable as if nothing had
@@ -14,12 +14,14 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use foldhash::fast::FixedState;
+use indexmap::IndexMap;
 
 use crate::error::CommandError;
 use crate::events::{EventClass, KeyEvent};
 use crate::hash_slot::{SLOT_COUNT, SlotId, slot_of};
 use crate::slot::{Key, NEVER, Object, Slot};
-use crate::value::{Collection, HashValue, StringValue, Value};
+use crate::value::{Collection, HashValue, StringValue, Value, ZsetValue};
 use crate::waiters::Waiters;
 
 /// The keys of one group.
@@ -28,6 +30,7 @@ pub struct Keyspace {
     owned: Vec<RangeInclusive<SlotId>>,
     deadlines: BTreeSet<(u64, Key)>,
     key_count: usize,
+    bytes: usize,
     now_ms: u64,
     version: u64,
     hash_seed: u64,
@@ -36,24 +39,38 @@ pub struct Keyspace {
     events: Option<Vec<KeyEvent>>,
     /// Whose batch is being applied, for `events`; not state.
     pub(crate) origin: u64,
+    /// What a script that may have to be undone has changed so far.
+    undo: Option<Undo>,
 }
 
 impl Keyspace {
     /// An empty keyspace that owns no slot.
     pub fn new(hash_seed: u64) -> Keyspace {
         let empty = Arc::new(Slot::new(hash_seed));
+        let slots = vec![empty; usize::from(SLOT_COUNT)];
+        Keyspace { slots, ..Keyspace::without_slots(hash_seed) }
+    }
+
+    fn without_slots(hash_seed: u64) -> Keyspace {
         Keyspace {
-            slots: vec![empty; usize::from(SLOT_COUNT)],
+            slots: Vec::new(),
             owned: Vec::new(),
             deadlines: BTreeSet::new(),
             key_count: 0,
+            bytes: 0,
             now_ms: 0,
             version: 0,
             hash_seed,
             waiters: Waiters::default(),
             events: None,
             origin: 0,
+            undo: None,
         }
+    }
+
+    /// A keyspace without slots, which must not be asked for a key: it stands in while a script has the real one.
+    pub(crate) fn hollow() -> Keyspace {
+        Keyspace::without_slots(0)
     }
 
     /// Notes that `event` (in Redis's words: `lpush`) happened to `key`, for keyspace notifications.
@@ -126,6 +143,12 @@ impl Keyspace {
         self.key_count == 0
     }
 
+    /// About what the keys take in memory: names, values and a fixed sum for each key. What `maxmemory` is checked
+    /// against: it moves with the content alone, not with an allocator.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// How many keys have something to expire.
     pub fn expiring(&self) -> usize {
         self.deadlines.len()
@@ -139,11 +162,6 @@ impl Keyspace {
     /// The earliest deadline, in milliseconds since the Unix epoch.
     pub fn next_deadline_ms(&self) -> Option<u64> {
         self.deadlines.first().map(|(at, _)| *at)
-    }
-
-    /// Keeps clients from choosing colliding keys; without influence on order or replies.
-    pub(crate) fn hash_seed(&self) -> u64 {
-        self.hash_seed
     }
 
     /// How many keys `slot` holds (due ones included).
@@ -182,7 +200,7 @@ impl Keyspace {
 
     /// The object of `key`.
     pub fn get(&self, key: &[u8]) -> Option<&Object> {
-        self.slot(slot_of(key)).objects.get(key).filter(|object| self.is_live(object))
+        self.slot(slot_of(key)).get(key).filter(|object| self.is_live(object))
     }
 
     /// Whether `key` is there.
@@ -214,12 +232,98 @@ impl Keyspace {
         self.collection(key)
     }
 
+    /// The sorted set at `key`; `WrongType` if it holds something else.
+    pub fn zset(&self, key: &[u8]) -> Result<Option<&ZsetValue>, CommandError> {
+        self.collection(key)
+    }
+
     /// The collection at `key`; `WrongType` if it holds something else.
     pub fn collection<C: Collection>(&self, key: &[u8]) -> Result<Option<&C>, CommandError> {
         match self.get(key) {
             None => Ok(None),
             Some(object) => C::of(&object.value).map(Some).ok_or(CommandError::WrongType),
         }
+    }
+
+    /// A copy of this keyspace as it is now that shares its contents, for a script that only reads: with `slot` alone,
+    /// or with all slots.
+    pub(crate) fn view(&self, slot: Option<SlotId>) -> Keyspace {
+        let mut view = match slot {
+            Some(slot) => {
+                let mut view = Keyspace::new(self.hash_seed);
+                view.slots[usize::from(slot)] = Arc::clone(self.slot(slot));
+                view
+            }
+            None => Keyspace { slots: self.slots.clone(), ..Keyspace::without_slots(self.hash_seed) },
+        };
+        view.owned = self.owned.clone();
+        view.key_count = self.key_count;
+        view.now_ms = self.now_ms;
+        view.version = self.version;
+        view
+    }
+
+    /// From now on remembers what it was, until [`Keyspace::keep`] or [`Keyspace::roll_back`].
+    pub(crate) fn begin_undo(&mut self) {
+        let events = self.events.as_ref().map_or(0, Vec::len);
+        self.undo = Some(Undo { events, ..Undo::default() });
+    }
+
+    /// What has changed stays.
+    pub(crate) fn keep(&mut self) {
+        self.undo = None;
+    }
+
+    /// Everything is again as it was at [`Keyspace::begin_undo`], but for the order of keys in their slots, which is
+    /// the same on all replicas that roll back alike.
+    pub(crate) fn roll_back(&mut self) {
+        let Some(mut undo) = self.undo.take() else { return };
+        if let Some(before) = undo.cleared.take() {
+            let Cleared { slots, deadlines, key_count, bytes, journal } = *before;
+            self.slots = slots;
+            self.deadlines = deadlines;
+            self.key_count = key_count;
+            self.bytes = bytes;
+            undo.journal = journal;
+        }
+        for (key, earlier) in undo.journal.into_iter().rev() {
+            match earlier {
+                Some(object) => self.put_back(&key, object),
+                None => drop(self.remove(&key)),
+            }
+        }
+        if let Some(events) = &mut self.events {
+            events.truncate(undo.events);
+        }
+    }
+
+    /// Remembers `key`'s object before its first change.
+    fn remember(&mut self, key: &[u8]) {
+        if let Some(undo) = &mut self.undo
+            && undo.cleared.is_none()
+            && !undo.journal.contains_key(key)
+        {
+            let earlier = self.slots[usize::from(slot_of(key))].get(key).cloned();
+            undo.journal.insert(Key::from(key), earlier);
+        }
+    }
+
+    /// Stores an object as it is, version included.
+    fn put_back(&mut self, key: &[u8], object: Object) {
+        let after = deadline_of(&object);
+        self.bytes += object_bytes(key, &object);
+        let before = match self.slot_mut(key).insert(Key::from(key), object) {
+            Some(replaced) => {
+                self.bytes -= object_bytes(key, &replaced);
+                deadline_of(&replaced)
+            }
+            None => {
+                self.key_count += 1;
+                NEVER
+            }
+        };
+        self.move_deadline(key, before, after);
+        self.changed(key);
     }
 
     /// Stores `value` at `key`, replacing whatever it held, to expire at `expire_ms` ([`NEVER`]: not at all;
@@ -230,16 +334,21 @@ impl Keyspace {
             self.remove(key);
             return;
         }
+        self.remember(key);
         let deadline = deadline_of(&object);
-        let earlier = match self.slot_mut(key).objects.get_mut(key) {
+        self.bytes += object_bytes(key, &object);
+        let earlier = match self.slot_mut(key).get_mut(key) {
             Some(place) => Some(std::mem::replace(place, object)),
             None => {
-                self.slot_mut(key).objects.insert(Key::from(key), object);
+                self.slot_mut(key).insert(Key::from(key), object);
                 None
             }
         };
         let earlier_deadline = match &earlier {
-            Some(earlier) => deadline_of(earlier),
+            Some(earlier) => {
+                self.bytes -= object_bytes(key, earlier);
+                deadline_of(earlier)
+            }
             None => {
                 self.key_count += 1;
                 NEVER
@@ -254,11 +363,12 @@ impl Keyspace {
 
     /// Removes `key`; its object if it was there and live.
     pub fn remove(&mut self, key: &[u8]) -> Option<Object> {
-        if !self.slot(slot_of(key)).objects.contains_key(key) {
-            return None;
-        }
-        let object = self.slot_mut(key).objects.swap_remove(key)?;
+        // A look first: nothing is copied for a key that is not there.
+        self.slot(slot_of(key)).get(key)?;
+        self.remember(key);
+        let object = self.slot_mut(key).remove(key)?;
         self.key_count -= 1;
+        self.bytes -= object_bytes(key, &object);
         self.move_deadline(key, deadline_of(&object), NEVER);
         self.changed(key);
         Some(object).filter(|object| self.is_live(object))
@@ -270,13 +380,16 @@ impl Keyspace {
         if !self.contains(key) {
             return None;
         }
+        self.remember(key);
         let (now_ms, version) = (self.now_ms, self.version);
-        let object = self.slot_mut(key).objects.get_mut(key)?;
-        let before = deadline_of(object);
+        let object = self.slot_mut(key).get_mut(key)?;
+        let (before, bytes_before) = (deadline_of(object), object.value.bytes());
         let result = change(object);
         object.version = version;
         let (after, gone) =
             (deadline_of(object), object.expire_ms <= now_ms || object.value.is_empty(now_ms));
+        let bytes_after = object.value.bytes();
+        self.bytes = self.bytes - bytes_before + bytes_after;
         self.move_deadline(key, before, after);
         match gone {
             true => drop(self.remove(key)),
@@ -295,7 +408,7 @@ impl Keyspace {
         if self.collection::<C>(key)?.is_some() {
             return self.edit_there(key, edit);
         }
-        let mut collection = C::empty(self.hash_seed);
+        let mut collection = C::empty();
         let edit = edit(&mut collection);
         if edit.changed {
             self.set(key, collection.into_value(), NEVER);
@@ -321,14 +434,20 @@ impl Keyspace {
         key: &[u8],
         edit: impl FnOnce(&mut C) -> Edit<R>,
     ) -> Result<R, CommandError> {
+        self.remember(key);
         let (now_ms, version) = (self.now_ms, self.version);
-        let object = self.slot_mut(key).objects.get_mut(key).ok_or(CommandError::NoSuchKey)?;
-        let before = deadline_of(object);
+        let object = self.slot_mut(key).get_mut(key).ok_or(CommandError::NoSuchKey)?;
+        let (before, bytes_before) = (deadline_of(object), object.value.bytes());
         let collection = C::of_mut(&mut object.value).ok_or(CommandError::WrongType)?;
         let edit = edit(collection);
         if edit.changed {
             object.version = version;
-            let (after, gone) = (deadline_of(object), object.value.is_empty(now_ms));
+        }
+        let (after, gone) = (deadline_of(object), object.value.is_empty(now_ms));
+        // An unseen edit changes them, too.
+        let bytes_after = object.value.bytes();
+        self.bytes = self.bytes - bytes_before + bytes_after;
+        if edit.changed {
             self.move_deadline(key, before, after);
             match gone {
                 true => drop(self.remove(key)),
@@ -351,10 +470,17 @@ impl Keyspace {
 
     /// Removes every key.
     pub fn clear(&mut self) {
-        let empty = Arc::new(Slot::new(self.hash_seed));
-        self.slots.fill(empty);
-        self.deadlines.clear();
-        self.key_count = 0;
+        let empty = Keyspace::new(self.hash_seed).slots;
+        let slots = std::mem::replace(&mut self.slots, empty);
+        let deadlines = std::mem::take(&mut self.deadlines);
+        let key_count = std::mem::take(&mut self.key_count);
+        let bytes = std::mem::take(&mut self.bytes);
+        if let Some(undo) = &mut self.undo
+            && undo.cleared.is_none()
+        {
+            let journal = std::mem::take(&mut undo.journal);
+            undo.cleared = Some(Box::new(Cleared { slots, deadlines, key_count, bytes, journal }));
+        }
         self.waiters.all_changed();
         if let Some(events) = &mut self.events {
             events.push(KeyEvent::AllChanged);
@@ -377,20 +503,20 @@ impl Keyspace {
     /// Removes `key` if it is due, else fields of it that are, at most `limit`. How many keys and fields.
     fn remove_due_of(&mut self, key: &[u8], limit: usize) -> usize {
         let (now_ms, version) = (self.now_ms, self.version);
-        let object =
-            self.slot_mut(key).objects.get_mut(key).expect("`deadlines` holds only keys that are there");
+        let object = self.slot_mut(key).get_mut(key).expect("`deadlines` holds only keys that are there");
         if object.expire_ms <= now_ms {
             self.remove(key);
             self.notify(EventClass::EXPIRED, "expired", key);
             return 1;
         }
-        let before = deadline_of(object);
+        let (before, bytes_before) = (deadline_of(object), object.value.bytes());
         let removed = object.value.remove_due(now_ms, limit);
         assert!(removed > 0, "`deadlines` holds a key of which nothing is due");
         object.version = version;
         // A value may have nothing left for readers and yet due fields to remove: the next entry goes on with them.
         let nothing_left = object.value.is_empty(now_ms) && object.value.next_deadline_ms() > now_ms;
-        let after = deadline_of(object);
+        let (after, bytes_after) = (deadline_of(object), object.value.bytes());
+        self.bytes = self.bytes - bytes_before + bytes_after;
         self.move_deadline(key, before, after);
         self.notify(EventClass::HASH, "hexpired", key);
         match nothing_left {
@@ -415,8 +541,9 @@ impl Keyspace {
         if deadline != NEVER {
             self.deadlines.insert((deadline, key.clone()));
         }
+        self.bytes += object_bytes(&key, &object);
         let right_slot = slot_of(&key) == slot;
-        let earlier = Arc::make_mut(&mut self.slots[usize::from(slot)]).objects.insert(key, object);
+        let earlier = Arc::make_mut(&mut self.slots[usize::from(slot)]).insert(key, object);
         self.key_count += 1;
         right_slot && earlier.is_none()
     }
@@ -436,6 +563,32 @@ impl Keyspace {
             self.deadlines.insert((after, Key::from(key)));
         }
     }
+}
+
+/// What a key takes in memory, about: the fixed sum is its place in the slot's array and in the index over it.
+pub fn object_bytes(key: &[u8], object: &Object) -> usize {
+    const KEY_BYTES: usize = 88;
+    KEY_BYTES + key.len() + object.value.bytes()
+}
+
+/// What to put back if a script is to leave no trace.
+#[derive(Default)]
+struct Undo {
+    /// Each changed key's object before its first change, in the order of those changes.
+    journal: IndexMap<Key, Option<Object>, FixedState>,
+    /// What FLUSHALL removed, if it was called.
+    cleared: Option<Box<Cleared>>,
+    /// How many events had been noted.
+    events: usize,
+}
+
+/// A keyspace as it was before it was cleared, and what had been changed by then.
+struct Cleared {
+    slots: Vec<Arc<Slot>>,
+    deadlines: BTreeSet<(u64, Key)>,
+    key_count: usize,
+    bytes: usize,
+    journal: IndexMap<Key, Option<Object>, FixedState>,
 }
 
 /// When something of an object is due next: the key itself, or the earliest of a hash's fields.
@@ -462,6 +615,11 @@ impl<R> Edit<R> {
 
     /// An edit that left everything as it was.
     pub fn unchanged(answer: R) -> Edit<R> {
+        Edit::new(answer, false)
+    }
+
+    /// An edit that changed nothing which WATCH, caches or waiters look at: a consumer group's bookkeeping.
+    pub fn unseen(answer: R) -> Edit<R> {
         Edit::new(answer, false)
     }
 }

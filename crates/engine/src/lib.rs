@@ -10,19 +10,27 @@
 pub mod args;
 pub mod command;
 pub mod commands;
+pub mod digest;
 pub mod entry;
 pub mod error;
 pub mod events;
+pub mod fingerprint;
+pub mod geohash;
 pub mod glob;
 pub mod hash_slot;
 pub mod keyspace;
 pub mod machine;
+pub mod rdb;
 pub mod reply;
 pub mod rng;
+pub mod script;
 pub mod slot;
 pub mod snapshot;
 pub mod value;
 pub mod waiters;
+
+/// The version of Redis whose commands and replies clients may count on.
+pub const REDIS_VERSION: &str = "7.4.0";
 
 pub use entry::{Batch, Call, Entry, Stamp};
 pub use error::CommandError;

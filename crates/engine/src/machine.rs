@@ -2,15 +2,19 @@
 
 use std::ops::RangeInclusive;
 
+use bytes::Bytes;
+
 use crate::args::Args;
 use crate::command::{self, Command, ReadContext, Run, WriteContext};
-use crate::entry::{Batch, Call, Entry, Genesis, Stamp, Topology};
+use crate::digest::{Difference, Digest};
+use crate::entry::{Batch, Call, Check, DecodeError, Entry, Genesis, Message, Stamp, Topology};
 use crate::error::CommandError;
 use crate::events::KeyEvent;
 use crate::hash_slot::{SlotId, slot_of};
 use crate::keyspace::Keyspace;
 use crate::reply::Reply;
 use crate::rng::Rng;
+use crate::script::{Budget, Scripts};
 use crate::waiters::WaiterId;
 
 /// At most so many due keys and fields are removed by one entry, so that none of them stalls the group; the rest
@@ -61,13 +65,22 @@ pub struct Machine {
     pub(crate) genesis: Genesis,
     pub(crate) applied: u64,
     pub(crate) term: u64,
+    pub(crate) digest: Digest,
+    pub(crate) scripts: Scripts,
 }
 
 impl Machine {
     /// A machine that has applied nothing. `hash_seed` (any number) keeps clients from choosing colliding keys
     /// and has no influence on what the machine does.
     pub fn new(hash_seed: u64) -> Machine {
-        Machine { keyspace: Keyspace::new(hash_seed), genesis: Genesis::default(), applied: 0, term: 0 }
+        Machine {
+            keyspace: Keyspace::new(hash_seed),
+            genesis: Genesis::default(),
+            applied: 0,
+            term: 0,
+            digest: Digest::default(),
+            scripts: Scripts::default(),
+        }
     }
 
     /// The group's keys.
@@ -105,6 +118,27 @@ impl Machine {
         self.keyspace.waiters.iter().count()
     }
 
+    /// What a leader should publish of its replica, if there is anything that no check has covered.
+    pub fn unchecked_digest(&self) -> Option<Check> {
+        self.digest.unchecked()
+    }
+
+    /// What a check has found: this replica is not the leader's, and must not serve.
+    pub fn difference(&self) -> Option<Difference> {
+        self.digest.difference()
+    }
+
+    /// [`Machine::apply`] of an encoded entry, whose bytes go into the running digest.
+    pub fn apply_bytes(
+        &mut self,
+        at: Position,
+        bytes: Bytes,
+        replies: Replies,
+    ) -> Result<Applied, DecodeError> {
+        self.digest.note(&bytes);
+        Ok(self.apply(at, &Entry::decode(bytes)?, replies))
+    }
+
     /// Applies the entry at `at`.
     ///
     /// # Panics
@@ -129,7 +163,14 @@ impl Machine {
             self.serve_waiters(&mut run, &mut applied.served);
         }
         applied.events = self.keyspace.take_events();
+        self.end_digest(at, entry);
         applied
+    }
+
+    fn end_digest(&mut self, at: Position, entry: &Entry) {
+        self.digest.note(&(self.keyspace.len() as u64).to_le_bytes());
+        self.digest.note(&(self.keyspace.expiring() as u64).to_le_bytes());
+        self.digest.end_entry(at.index, entry.check.as_ref());
     }
 
     /// Marks an entry as applied that carries nothing for the machine (a new leader's blank entry, a membership).
@@ -152,10 +193,9 @@ impl Machine {
     pub fn read(&self, calls: &[Call], now_ms: u64, seed: u64) -> Vec<Reply> {
         let now_ms = now_ms.max(self.keyspace.now_ms());
         let read = |(i, call): (usize, &Call)| match self.row_of(call) {
-            Ok(row) => match row.run {
+            Ok(row) => match row.run_for(&call.args) {
                 Run::Read(run) => {
-                    let mut context =
-                        ReadContext { keys: &self.keyspace, now_ms, rng: Rng::for_call(seed, i as u64) };
+                    let mut context = self.read_context(now_ms, Rng::for_call(seed, i as u64));
                     run(&mut context, Args(&call.args)).unwrap_or_else(Reply::Error)
                 }
                 _ => unreachable!("the caller sends only reads here, not {}", row.name),
@@ -163,6 +203,15 @@ impl Machine {
             Err(error) => Reply::Error(error),
         };
         calls.iter().enumerate().map(read).collect()
+    }
+
+    fn read_context(&self, now_ms: u64, rng: Rng) -> ReadContext<'_> {
+        ReadContext { keys: &self.keyspace, now_ms, rng, scripts: &self.scripts }
+    }
+
+    /// The group's scripts and libraries.
+    pub fn scripts(&self) -> &Scripts {
+        &self.scripts
     }
 
     /// Whether a read of `calls` at `now_ms` would meet a key whose deadline has passed but that the machine's
@@ -199,7 +248,7 @@ impl Machine {
         let wanted = run.replies == Replies::Wanted;
         let mut answers = Vec::with_capacity(if wanted { batch.calls.len() } else { 0 });
         for call in &batch.calls {
-            let answer = match self.run_call(call, run.rng(), run.replies, !batch.transaction) {
+            let answer = match self.run_call(call, run, run.replies, Blocking::of(batch)) {
                 Reply::Block(block) => {
                     assert!(!batch.transaction, "no call of a transaction blocks");
                     let timeout_ms = block.timeout_ms;
@@ -223,7 +272,7 @@ impl Machine {
                     continue;
                 }
                 let call = waiter.call.clone().unwrap_or_default();
-                match self.run_call(&call, run.rng(), Replies::Wanted, true) {
+                match self.run_call(&call, run, Replies::Wanted, Blocking::Woken) {
                     // A key that has come to hold another type is as good as absent to who waits for it.
                     Reply::Block(_) | Reply::Error(CommandError::WrongType) => {}
                     answer => {
@@ -235,20 +284,32 @@ impl Machine {
         }
     }
 
-    fn run_call(&mut self, call: &Call, rng: Rng, replies: Replies, may_block: bool) -> Reply {
+    fn run_call(&mut self, call: &Call, run: &mut EntryRun, replies: Replies, blocking: Blocking) -> Reply {
+        let rng = run.rng();
         let row = match self.row_of(call) {
             Ok(row) => row,
             Err(error) => return Reply::Error(error),
         };
         let args = Args(&call.args);
-        let outcome = match row.run {
-            Run::Write(run) => run(&mut WriteContext { keys: &mut self.keyspace, rng, may_block }, args),
-            Run::Read(_) if replies == Replies::Unwanted => return Reply::Null,
-            Run::Read(run) => {
-                let now_ms = self.keyspace.now_ms();
-                run(&mut ReadContext { keys: &self.keyspace, now_ms, rng }, args)
+        let outcome = match row.run_for(&call.args) {
+            Run::Write(handler) => {
+                let mut context = WriteContext {
+                    keys: &mut self.keyspace,
+                    rng,
+                    may_block: blocking != Blocking::Never,
+                    woken: blocking == Blocking::Woken,
+                    scripts: &mut self.scripts,
+                    budget: run.budget(),
+                };
+                let reply = handler(&mut context, args).unwrap_or_else(Reply::Error);
+                self.digest.note_reply(&reply);
+                return reply;
             }
-            Run::Session(_) | Run::Container => Err(CommandError::Text("ERR not a command for the log")),
+            Run::Read(_) if replies == Replies::Unwanted => return Reply::Null,
+            Run::Read(handler) => handler(&mut self.read_context(self.keyspace.now_ms(), rng), args),
+            Run::Session(_) | Run::Container | Run::ByWords(_) => {
+                Err(CommandError::Text("ERR not a command for the log"))
+            }
         };
         outcome.unwrap_or_else(Reply::Error)
     }
@@ -266,6 +327,23 @@ impl Machine {
     }
 }
 
+/// What a call does that finds nothing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Blocking {
+    /// It answers at once.
+    Never,
+    /// It may wait.
+    May,
+    /// It has waited, and may go on.
+    Woken,
+}
+
+impl Blocking {
+    fn of(batch: &Batch) -> Blocking {
+        if batch.transaction { Blocking::Never } else { Blocking::May }
+    }
+}
+
 /// What the calls of one entry share.
 struct EntryRun {
     stamp: Stamp,
@@ -275,6 +353,20 @@ struct EntryRun {
 }
 
 impl EntryRun {
+    /// What each script may use.
+    fn budget(&self) -> Budget {
+        let default = Budget::default();
+        let instructions = match self.stamp.script_instructions {
+            0 => default.instructions,
+            set => set,
+        };
+        let bytes = match self.stamp.script_bytes {
+            0 => default.bytes,
+            set => set as usize,
+        };
+        Budget { instructions, bytes }
+    }
+
     /// The generator of the next call.
     fn rng(&mut self) -> Rng {
         self.calls += 1;

@@ -11,6 +11,8 @@ use crate::waiters::{Block, WaiterId};
 pub enum Reply {
     /// `+OK` and its like: text without line breaks.
     Simple(&'static str),
+    /// A status whose text is made at run time, without line breaks.
+    Status(Bytes),
     /// An integer.
     Int(i64),
     /// A string of bytes.
@@ -27,8 +29,14 @@ pub enum Reply {
     Set(Vec<Reply>),
     /// Pairs. RESP3: an array of two-element arrays; RESP2: a flat array.
     Pairs(Vec<(Reply, Reply)>),
+    /// Lists by name. RESP3: a map; RESP2: an array of two-element arrays (XREAD).
+    Named(Vec<(Reply, Reply)>),
     /// A floating point number. RESP2: a bulk string.
     Double(f64),
+    /// An integer of any size, in decimal digits. RESP2: a bulk string.
+    BigNumber(Bytes),
+    /// A floating point number whose decimals are written out, 17 at most. RESP2: a bulk string.
+    Decimal(f64),
     /// A truth value. RESP2: the integer 1 or 0.
     Bool(bool),
     /// Text with its format (three letters, e.g. `txt`). RESP2: a bulk string.

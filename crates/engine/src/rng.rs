@@ -1,5 +1,7 @@
 //! The seeded generator behind SPOP, RANDOMKEY and their like: same seed, same numbers, on every replica.
 
+use std::collections::BTreeSet;
+
 /// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
@@ -24,5 +26,21 @@ impl Rng {
     /// A number in `0..bound` (bias below 2^-32 for any bound a collection can have). `bound` must not be 0.
     pub fn below(&mut self, bound: usize) -> usize {
         ((u128::from(self.next_u64()) * bound as u128) >> 64) as usize
+    }
+
+    /// `count` different numbers of `0..bound`, or all of them if there are no more. Floyd's sampling without
+    /// replacement (Bentley, "Programming Pearls", CACM 30:9, 1987).
+    pub fn distinct(&mut self, count: u64, bound: usize) -> BTreeSet<usize> {
+        if count >= bound as u64 {
+            return (0..bound).collect();
+        }
+        let mut chosen = BTreeSet::new();
+        for last in bound - count as usize..bound {
+            let i = self.below(last + 1);
+            if !chosen.insert(i) {
+                chosen.insert(last);
+            }
+        }
+        chosen
     }
 }

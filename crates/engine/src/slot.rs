@@ -6,8 +6,10 @@
 //! to the start meets every key that is there all the while (whatever is removed meanwhile, only a key that the
 //! walk has met, or one it is yet to meet, moves, and it moves towards the start). That is SCAN's cursor.
 
+use std::hash::BuildHasher;
+
 use foldhash::fast::FixedState;
-use indexmap::IndexMap;
+use hashbrown::HashTable;
 
 use crate::value::Value;
 
@@ -28,35 +30,136 @@ pub struct Object {
     pub version: u64,
 }
 
-/// The keys of one slot.
+/// The keys of one slot, and an index over them that holds places alone: with a thousand slots to a gigabyte of short
+/// values, what a key costs besides its name and value is most of the memory there is to save.
 #[derive(Clone, Debug)]
 pub struct Slot {
-    pub(crate) objects: IndexMap<Key, Object, FixedState>,
+    entries: Vec<(Key, Object)>,
+    places: HashTable<u32>,
+    hasher: FixedState,
 }
 
 impl Slot {
     /// An empty slot. `hash_seed` keeps clients from choosing keys that collide; it does not influence order.
     pub fn new(hash_seed: u64) -> Slot {
-        Slot { objects: IndexMap::with_hasher(FixedState::with_seed(hash_seed)) }
+        Slot { entries: Vec::new(), places: HashTable::new(), hasher: FixedState::with_seed(hash_seed) }
     }
 
     /// How many keys, due ones included.
     pub fn len(&self) -> usize {
-        self.objects.len()
+        self.entries.len()
     }
 
     /// Whether it has no keys.
     pub fn is_empty(&self) -> bool {
-        self.objects.is_empty()
+        self.entries.is_empty()
     }
 
     /// The key and object at `position` (0 to `len - 1`).
     pub fn at(&self, position: usize) -> Option<(&Key, &Object)> {
-        self.objects.get_index(position)
+        self.entries.get(position).map(|(key, object)| (key, object))
     }
 
     /// Keys and objects in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Key, &Object)> {
-        self.objects.iter()
+        self.entries.iter().map(|(key, object)| (key, object))
+    }
+
+    /// The object of `key`, due or not.
+    pub(crate) fn get(&self, key: &[u8]) -> Option<&Object> {
+        self.place(key).map(|place| &self.entries[place].1)
+    }
+
+    /// The object of `key`, due or not, to change.
+    pub(crate) fn get_mut(&mut self, key: &[u8]) -> Option<&mut Object> {
+        self.place(key).map(|place| &mut self.entries[place].1)
+    }
+
+    /// Puts `object` at `key`; the one that was there.
+    pub(crate) fn insert(&mut self, key: Key, object: Object) -> Option<Object> {
+        if let Some(place) = self.get_mut(&key) {
+            return Some(std::mem::replace(place, object));
+        }
+        let place = u32::try_from(self.entries.len()).expect("fewer than 2^32 keys to a slot");
+        let (entries, hasher) = (&self.entries, &self.hasher);
+        let hash = hasher.hash_one(&key);
+        self.places.insert_unique(hash, place, |&place| hasher.hash_one(&entries[place as usize].0));
+        if self.entries.len() == self.entries.capacity() {
+            self.entries.reserve_exact(1 + self.entries.len() / GROWTH);
+        }
+        self.entries.push((key, object));
+        None
+    }
+
+    /// Removes `key`, whose place the last one takes; its object.
+    pub(crate) fn remove(&mut self, key: &[u8]) -> Option<Object> {
+        let entries = &self.entries;
+        let here = |&place: &u32| *entries[place as usize].0 == *key;
+        let found = self.places.find_entry(self.hasher.hash_one(key), here).ok()?;
+        let (place, _) = found.remove();
+        let last = (self.entries.len() - 1) as u32;
+        if place < last {
+            let hash = self.hasher.hash_one(&self.entries[last as usize].0);
+            let moved =
+                self.places.find_mut(hash, |&other| other == last).expect("every key is in the index");
+            *moved = place;
+        }
+        let (_, object) = self.entries.swap_remove(place as usize);
+        if self.entries.capacity() > SPARE + 2 * self.entries.len() {
+            self.entries.shrink_to(self.entries.len() + SPARE);
+            let (entries, hasher) = (&self.entries, &self.hasher);
+            self.places.shrink_to(0, |&place| hasher.hash_one(&entries[place as usize].0));
+        }
+        Some(object)
+    }
+
+    fn place(&self, key: &[u8]) -> Option<usize> {
+        let here = |&place: &u32| *self.entries[place as usize].0 == *key;
+        self.places.find(self.hasher.hash_one(key), here).map(|&place| place as usize)
+    }
+}
+
+/// The array grows by this part of its length.
+const GROWTH: usize = 8;
+
+/// So many places are kept free when keys go.
+const SPARE: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use indexmap::IndexMap;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// The map that does the same at more cost.
+        #[test]
+        fn behaves_as_an_index_map(ops in prop::collection::vec((0u64..60, 0u8..5), 0..400)) {
+            let mut slot = Slot::new(1);
+            let mut model: IndexMap<Key, u64, FixedState> = IndexMap::default();
+            for (step, (n, what)) in ops.into_iter().enumerate() {
+                let (key, version) = (Key::from(n.to_string().as_bytes()), step as u64);
+                let object = Object { value: Value::string(b""), expire_ms: NEVER, version };
+                match what {
+                    0 | 1 => {
+                        let before = slot.remove(&key).map(|object| object.version);
+                        prop_assert_eq!(before, model.swap_remove(&key));
+                    }
+                    2 => {
+                        let held = slot.get_mut(&key).map(|object| object.version);
+                        prop_assert_eq!(held, model.get(&key).copied());
+                    }
+                    _ => {
+                        let before = slot.insert(key.clone(), object).map(|object| object.version);
+                        prop_assert_eq!(before, model.insert(key, version));
+                    }
+                }
+                prop_assert_eq!((slot.len(), slot.is_empty()), (model.len(), model.is_empty()));
+                prop_assert!(slot.iter().map(|(key, object)| (key, &object.version)).eq(model.iter()));
+                let found = |n: u64| slot.get(n.to_string().as_bytes()).map(|object| object.version);
+                prop_assert!((0..60).all(|n| found(n) == model.get(n.to_string().as_bytes()).copied()));
+            }
+        }
     }
 }

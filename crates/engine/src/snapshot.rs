@@ -9,16 +9,18 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
 
+use crate::digest::Digest;
 use crate::entry::MachineState;
 use crate::hash_slot::{SLOT_COUNT, SlotId};
 use crate::machine::{Machine, ranges};
+use crate::script::Scripts;
 use crate::slot::{Key, Object, Slot};
 use crate::value::Value;
 
 /// A chunk is closed once it is at least this long; a single object may make it longer.
 pub const CHUNK_BYTES: usize = 64 * 1024;
 
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 
 /// Why a snapshot cannot be read.
 #[derive(Debug, thiserror::Error, PartialEq)]
@@ -52,6 +54,10 @@ impl Machine {
             genesis: Some(self.genesis.clone()),
             waiters: self.keyspace.waiters.iter().cloned().collect(),
             last_waiter: self.keyspace.waiters.last_id(),
+            digest: self.digest.value(),
+            loaded_scripts: self.scripts.loaded().cloned().collect(),
+            evaluated_scripts: self.scripts.evaluated_last().cloned().collect(),
+            libraries: self.scripts.libraries().map(Into::into).collect(),
         };
         Snapshot { state, slots }
     }
@@ -148,9 +154,12 @@ impl Restore {
         keyspace.set_owned(ranges(&genesis));
         keyspace.begin_entry(state.applied, state.now_ms);
         keyspace.waiters.restore(state.last_waiter, state.waiters);
+        self.machine.scripts =
+            Scripts::restored(state.loaded_scripts, state.evaluated_scripts, state.libraries);
         self.machine.genesis = genesis;
         self.machine.applied = state.applied;
         self.machine.term = state.term;
+        self.machine.digest = Digest::restored(state.applied, state.digest);
         Ok(())
     }
 
@@ -161,7 +170,7 @@ impl Restore {
             return Err("there is no such slot");
         }
         while chunk.has_remaining() {
-            let (key, object) = take_object(&mut chunk, self.machine.keyspace.hash_seed()).ok_or(SHORT)?;
+            let (key, object) = take_object(&mut chunk).ok_or(SHORT)?;
             if !self.machine.keyspace.restore(slot, key, object) {
                 return Err("a key is there twice, or in another slot");
             }
@@ -177,11 +186,11 @@ fn put_object(out: &mut BytesMut, key: &[u8], object: &Object) {
     object.value.put(out);
 }
 
-fn take_object(from: &mut Bytes, hash_seed: u64) -> Option<(Key, Object)> {
+fn take_object(from: &mut Bytes) -> Option<(Key, Object)> {
     let key = Key::from(&take_bytes(from)?[..]);
     let expire_ms = from.try_get_u64_le().ok()?;
     let version = from.try_get_u64_le().ok()?;
-    let value = Value::take(from, hash_seed)?;
+    let value = Value::take(from)?;
     Some((key, Object { value, expire_ms, version }))
 }
 

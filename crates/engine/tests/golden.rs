@@ -71,7 +71,7 @@ fn run_script(path: &Path) -> Result<(), Failed> {
 
 /// A row without a script is a command nobody has looked at.
 fn every_row_has_a_script() -> Result<(), Failed> {
-    let runs_here = |row: &&Command| matches!(row.run, Run::Read(_) | Run::Write(_));
+    let runs_here = |row: &&Command| matches!(row.run, Run::Read(_) | Run::Write(_) | Run::ByWords(_));
     let rows = command::table().chain(command::table().flat_map(|row| row.subcommands));
     let missing: Vec<String> = rows
         .filter(runs_here)
@@ -115,8 +115,8 @@ impl World {
     fn apply(&mut self, batches: Vec<Batch>, genesis: Option<Genesis>) -> Vec<BatchOutcome> {
         self.index += 1;
         let at = Position { term: self.term, index: self.index };
-        let stamp = Some(Stamp { now_ms: self.now_ms, seed: self.index });
-        let entry = Entry { stamp, batches, genesis };
+        let stamp = Some(Stamp { now_ms: self.now_ms, seed: self.index, ..Stamp::default() });
+        let entry = Entry { stamp, batches, genesis, ..Entry::default() };
         let applied = self.answering.apply(at, &entry, Replies::Wanted);
 
         let received = Entry::decode(Bytes::from(entry.encode_to_vec())).expect("what was just encoded");
@@ -138,7 +138,7 @@ impl World {
             Err(error) => return Reply::Error(error),
         };
         let call = Call::new(words);
-        if row.is_write() {
+        if row.writes(&call.args) {
             let mut outcomes = self.apply(vec![Batch::of(vec![call])], None);
             let Some(BatchOutcome::Ran(mut replies)) = outcomes.pop() else {
                 unreachable!("nothing is watched")
@@ -213,6 +213,8 @@ fn show(reply: &Reply) -> String {
     };
     match reply {
         Reply::Simple(text) => format!("+{text}"),
+        Reply::Status(text) => format!("+{}", text.escape_ascii()),
+        Reply::BigNumber(digits) => format!("({})", digits.escape_ascii()),
         Reply::Int(n) => format!("(integer) {n}"),
         Reply::Bulk(bytes) => format!("\"{}\"", bytes.escape_ascii()),
         Reply::Null => "(nil)".to_string(),
@@ -221,7 +223,9 @@ fn show(reply: &Reply) -> String {
         Reply::Map(items) => format!("{{{}}}", pairs(items)),
         Reply::Set(items) => format!("~[{}]", list(items)),
         Reply::Pairs(items) => format!("pairs [{}]", pairs(items)),
+        Reply::Named(items) => format!("named {{{}}}", pairs(items)),
         Reply::Double(value) => format!("(double) {}", number::format_double(*value)),
+        Reply::Decimal(value) => format!("(double) {}", number::format_decimal(*value)),
         Reply::Bool(value) => format!("({value})"),
         Reply::Verbatim(format, text) => format!("({format}) \"{}\"", text.escape_ascii()),
         Reply::Push(items) => format!(">[{}]", list(items)),

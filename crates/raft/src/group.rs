@@ -1,6 +1,6 @@
 //! A replica of one group on this node: what the server calls to read and write.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
@@ -8,17 +8,22 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::raft::{ClientWriteResult, TransferLeaderRequest};
 use openraft::{Raft, ServerState};
 use prost::Message;
-use quoris_engine::{Batch, Call, Entry, Machine};
+use quoris_engine::digest::Difference;
+use quoris_engine::{Batch, Call, Entry, Machine, Stamp};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::consensus::{Callback, Data, TypeConfig};
 use crate::env::Env;
 use crate::limits;
+use crate::log::SharedLog;
+use crate::network::Links;
 use crate::node::{NodeConfig, ReadMode};
+pub use crate::propose::Waiter;
 use crate::propose::{self, Proposal};
 use crate::read_gate;
 use crate::storage::Replica;
 use crate::types::{GroupId, GroupStatus, NodeId, ReadOutcome, Refusal, WriteOutcome};
+use crate::vacancy::Vacancy;
 
 pub(crate) type GroupRaft = Raft<TypeConfig, Replica>;
 
@@ -27,6 +32,7 @@ pub struct Group {
     id: GroupId,
     node_id: NodeId,
     pub(crate) raft: GroupRaft,
+    vacancy: Vacancy,
     machine: Arc<RwLock<Machine>>,
     proposals: mpsc::Sender<Proposal>,
     reads: mpsc::Sender<read_gate::Waiting>,
@@ -35,6 +41,8 @@ pub struct Group {
     write_timeout: Duration,
     /// See [`Group::last_leader`]; 0 if there was none.
     last_leader: AtomicU64,
+    /// Whether [`Group::difference`] has been noticed.
+    differs: AtomicBool,
 }
 
 impl Group {
@@ -44,16 +52,20 @@ impl Group {
         raft: GroupRaft,
         machine: Arc<RwLock<Machine>>,
         env: Env,
+        links: Links,
+        log: SharedLog,
         config: &NodeConfig,
     ) -> Arc<Group> {
         let (proposals, waiting) = mpsc::channel(limits::WAITING_WRITES);
         let (reads, readers) = mpsc::channel(limits::WAITING_WRITES);
-        tokio::spawn(propose::run(raft.clone(), env.clone(), waiting));
-        tokio::spawn(read_gate::run(raft.clone(), config.read_mode, readers));
+        let vacancy = Vacancy::new(config, raft.clone(), links);
+        tokio::spawn(propose::run(raft.clone(), vacancy.clone(), log, env.clone(), waiting));
+        tokio::spawn(read_gate::run(raft.clone(), vacancy.clone(), config.read_mode, readers));
         let group = Arc::new(Group {
             id,
             node_id: config.node_id,
             raft,
+            vacancy,
             machine,
             proposals,
             reads,
@@ -61,6 +73,7 @@ impl Group {
             read_mode: config.read_mode,
             write_timeout: Duration::from_millis(config.timing.write_timeout_ms),
             last_leader: AtomicU64::new(0),
+            differs: AtomicBool::new(false),
         });
         tokio::spawn(tick(Arc::downgrade(&group)));
         group
@@ -74,6 +87,23 @@ impl Group {
     /// The node that leads it, if one is known.
     pub fn leader(&self) -> Option<NodeId> {
         self.raft.server_metrics().borrow_watched().current_leader
+    }
+
+    /// The node that leads it, if it is one to send a client to: this node, or one that this node can reach.
+    pub fn leader_in_reach(&self) -> Option<NodeId> {
+        self.vacancy.leader()
+    }
+
+    /// [`Group::leader_in_reach`]; if there is none, waits for the next as calls do.
+    pub async fn await_leader(&self) -> Result<NodeId, Refusal> {
+        loop {
+            if let Some(leader) = self.leader_in_reach() {
+                return Ok(leader);
+            }
+            if !self.vacancy.outlast().await {
+                return Err(Refusal::NoQuorum);
+            }
+        }
     }
 
     /// The node that leads it, or the last one known to have led it.
@@ -91,6 +121,11 @@ impl Group {
         self.raft.server_metrics().borrow_watched().state == ServerState::Leader
     }
 
+    /// What a check has found: this replica is not what its leader's was. It then neither serves, votes nor leads.
+    pub fn difference(&self) -> Option<Difference> {
+        self.with_machine(Machine::difference)
+    }
+
     /// Figures for people.
     pub fn status(&self) -> GroupStatus {
         let metrics = self.raft.metrics().borrow_watched().clone();
@@ -105,24 +140,50 @@ impl Group {
             snapshot_index: index(metrics.snapshot),
             purged: index(metrics.purged),
             voters: metrics.membership_config.voter_ids().collect(),
+            difference: self.difference(),
         }
     }
 
     /// Writes `batches`, each applied whole and with nothing between its calls.
     ///
-    /// Waits at most the write timeout; what has not entered the log by then never will.
+    /// Waits for a leader as long as calls may, and in all at most the write timeout; what has not entered the log by
+    /// then never will.
     pub async fn write(&self, batches: Vec<Batch>) -> WriteOutcome {
+        match self.propose(batches) {
+            Ok(mut waiter) => waiter.wait(self.write_timeout).await,
+            Err(refusal) => WriteOutcome::Refused(refusal),
+        }
+    }
+
+    /// [`Group::write`] for those who want to know what became of a write even when it is late.
+    pub fn propose(&self, batches: Vec<Batch>) -> Result<Waiter, Refusal> {
         let (proposal, waiter) = Proposal::new(batches);
         match self.proposals.try_send(proposal) {
-            Ok(()) => waiter.wait(self.write_timeout).await,
-            Err(mpsc::error::TrySendError::Full(_)) => WriteOutcome::Refused(Refusal::Busy),
-            Err(mpsc::error::TrySendError::Closed(_)) => WriteOutcome::Refused(Refusal::ShuttingDown),
+            Ok(()) => Ok(waiter),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(Refusal::Busy),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(Refusal::ShuttingDown),
         }
+    }
+
+    /// Whether this node leads it, with a quorum behind it as far as is known.
+    pub fn is_led_here(&self) -> bool {
+        self.leader_in_reach() == Some(self.node_id) && self.vacancy.is_filled()
+    }
+
+    /// The voters, and up to which index the log of each is known to be durable; this node must lead.
+    pub fn durable(&self) -> Option<Vec<(NodeId, u64)>> {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let replication = metrics.replication.as_ref()?;
+        let flushed = |voter: NodeId| replication.get(&voter).copied().flatten().map_or(0, |id| id.index);
+        Some(metrics.membership_config.voter_ids().map(|voter| (voter, flushed(voter))).collect())
     }
 
     /// Makes sure that this replica may answer reads that arrived before the call (by the node's [`ReadMode`]), and
     /// that no key of `calls` is due by wall clock and still there.
     pub async fn ready_to_read(&self, calls: &[Call]) -> Result<(), Refusal> {
+        if self.differs.load(Ordering::Relaxed) {
+            return Err(Refusal::Differs);
+        }
         if self.read_mode != ReadMode::Local {
             let (tell, told) = oneshot::channel();
             self.reads.try_send(tell).map_err(|_| Refusal::Busy)?;
@@ -182,7 +243,7 @@ impl Group {
     /// log is recent enough to lead they judge as ever.
     pub(crate) async fn take_over_from(&self, dead: NodeId) {
         let metrics = self.raft.metrics().borrow_watched().clone();
-        if metrics.current_leader != Some(dead) {
+        if metrics.current_leader != Some(dead) || self.difference().is_some() {
             return;
         }
         tracing::info!(group = self.id, dead, "the leader's process has died: standing for election");
@@ -192,7 +253,7 @@ impl Group {
         }
     }
 
-    /// Proposes an entry of this crate's own (a genesis). Its fate is read off the machine.
+    /// Proposes an entry of this crate's own (a genesis, a check). Its fate is read off the machine.
     pub(crate) async fn write_entry(&self, entry: Entry) {
         let (tell, told) = oneshot::channel();
         let callback =
@@ -211,6 +272,12 @@ impl Group {
         let matched = metrics.replication.as_ref().and_then(|all| all.get(&follower).copied().flatten());
         let last = metrics.last_log_index.unwrap_or(0);
         matched.is_some_and(|matched| matched.index + CLOSE >= last)
+    }
+
+    /// Whether a snapshot, or a purge behind one, would let go of entries.
+    pub(crate) fn can_be_purged(&self) -> bool {
+        let newest = self.status();
+        newest.applied > newest.purged
     }
 
     /// Snapshots the group and purges its log up to there, whatever the settings keep for late followers.
@@ -241,6 +308,31 @@ impl Group {
         }
     }
 
+    /// Stops serving and electing, aloud, once a check has found a difference. A leader's snapshot ends that, but for
+    /// standing for election, which waits for the next start.
+    fn notice_difference(&self) {
+        let found = self.difference();
+        let known = self.differs.swap(found.is_some(), Ordering::Relaxed);
+        let Some(Difference { index, ours, leaders }) = found.filter(|_| !known) else { return };
+        let (ours, leaders) = (format!("{ours:016x}"), format!("{leaders:016x}"));
+        tracing::error!(
+            group = self.id,
+            index,
+            ours,
+            leaders,
+            "this replica differs from its leader's, and neither serves nor votes: wipe the node's data directory and \
+             let it join again"
+        );
+        self.raft.runtime_config().elect(false);
+    }
+
+    async fn publish_digest(&self) {
+        let Some(check) = self.with_machine(Machine::unchecked_digest) else { return };
+        let (now_ms, seed) = (self.env.clock.now_ms(), self.env.rng.next_u64());
+        let stamp = Stamp { now_ms, seed, ..Stamp::default() };
+        self.write_entry(Entry { stamp: Some(stamp), check: Some(check), ..Entry::default() }).await;
+    }
+
     fn machine(&self) -> RwLockReadGuard<'_, Machine> {
         // A panic in apply ends the process: there is no state to go on with.
         self.machine.read().expect("apply has panicked")
@@ -252,16 +344,25 @@ impl Group {
     }
 }
 
-/// While keys are due and nothing else moves the machine's clock, the leader writes entries that carry the time.
+/// What a replica does now and then: its leader writes entries that carry the time, while keys are due and nothing
+/// else moves the machine's clock, and entries that say what its replica looks like, for the others to compare.
 async fn tick(group: std::sync::Weak<Group>) {
-    loop {
+    for round in 1u32.. {
         tokio::time::sleep(limits::TICK_INTERVAL).await;
         let Some(group) = group.upgrade() else { return };
         // So that it is remembered when the leader is gone.
         group.last_leader();
-        if group.is_leader() && group.has_due_keys() {
+        group.vacancy.review();
+        group.notice_difference();
+        if !group.is_leader() {
+            continue;
+        }
+        if group.has_due_keys() {
             // Whatever becomes of it, the next tick tries again.
             group.write(Vec::new()).await;
+        }
+        if round.is_multiple_of(limits::TICKS_PER_CHECK) {
+            group.publish_digest().await;
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`types`] (the words), [`group`] (what the server calls), `storage` (openraft's view of log and
 //! machine), `network` and [`peer`] (the links between nodes), `service` (what a peer asks of us), [`node`].
-//! Only `consensus`, `wire`, `storage`, `network`, `service` and `group` name openraft; only [`env`] names the
+//! Only `consensus`, `wire`, `storage`, `network`, `service`, `group` and `vacancy` name openraft; only [`env`] names the
 //! operating system.
 
 mod catalog;
@@ -28,5 +28,6 @@ mod standing;
 mod storage;
 pub mod types;
 mod upkeep;
+mod vacancy;
 #[allow(missing_docs)]
 mod wire;

@@ -44,3 +44,12 @@ pub const KEEPALIVE: (Duration, Duration) = (Duration::from_millis(500), Duratio
 
 /// How often a leader looks for keys that have come due.
 pub const TICK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often those who wait for a group's next leader look whether there is one.
+pub const VACANCY_CHECK: Duration = Duration::from_millis(5);
+
+/// How often a node looks whether its log has grown too large, and, once it has, whether a snapshot lets it be purged.
+pub const LOG_CHECK_INTERVALS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(20));
+
+/// How often, in ticks, a leader publishes what its replica looks like, if anything has been written.
+pub const TICKS_PER_CHECK: u32 = 10;

@@ -1,6 +1,6 @@
 //! One node: its groups, its log, its peers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, RwLock};
@@ -18,6 +18,7 @@ use crate::catalog::{Catalog, CatalogError};
 use crate::env::Env;
 use crate::founding;
 use crate::group::Group;
+use crate::limits;
 use crate::log::{LogError, LogOptions, SharedLog};
 use crate::network::{Links, Network};
 use crate::peer::Link;
@@ -27,7 +28,7 @@ use crate::standing::Standing;
 use crate::storage::{LogStore, Replica};
 use crate::types::{GroupId, NodeId, Watcher};
 use crate::upkeep;
-use crate::wire::proto::Hello;
+use crate::wire::proto::{Hello, MayLead, frame};
 
 /// What a node is told at start.
 #[derive(Clone, Debug)]
@@ -60,6 +61,8 @@ pub struct Timing {
     /// A follower stands for election after it has heard nothing for three to four times as long: the dead leader's
     /// lease (twice this) must run out first.
     pub election_timeout_ms: u64,
+    /// Calls for a group without a leader wait for the next one until it has been missed for this long; 0: never.
+    pub leader_wait_ms: u64,
     /// A write that has not been applied after this long is answered `UNKNOWN`.
     pub write_timeout_ms: u64,
 }
@@ -182,6 +185,17 @@ impl Node {
         self.links.values().filter(|link| link.tell(notice.clone())).count()
     }
 
+    /// The nodes in reach, this one included, in the order in which they stand for election when the process of
+    /// `group`'s leader dies. Rotated by the group, so that groups which die together do not all go to one node.
+    pub fn heirs(&self, group: GroupId) -> Vec<NodeId> {
+        let ids: BTreeSet<NodeId> = self.config.initial_cluster.iter().map(|node| node.id).collect();
+        let mut heirs: Vec<NodeId> = ids.into_iter().filter(|id| self.is_reachable(*id)).collect();
+        // This node is always one of them.
+        let places = group as usize % heirs.len();
+        heirs.rotate_left(places);
+        heirs
+    }
+
     /// Bytes of all files of the log.
     pub fn log_bytes_used(&self) -> u64 {
         self.log.bytes_used()
@@ -220,9 +234,8 @@ impl Node {
         self.topology.groups.iter().find(|info| info.id == group).map(|info| info.preferred_leader)
     }
 
-    /// Hands leadership over, then stops.
+    /// Stops. [`Node::hand_over`] comes first.
     pub async fn shutdown(&self) {
-        self.hand_over().await;
         for group in &self.groups {
             if let Err(error) = group.raft.shutdown().await {
                 tracing::warn!(group = group.id(), %error, "the group did not stop cleanly");
@@ -234,8 +247,9 @@ impl Node {
         }
     }
 
-    /// Gives each group this node leads to a peer, and waits a moment for it to take over.
-    async fn hand_over(&self) {
+    /// Gives each group this node leads to a peer, and waits a moment for it to take over. Clients are served
+    /// meanwhile: they are sent to the new leader.
+    pub async fn hand_over(&self) {
         let heir = |group: &Arc<Group>| {
             let voters = group.status().voters;
             let others = voters.into_iter().filter(|id| *id != self.id() && self.is_reachable(*id));
@@ -243,20 +257,35 @@ impl Node {
             let others: Vec<NodeId> = others.collect();
             (!others.is_empty()).then(|| others[group.id() as usize % others.len()])
         };
+        let mut leaving = Vec::new();
         for group in self.groups.iter().filter(|group| group.is_leader()) {
-            if let Some(heir) = heir(group) {
-                // If it cannot be asked, the others elect without being asked.
-                let _ = group.transfer_leader(heir).await;
+            // If nobody can take over, the others elect when this node is gone.
+            if let Some(heir) = heir(group)
+                && self.hand_over_to(group, heir).await
+            {
+                leaving.push(group);
             }
         }
         let handed_over = async {
-            while self.groups.iter().any(|group| group.is_leader()) {
+            while leaving.iter().any(|group| group.is_leader()) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         let patience = Duration::from_millis(2 * self.config.timing.election_timeout_ms);
         if tokio::time::timeout(patience, handed_over).await.is_err() {
             tracing::warn!("stopping while still leading a group: no peer took over");
+        }
+    }
+
+    /// Asks `heir` to take over `group`; false if it will not, and nothing was begun.
+    pub(crate) async fn hand_over_to(&self, group: &Group, heir: NodeId) -> bool {
+        let Some(link) = self.links.get(&heir) else { return false };
+        let asked = link.request(group.id(), frame::Body::MayLead(MayLead {}));
+        match tokio::time::timeout(limits::CONNECT_TIMEOUT, asked).await {
+            Ok(Ok(frame::Body::MayLeadReply(reply))) if reply.ready => {
+                group.transfer_leader(heir).await.is_ok()
+            }
+            _ => false,
         }
     }
 
@@ -287,7 +316,7 @@ async fn start(env: Env, config: NodeConfig, watcher: Arc<dyn Watcher>) -> Resul
         empty &= store.current().is_none() && !log.groups().contains(&id);
         let parts = GroupParts {
             id,
-            store: LogStore::new(log.group(id)),
+            log: log.clone(),
             snapshots: store.clone(),
             watcher: Arc::clone(&watcher),
             links: Arc::clone(&links),
@@ -298,7 +327,9 @@ async fn start(env: Env, config: NodeConfig, watcher: Arc<dyn Watcher>) -> Resul
         groups.push(group);
     }
     let standing = Arc::new(Standing::new(catalog, empty, config.groups));
-    let service = Service::new(config.cluster_id.clone(), &groups, snapshots, Arc::clone(&standing), watcher);
+    let (standing_here, log_here) = (Arc::clone(&standing), log.clone());
+    let service =
+        Service::new(config.cluster_id.clone(), &groups, snapshots, log_here, standing_here, watcher);
     let listener = env.net.listen(&config.peer_listen).await;
     let listener =
         listener.map_err(|source| StartError::Listen { addr: config.peer_listen.clone(), source })?;
@@ -325,13 +356,16 @@ async fn start(env: Env, config: NodeConfig, watcher: Arc<dyn Watcher>) -> Resul
 }
 
 fn open_log(env: &Env, config: &NodeConfig, is_voter: bool) -> Result<SharedLog, LogError> {
+    let defaults = LogOptions::default();
+    // Spares count as well: a small log has no room for many.
+    let room_for_spares = config.limits.log_bytes / config.limits.log_segment_bytes / 4;
     let options = LogOptions {
         segment_bytes: config.limits.log_segment_bytes,
         cache_bytes: config.limits.log_cache_bytes as usize,
         max_bytes: config.limits.log_bytes,
         // A voter that finds no log has lost its votes.
         must_exist: is_voter,
-        ..LogOptions::default()
+        max_spares: defaults.max_spares.min(room_for_spares as usize),
     };
     SharedLog::open(Arc::clone(&env.disk), Arc::clone(&env.rng), &config.data_dir.join("log"), options)
 }
@@ -347,7 +381,7 @@ fn start_links(env: &Env, config: &NodeConfig) -> Links {
 /// What one group's replica is made of.
 struct GroupParts {
     id: GroupId,
-    store: LogStore,
+    log: SharedLog,
     snapshots: SnapshotStore,
     watcher: Arc<dyn Watcher>,
     links: Links,
@@ -355,18 +389,19 @@ struct GroupParts {
 }
 
 async fn start_group(env: &Env, config: &NodeConfig, parts: GroupParts) -> Result<Arc<Group>, StartError> {
-    let GroupParts { id, store, snapshots, watcher, links, may_elect } = parts;
+    let GroupParts { id, log, snapshots, watcher, links, may_elect } = parts;
     let failed = |reason: String| StartError::Group { group: id, reason };
     let raft_config = Arc::new(raft_config(config).validate().map_err(|error| failed(error.to_string()))?);
     let hash_seed = env.rng.next_u64();
     let machine = Arc::new(RwLock::new(Machine::new(hash_seed)));
-    let network = Network { cluster_id: config.cluster_id.clone(), group: id, links };
+    let network = Network { cluster_id: config.cluster_id.clone(), group: id, links: Links::clone(&links) };
+    let store = LogStore::new(log.group(id));
     let replica = Replica::new(id, Arc::clone(&machine), snapshots, watcher, hash_seed);
     let raft = Raft::build(config.node_id, raft_config, network, store, replica).await;
     let raft = raft.map_err(|error| failed(error.to_string()))?;
     raft.runtime_config().elect(may_elect);
     raft.run();
-    Ok(Group::start(id, raft, machine, env.clone(), config))
+    Ok(Group::start(id, raft, machine, env.clone(), links, log, config))
 }
 
 fn raft_config(config: &NodeConfig) -> Config {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use openraft::errors::{ClientWriteError, ForwardToLeader};
+use futures::future::BoxFuture;
+use openraft::errors::ClientWriteError;
 use openraft::raft::ClientWriteResult;
 use prost::Message;
 use quoris_engine::machine::BatchOutcome;
@@ -18,7 +19,9 @@ use crate::consensus::{Callback, Data, TypeConfig};
 use crate::env::Env;
 use crate::group::GroupRaft;
 use crate::limits;
+use crate::log::SharedLog;
 use crate::types::{Refusal, WriteOutcome};
+use crate::vacancy::Vacancy;
 
 /// A write on its way into the log.
 pub struct Proposal {
@@ -30,7 +33,8 @@ pub struct Proposal {
 /// Who waits for a proposal's fate.
 pub struct Waiter {
     stage: Stage,
-    told: oneshot::Receiver<WriteOutcome>,
+    /// Until it has been told.
+    told: Option<oneshot::Receiver<WriteOutcome>>,
 }
 
 /// How far a proposal has come, decided once, by whoever is first: the proposer or the caller's timeout.
@@ -52,18 +56,25 @@ impl Proposal {
     pub fn new(batches: Vec<Batch>) -> (Proposal, Waiter) {
         let (tell, told) = oneshot::channel();
         let stage = Stage::default();
-        (Proposal { batches, stage: stage.clone(), tell }, Waiter { stage, told })
+        (Proposal { batches, stage: stage.clone(), tell }, Waiter { stage, told: Some(told) })
     }
 }
 
 impl Waiter {
     /// The write's fate, within `limit`: a write that has not been proposed by then is withdrawn and certainly
-    /// never applied; of one that has, nothing can be said.
-    pub async fn wait(self, limit: Duration) -> WriteOutcome {
-        match tokio::time::timeout(limit, self.told).await {
+    /// never applied; of one that has, nothing can be said yet, but perhaps later.
+    pub async fn wait(&mut self, limit: Duration) -> WriteOutcome {
+        const GONE: WriteOutcome = WriteOutcome::Unknown("the node is shutting down");
+        // Nothing more will be told.
+        let Some(told) = &mut self.told else { return GONE };
+        let told = tokio::time::timeout(limit, told).await;
+        if told.is_ok() {
+            self.told = None;
+        }
+        match told {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) if self.stage.advance(WITHDRAWN) => WriteOutcome::Refused(Refusal::ShuttingDown),
-            Ok(Err(_)) => WriteOutcome::Unknown("the node is shutting down"),
+            Ok(Err(_)) => GONE,
             Err(_) if self.stage.advance(WITHDRAWN) => WriteOutcome::Refused(Refusal::NoQuorum),
             Err(_) => WriteOutcome::Unknown("no quorum has confirmed the write in time"),
         }
@@ -71,7 +82,15 @@ impl Waiter {
 }
 
 /// Proposes what arrives, until the group is gone.
-pub async fn run(raft: GroupRaft, env: Env, mut waiting: mpsc::Receiver<Proposal>) {
+///
+/// What arrives while the node's log is full is refused: so beyond its bound the log grows by what is in flight only.
+pub async fn run(
+    raft: GroupRaft,
+    vacancy: Vacancy,
+    log: SharedLog,
+    env: Env,
+    mut waiting: mpsc::Receiver<Proposal>,
+) {
     let in_flight = Arc::new(Semaphore::new(limits::ENTRIES_IN_FLIGHT));
     while let Some(first) = waiting.recv().await {
         // Never closed: acquiring cannot fail.
@@ -80,7 +99,11 @@ pub async fn run(raft: GroupRaft, env: Env, mut waiting: mpsc::Receiver<Proposal
         if combined.is_empty() {
             continue;
         }
-        propose(&raft, &env, combined, permit).await;
+        let offer = Offer::new(&env, combined, permit);
+        match log.is_full() {
+            true => offer.tell(|| WriteOutcome::Refused(Refusal::LogFull)),
+            false => propose(raft.clone(), vacancy.clone(), offer).await,
+        }
     }
 }
 
@@ -103,56 +126,82 @@ fn combine(first: Proposal, waiting: &mut mpsc::Receiver<Proposal>) -> Vec<Propo
     combined
 }
 
-async fn propose(raft: &GroupRaft, env: &Env, combined: Vec<Proposal>, permit: OwnedSemaphorePermit) {
-    let stamp = Stamp { now_ms: env.clock.now_ms(), seed: env.rng.next_u64() };
-    let mut tells = Vec::with_capacity(combined.len());
-    let mut batches = Vec::with_capacity(combined.len());
-    for proposal in combined {
-        tells.push((proposal.batches.len(), proposal.tell));
-        batches.extend(proposal.batches);
-    }
-    let entry = Entry { stamp: Some(stamp), batches, genesis: None };
-    let tell = move |result: ClientWriteResult<TypeConfig>| {
-        drop(permit);
-        tell_all(tells, result);
-    };
-    let data = Data(entry.encode_to_vec().into());
-    // If the group has stopped, the callback is dropped with the request, and so tells everybody.
-    let _ = raft.write(data).responder(Callback(Box::new(tell))).await;
+/// An entry on its way, and those who wait for its fate.
+struct Offer {
+    data: Data,
+    /// For each proposal the number of its batches.
+    tells: Vec<(usize, oneshot::Sender<WriteOutcome>)>,
+    _permit: OwnedSemaphorePermit,
 }
 
-fn tell_all(tells: Vec<(usize, oneshot::Sender<WriteOutcome>)>, result: ClientWriteResult<TypeConfig>) {
+impl Offer {
+    fn new(env: &Env, combined: Vec<Proposal>, permit: OwnedSemaphorePermit) -> Offer {
+        let stamp = Stamp { now_ms: env.clock.now_ms(), seed: env.rng.next_u64(), ..Stamp::default() };
+        let mut tells = Vec::with_capacity(combined.len());
+        let mut batches = Vec::with_capacity(combined.len());
+        for proposal in combined {
+            tells.push((proposal.batches.len(), proposal.tell));
+            batches.extend(proposal.batches);
+        }
+        let entry = Entry { stamp: Some(stamp), batches, ..Entry::default() };
+        Offer { data: Data(entry.encode_to_vec().into()), tells, _permit: permit }
+    }
+
+    /// Who has stopped waiting has answered UNKNOWN, which none of these contradicts.
+    fn tell(self, outcome: impl Fn() -> WriteOutcome) {
+        for (_, tell) in self.tells {
+            let _ = tell.send(outcome());
+        }
+    }
+
+    fn applied(self, outcomes: Vec<BatchOutcome>) {
+        let mut outcomes = outcomes.into_iter();
+        for (batches, tell) in self.tells {
+            let own = outcomes.by_ref().take(batches).collect();
+            let _ = tell.send(WriteOutcome::Applied(own));
+        }
+    }
+}
+
+/// Boxed, because an entry that is refused for want of a leader is proposed again from its own callback.
+fn propose(raft: GroupRaft, vacancy: Vacancy, offer: Offer) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        let (data, again) = (offer.data.clone(), raft.clone());
+        let settle = move |result: ClientWriteResult<TypeConfig>| settle(again, vacancy, offer, result);
+        // If the group has stopped, the callback is dropped with the request, and so tells everybody.
+        let _ = raft.write(data).responder(Callback(Box::new(settle))).await;
+    })
+}
+
+/// Brings the entry's fate to those who wait for it.
+fn settle(raft: GroupRaft, vacancy: Vacancy, offer: Offer, result: ClientWriteResult<TypeConfig>) {
     match result {
         Ok(response) => {
-            let mut outcomes: std::vec::IntoIter<BatchOutcome> = response.data.0.into_iter();
-            for (batches, tell) in tells {
-                let own = outcomes.by_ref().take(batches).collect();
-                // Who has stopped waiting has answered UNKNOWN, which this does not contradict.
-                let _ = tell.send(WriteOutcome::Applied(own));
-            }
+            vacancy.has_ended();
+            offer.applied(response.data.0);
         }
-        Err(error) => {
-            for (_, tell) in tells {
-                let _ = tell.send(outcome_of(&error));
+        // Never appended.
+        Err(ClientWriteError::ForwardToLeader(to)) => match vacancy.elsewhere(&to) {
+            Some(leader) => {
+                vacancy.has_ended();
+                offer.tell(|| WriteOutcome::Refused(Refusal::NotLeader { leader }));
             }
+            None => drop(tokio::spawn(propose_to_the_next(raft, vacancy, offer))),
+        },
+        // Appended here, then cut off by another leader or covered by its snapshot: it may live on elsewhere.
+        Err(ClientWriteError::LogEntryDiscarded(_)) => {
+            offer.tell(|| WriteOutcome::Unknown("the leader has changed before the write was confirmed"));
+        }
+        Err(ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_)) => {
+            unreachable!("only changes of the membership end so")
         }
     }
 }
 
-/// The fate that an error stands for.
-fn outcome_of(error: &ClientWriteError<TypeConfig>) -> WriteOutcome {
-    match error {
-        // Never appended.
-        ClientWriteError::ForwardToLeader(ForwardToLeader { leader_id: Some(leader), .. }) => {
-            WriteOutcome::Refused(Refusal::NotLeader { leader: *leader })
-        }
-        ClientWriteError::ForwardToLeader(_) => WriteOutcome::Refused(Refusal::NoQuorum),
-        // Appended here, then cut off by another leader or covered by its snapshot: it may live on elsewhere.
-        ClientWriteError::LogEntryDiscarded(_) => {
-            WriteOutcome::Unknown("the leader has changed before the write was confirmed")
-        }
-        ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_) => {
-            unreachable!("only changes of the membership end so")
-        }
+/// Proposes the entry, which is in no log, again when the group has a leader; refuses it if that takes too long.
+async fn propose_to_the_next(raft: GroupRaft, vacancy: Vacancy, offer: Offer) {
+    match vacancy.outlast().await {
+        true => propose(raft, vacancy, offer).await,
+        false => offer.tell(|| WriteOutcome::Refused(vacancy.refusal())),
     }
 }

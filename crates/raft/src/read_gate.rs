@@ -1,25 +1,25 @@
 //! One confirmation of leadership for all reads that wait (read index, Raft dissertation section 6.4).
 //!
 //! A read may use a confirmation that *began* after the read arrived: so while one is under way, newcomers wait for
-//! the next.
+//! the next. One that fails for want of a leader is tried again while the vacancy is young.
 
 use openraft::ReadPolicy;
-use openraft::errors::{ForwardToLeader, LinearizableReadError, RaftError};
+use openraft::errors::{LinearizableReadError, RaftError};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::consensus::TypeConfig;
 use crate::group::GroupRaft;
 use crate::node::ReadMode;
 use crate::types::Refusal;
+use crate::vacancy::Vacancy;
 
 /// A read that waits.
 pub type Waiting = oneshot::Sender<Result<(), Refusal>>;
 
 /// Confirms, until the group is gone.
-pub async fn run(raft: GroupRaft, mode: ReadMode, mut readers: mpsc::Receiver<Waiting>) {
+pub async fn run(raft: GroupRaft, vacancy: Vacancy, mode: ReadMode, mut readers: mpsc::Receiver<Waiting>) {
     let mut waiting = Vec::new();
     while readers.recv_many(&mut waiting, usize::MAX).await > 0 {
-        let result = confirm(&raft, mode).await;
+        let result = confirm(&raft, &vacancy, mode).await;
         for reader in waiting.drain(..) {
             // A reader may have gone with its connection.
             let _ = reader.send(result.clone());
@@ -28,25 +28,31 @@ pub async fn run(raft: GroupRaft, mode: ReadMode, mut readers: mpsc::Receiver<Wa
 }
 
 /// Ready when this replica has applied all that was committed before the call, and was the leader after it.
-async fn confirm(raft: &GroupRaft, mode: ReadMode) -> Result<(), Refusal> {
+async fn confirm(raft: &GroupRaft, vacancy: &Vacancy, mode: ReadMode) -> Result<(), Refusal> {
     let policy = match mode {
         ReadMode::ReadIndex => ReadPolicy::ReadIndex,
         ReadMode::Lease => ReadPolicy::LeaseRead,
         ReadMode::Local => return Ok(()),
     };
-    match raft.ensure_linearizable(policy).await {
-        Ok(_) => Ok(()),
-        Err(error) => Err(refusal(&error)),
+    if vacancy.is_old() {
+        return Err(vacancy.refusal());
     }
-}
-
-fn refusal(error: &RaftError<TypeConfig, LinearizableReadError<TypeConfig>>) -> Refusal {
-    match error {
-        RaftError::APIError(LinearizableReadError::ForwardToLeader(ForwardToLeader {
-            leader_id: Some(leader),
-            ..
-        })) => Refusal::NotLeader { leader: *leader },
-        RaftError::APIError(_) => Refusal::NoQuorum,
-        RaftError::Fatal(_) => Refusal::ShuttingDown,
+    loop {
+        let elsewhere = match raft.ensure_linearizable(policy.clone()).await {
+            Ok(_) => {
+                vacancy.has_ended();
+                return Ok(());
+            }
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to))) => vacancy.elsewhere(&to),
+            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => None,
+            Err(RaftError::Fatal(_)) => return Err(Refusal::ShuttingDown),
+        };
+        if let Some(leader) = elsewhere {
+            vacancy.has_ended();
+            return Err(Refusal::NotLeader { leader });
+        }
+        if !vacancy.outlast().await {
+            return Err(vacancy.refusal());
+        }
     }
 }

@@ -12,11 +12,14 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::group::Group;
 use crate::limits;
+use crate::log::SharedLog;
 use crate::snapshot_store::SnapshotStore;
 use crate::standing::Standing;
 use crate::types::{GroupId, Watcher};
 use crate::wire;
-use crate::wire::proto::{self, Frame, Packet, SnapshotPart, SnapshotReply, frame, peer_server::Peer};
+use crate::wire::proto::{
+    self, AppendRequest, Frame, Packet, SnapshotPart, SnapshotReply, frame, peer_server::Peer,
+};
 
 /// Answers peers. Shared by all their streams.
 #[derive(Clone)]
@@ -28,6 +31,7 @@ struct Inner {
     cluster_id: String,
     groups: BTreeMap<GroupId, Arc<Group>>,
     snapshots: BTreeMap<GroupId, SnapshotStore>,
+    log: SharedLog,
     standing: Arc<Standing>,
     watcher: Arc<dyn Watcher>,
 }
@@ -37,11 +41,12 @@ impl Service {
         cluster_id: String,
         groups: &[Arc<Group>],
         snapshots: BTreeMap<GroupId, SnapshotStore>,
+        log: SharedLog,
         standing: Arc<Standing>,
         watcher: Arc<dyn Watcher>,
     ) -> Service {
         let groups = groups.iter().map(|group| (group.id(), Arc::clone(group))).collect();
-        Service { inner: Arc::new(Inner { cluster_id, groups, snapshots, standing, watcher }) }
+        Service { inner: Arc::new(Inner { cluster_id, groups, snapshots, log, standing, watcher }) }
     }
 
     /// Answers one frame; what cannot be answered is refused, in words.
@@ -60,24 +65,29 @@ impl Service {
         match body {
             frame::Body::Append(request) => {
                 self.inner.standing.leader_speaks(group, &request);
+                self.check_has_room(&request)?;
                 let request = wire::from_append_request(request).map_err(|error| words(&error))?;
                 let reply = group.raft.append_entries(request).await.map_err(|error| words(&error))?;
                 Ok(frame::Body::AppendReply(wire::append_reply(&reply)))
             }
             frame::Body::Vote(request) => {
-                self.inner.standing.check_may_vote()?;
+                self.check_may_vote(group)?;
                 let request = wire::from_vote_request(request);
                 let reply = group.raft.vote(request).await.map_err(|error| words(&error))?;
                 Ok(frame::Body::VoteReply(wire::vote_reply(&reply)))
             }
             frame::Body::PreVote(request) => {
-                self.inner.standing.check_may_vote()?;
+                self.check_may_vote(group)?;
                 let request = wire::from_vote_request(request);
                 let reply = group.raft.pre_vote(request).await.map_err(|error| words(&error))?;
                 Ok(frame::Body::VoteReply(wire::vote_reply(&reply)))
             }
+            frame::Body::MayLead(_) => {
+                let ready = self.check_may_vote(group).is_ok();
+                Ok(frame::Body::MayLeadReply(proto::MayLeadReply { ready }))
+            }
             frame::Body::Transfer(request) => {
-                self.inner.standing.check_may_vote()?;
+                self.check_may_vote(group)?;
                 let from = wire::from_vote(&request.from.unwrap_or_default());
                 let last = request.last.as_ref().map(wire::from_log_id);
                 let request = TransferLeaderRequest::new(from, request.to, last);
@@ -90,6 +100,28 @@ impl Service {
                 Ok(frame::Body::FoundReply(proto::FoundReply { ready }))
             }
             _ => Err("this is no request".into()),
+        }
+    }
+
+    /// Refuses, in words, what only a node that votes may answer.
+    fn check_may_vote(&self, group: &Group) -> Result<(), String> {
+        self.inner.standing.check_may_vote()?;
+        match group.difference() {
+            None => Ok(()),
+            Some(_) => Err("its replica differs from a leader's".into()),
+        }
+    }
+
+    /// Refuses, in words, entries that this node's log has no room for, as long as snapshots can make some: this
+    /// follower then lags, as one whose disk is slow does. Entries that nothing can make room for are taken, or the
+    /// group could stand still for good.
+    fn check_has_room(&self, request: &AppendRequest) -> Result<(), String> {
+        let refuse = !request.entries.is_empty()
+            && self.inner.log.is_full()
+            && self.inner.groups.values().any(|group| group.can_be_purged());
+        match refuse {
+            true => Err("its log is full".into()),
+            false => Ok(()),
         }
     }
 

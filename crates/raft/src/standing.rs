@@ -75,7 +75,8 @@ impl Standing {
             tracing::info!("caught up with every group: this node votes from now on");
         }
         if self.is_voter() && !self.stands.swap(true, Ordering::AcqRel) {
-            groups.iter().for_each(|group| group.raft.runtime_config().elect(true));
+            let sound = groups.iter().filter(|group| group.difference().is_none());
+            sound.for_each(|group| group.raft.runtime_config().elect(true));
         }
     }
 

@@ -169,8 +169,8 @@ impl Replica {
         let at = Position { term: entry.log_id.leader_id.term, index: entry.log_id.index };
         let applied = match &entry.payload {
             EntryPayload::Normal(data) => {
-                let entry = quoris_engine::entry::Entry::decode(data.0.clone()).map_err(io::Error::other)?;
-                self.write_machine().apply(at, &entry, wanted)
+                let bytes = data.0.clone();
+                self.write_machine().apply_bytes(at, bytes, wanted).map_err(io::Error::other)?
             }
             EntryPayload::Membership(membership) => {
                 self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use quoris_engine::Reply;
+use quoris_engine::digest::Difference;
 use quoris_engine::events::KeyEvent;
 use quoris_engine::machine::BatchOutcome;
 use quoris_engine::waiters::WaiterId;
@@ -74,6 +75,12 @@ pub enum Refusal {
     /// More is waiting than the node accepts ([`crate::limits`]).
     #[error("too many writes are waiting")]
     Busy,
+    /// The node's log is at its bound, and writes wait until snapshots have made room.
+    #[error("the log is full; a snapshot is making room")]
+    LogFull,
+    /// This replica has become different from its leader's.
+    #[error("this replica differs from its leader's and serves nothing")]
+    Differs,
     /// The node is going down.
     #[error("the node is shutting down")]
     ShuttingDown,
@@ -100,4 +107,6 @@ pub struct GroupStatus {
     pub purged: u64,
     /// The voters.
     pub voters: Vec<NodeId>,
+    /// Whether this node's replica has been found to differ from a leader's.
+    pub difference: Option<Difference>,
 }

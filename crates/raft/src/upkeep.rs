@@ -1,7 +1,6 @@
 //! What a node does by itself, beside serving: taking peers' connections, founding, keeping leaders where they
 //! belong, noticing that a peer has died, keeping the log within its bounds.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -106,8 +105,8 @@ fn genesis(node: &Node, group: &Arc<Group>) -> Entry {
         slots: slots.unwrap_or_default(),
         topology: (group.id() == 0).then(|| (*topology).clone()),
     };
-    let stamp = Stamp { now_ms: node.env.clock.now_ms(), seed: node.env.rng.next_u64() };
-    Entry { stamp: Some(stamp), batches: Vec::new(), genesis: Some(genesis) }
+    let stamp = Stamp { now_ms: node.env.clock.now_ms(), seed: node.env.rng.next_u64(), ..Stamp::default() };
+    Entry { stamp: Some(stamp), genesis: Some(genesis), ..Entry::default() }
 }
 
 /// Hands each group that this node leads without being its preferred leader to that node, once it is reachable and
@@ -125,9 +124,10 @@ pub async fn keep_leaders_spread(node: Weak<Node>) {
         });
         steady = if misplaced.is_some() { steady + 1 } else { 0 };
         if let (Some((group, preferred)), true) = (misplaced, steady >= PATIENCE_ROUNDS) {
-            tracing::info!(group = group.id(), to = preferred, "handing over to the preferred leader");
-            // A node that is going down cannot be asked, and need not be.
-            let _ = group.transfer_leader(preferred).await;
+            // A node that is going down, or may not lead, is asked again later.
+            if node.hand_over_to(group, preferred).await {
+                tracing::info!(group = group.id(), to = preferred, "handing over to the preferred leader");
+            }
             steady = 0;
         }
     }
@@ -152,18 +152,11 @@ async fn take_over(node: &Node, dead: NodeId) {
     if !node.is_voter() {
         return;
     }
-    let orphans: Vec<&Arc<Group>> = node.groups().iter().filter(|g| g.leader() == Some(dead)).collect();
-    let survivors: BTreeSet<NodeId> = node
-        .config()
-        .initial_cluster
-        .iter()
-        .map(|n| n.id)
-        .filter(|id| *id != dead && node.is_reachable(*id))
-        .collect();
-    let own_place = survivors.iter().position(|id| *id == node.id()).unwrap_or(0);
-    for place in 0..survivors.len() {
-        for group in &orphans {
-            if (own_place + group.id() as usize) % survivors.len() == place {
+    let led_by_it = node.groups().iter().filter(|group| group.leader() == Some(dead));
+    let orphans: Vec<(&Arc<Group>, Vec<NodeId>)> = led_by_it.map(|g| (g, node.heirs(g.id()))).collect();
+    for place in 0..node.config().initial_cluster.len() {
+        for (group, heirs) in &orphans {
+            if heirs.get(place) == Some(&node.id()) {
                 group.take_over_from(dead).await;
             }
         }
@@ -171,19 +164,26 @@ async fn take_over(node: &Node, dead: NodeId) {
     }
 }
 
-/// Snapshots the group that pins most of the log, when the log is larger than it should be.
+/// Snapshots the groups that pin most of the log, when the log is larger than it should be.
 pub async fn keep_log_bounded(node: Weak<Node>) {
+    let (calm, busy) = limits::LOG_CHECK_INTERVALS;
+    let mut pause = calm;
     loop {
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(pause).await;
         let Some(node) = node.upgrade() else { return };
         let usage = node.log.usage();
-        // Half of the bound: there must be room for what arrives while the snapshot is written.
-        if usage.bytes_used <= usage.max_bytes / 2 {
+        // Half of the bound: there must be room for what arrives while snapshots are written.
+        let half = usage.max_bytes / 2;
+        if usage.bytes_used <= half {
+            pause = calm;
             continue;
         }
-        let Some((pinning, _)) = usage.held.first() else { continue };
-        if let Some(group) = node.groups().iter().find(|group| group.id() == *pinning) {
-            group.snapshot_and_purge().await;
+        pause = busy;
+        let most = usage.held.first().map_or(0, |(_, bytes)| *bytes);
+        for (id, _) in usage.held.iter().filter(|(_, bytes)| *bytes == most || *bytes > half) {
+            if let Some(group) = node.groups().iter().find(|group| group.id() == *id) {
+                group.snapshot_and_purge().await;
+            }
         }
     }
 }

@@ -1,16 +1,81 @@
-//! Clients whose calls have blocked, and the answers that the log brings them.
+//! Clients whose calls have blocked, the answers that the log brings them, and how a blocked call ends without one.
 //!
 //! The machine knows waiters, the log serves them ([`quoris_engine::waiters`]); here each waiter of this node's own clients
 //! has a channel on which its session waits. An answer may be applied before the session has heard that its call has
 //! blocked: so the channel is made when the blocking itself is applied.
+//!
+//! Whoever stops waiting, for whatever reason, has the group forget the waiter by an entry of the log, and what that entry
+//! says decides: forgotten, so nothing was done; or not there any more, so the answer has been given and is delivered.
+//! A waiter that nobody waits for is never left behind: it would be given an element that nobody receives.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
+use quoris_engine::command::Command;
+use quoris_engine::machine::BatchOutcome;
 use quoris_engine::waiters::WaiterId;
-use quoris_engine::{CommandError, Reply};
-use quoris_raft::types::{Effects, GroupId};
+use quoris_engine::{Batch, Call, CommandError, Reply};
+use quoris_raft::group::{Group, Waiter};
+use quoris_raft::types::{Effects, GroupId, NodeId, Refusal, WriteOutcome};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::clients::Client;
+use crate::forward::{self, Patience, Relay};
+use crate::limits;
+use crate::resp::{Answer, Protocol};
+use crate::route::{self, Place, Seat};
+use crate::segment::Caller;
+use crate::server::Server;
+
+/// Why a call stops waiting although nothing has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Its time has run out, or CLIENT UNBLOCK has it answered as if.
+    Timeout,
+    /// It is to be answered with an error: CLIENT UNBLOCK … ERROR, or the node stops.
+    Error,
+    /// Its client has gone.
+    Gone,
+}
+
+/// What ends a blocked call.
+pub type End = oneshot::Sender<Ending>;
+
+/// Where a call that may block hears that it is ended.
+pub struct Endings {
+    client: Arc<Client>,
+    told: oneshot::Receiver<Ending>,
+    ended: Option<Ending>,
+}
+
+impl Endings {
+    /// Of a call that `client` has made.
+    pub fn of(client: &Arc<Client>) -> Endings {
+        let (end, told) = oneshot::channel();
+        client.may_block(end);
+        Endings { client: client.clone(), told, ended: None }
+    }
+
+    /// The call has come to block: others may see it, and end it.
+    pub fn has_blocked(&self) {
+        self.client.has_blocked();
+    }
+
+    /// Ready when the call is ended from outside, and ever after.
+    pub async fn ended(&mut self) -> Ending {
+        if let Some(ending) = self.ended {
+            return ending;
+        }
+        // Without anybody who could end it, the client is gone.
+        let ending = (&mut self.told).await.unwrap_or(Ending::Gone);
+        *self.ended.insert(ending)
+    }
+}
+
+/// The answer of a call that CLIENT UNBLOCK … ERROR ends.
+pub const UNBLOCKED: CommandError = CommandError::Text("UNBLOCKED client unblocked via CLIENT UNBLOCK");
 
 /// The blocked calls of this node's clients.
 #[derive(Default)]
@@ -99,6 +164,221 @@ impl Blocked {
     fn lock(&self) -> MutexGuard<'_, HashMap<(GroupId, WaiterId), Channel>> {
         self.calls.lock().expect("no code panics while it holds this lock")
     }
+}
+
+/// Runs a call that may block, where its slot is led, until it has an answer or is ended.
+pub async fn run(
+    server: Arc<Server>,
+    row: &'static Command,
+    seat: Seat,
+    call: Call,
+    caller: Caller,
+    mut endings: Endings,
+) -> Answer {
+    let patience = Patience::new(&server, caller.plain);
+    let mut place = seat.place;
+    let answer = loop {
+        let answer = match place {
+            Place::Here => Answer::Own(here(&server, &seat, &call, caller.origin, &mut endings).await),
+            Place::At(node) => there(&server, &seat.group, node, caller.protocol, &call, &mut endings).await,
+        };
+        let next = match answer.is_misplaced() {
+            true => patience.next(&server, &seat.group).await,
+            false => None,
+        };
+        match next {
+            Some(next) => place = next,
+            None => break forward::for_client(answer, caller.plain),
+        }
+    };
+    server.ran(&caller.client, row, None, 0, answer.is_error());
+    answer
+}
+
+/// Runs the call in this node's replica.
+async fn here(server: &Arc<Server>, seat: &Seat, call: &Call, origin: u64, endings: &mut Endings) -> Reply {
+    let node = &server.node;
+    let mut waiter = match seat.group.propose(vec![Batch::of(vec![call.clone()]).by(origin)]) {
+        Ok(waiter) => waiter,
+        Err(refusal) => return Reply::Error(route::refused(node, refusal, Some(seat.slot))),
+    };
+    let outcome = waiter.wait(write_timeout(server)).await;
+    if matches!(outcome, WriteOutcome::Unknown(_)) {
+        tokio::spawn(disown_late(server.clone(), seat.group.clone(), waiter));
+    }
+    let reply = route::written(node, outcome, &[Some(seat.slot)]).remove(0);
+    let Reply::Blocked { id, timeout_ms } = reply else { return route::reroute(node, reply) };
+    let told = server.blocked.answer(seat.group.id(), id).expect("the machine has said that it blocks");
+    endings.has_blocked();
+    let waiting = Waiting { server, group: &seat.group, id, told };
+    waiting.run(timeout_ms, endings).await
+}
+
+/// A call that blocks in this node's replica.
+struct Waiting<'a> {
+    server: &'a Arc<Server>,
+    group: &'a Arc<Group>,
+    id: WaiterId,
+    told: oneshot::Receiver<Reply>,
+}
+
+impl Waiting<'_> {
+    async fn run(mut self, timeout_ms: Option<u64>, endings: &mut Endings) -> Reply {
+        let timeout = async {
+            match timeout_ms {
+                Some(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
+                None => std::future::pending().await,
+            }
+        };
+        let ending = tokio::select! {
+            biased;
+            told = &mut self.told => return told.unwrap_or_else(|_| forgotten()),
+            ending = endings.ended() => ending,
+            () = timeout => Ending::Timeout,
+            () = deposed(self.server, self.group, self.server.node.id()) => {
+                return self.give_up("the group's leader was lost while the call was blocked");
+            }
+        };
+        let limit = Instant::now() + write_timeout(self.server);
+        while Instant::now() < limit {
+            match cancel(self.group, self.id).await {
+                Ok(true) => {
+                    self.server.blocked.forget(self.group.id(), self.id);
+                    return match ending {
+                        Ending::Error => Reply::Error(UNBLOCKED),
+                        Ending::Timeout | Ending::Gone => Reply::NullArray,
+                    };
+                }
+                // Its answer was applied before the cancellation, and so told before it was heard of.
+                Ok(false) => return (&mut self.told).await.unwrap_or_else(|_| forgotten()),
+                Err(_) => {}
+            }
+            let pause = Duration::from_millis(limits::BLOCKED_CHECK_MS);
+            if let Ok(told) = tokio::time::timeout(pause, &mut self.told).await {
+                return told.unwrap_or_else(|_| forgotten());
+            }
+        }
+        self.give_up("the call could not be ended in time")
+    }
+
+    /// Answers that nothing is known, and has the waiter forgotten when that is possible.
+    fn give_up(self, why: &'static str) -> Reply {
+        self.server.blocked.forget(self.group.id(), self.id);
+        tokio::spawn(disown(self.group.clone(), self.id));
+        Reply::Error(CommandError::Unknown(why.to_string()))
+    }
+}
+
+/// The channel of a call is given up by this module alone, and never while somebody waits on it.
+fn forgotten() -> Reply {
+    Reply::Error(CommandError::Unknown("the blocked call was forgotten".to_string()))
+}
+
+/// Has the group forget waiter `id`: whether it was still there.
+async fn cancel(group: &Group, id: WaiterId) -> Result<bool, Option<Refusal>> {
+    match group.write(vec![Batch::cancel(id)]).await {
+        WriteOutcome::Applied(outcomes) => match outcomes.first() {
+            Some(BatchOutcome::Ran(replies)) => Ok(replies.first() == Some(&Reply::Int(1))),
+            _ => Ok(false),
+        },
+        WriteOutcome::Refused(refusal) => Err(Some(refusal)),
+        WriteOutcome::Unknown(_) => Err(None),
+    }
+}
+
+/// Has the group forget a waiter that nobody waits for any more, however long that takes. When another node leads, its
+/// first entry has the waiter forgotten.
+async fn disown(group: Arc<Group>, id: WaiterId) {
+    while let Err(refusal) = cancel(&group, id).await {
+        if matches!(refusal, Some(Refusal::NotLeader { .. } | Refusal::ShuttingDown)) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(limits::BLOCKED_CHECK_MS)).await;
+    }
+}
+
+/// Has a call forgotten that may still come to block after its client was told UNKNOWN.
+async fn disown_late(server: Arc<Server>, group: Arc<Group>, mut waiter: Waiter) {
+    // Its fate comes at last: applied, cut off by another leader, or with the end of the node.
+    if let WriteOutcome::Applied(outcomes) = waiter.wait(Duration::MAX).await
+        && let Some(BatchOutcome::Ran(replies)) = outcomes.first()
+        && let Some(Reply::Blocked { id, .. }) = replies.first()
+    {
+        server.blocked.forget(group.id(), *id);
+        disown(group, *id).await;
+    }
+}
+
+/// Has node `to` run the call for a client of this one.
+async fn there(
+    server: &Arc<Server>,
+    group: &Arc<Group>,
+    to: NodeId,
+    protocol: Protocol,
+    call: &Call,
+    endings: &mut Endings,
+) -> Answer {
+    let mut relay = match server.relays.to(server, to, protocol).await {
+        Ok(relay) => relay,
+        Err(error) => return forward::unreachable(to, &error),
+    };
+    if let Err(error) = relay.send(std::slice::from_ref(call)).await {
+        return forward::lost(to, true, &error.to_string());
+    }
+    endings.has_blocked();
+    let ending = tokio::select! {
+        biased;
+        reply = relay.reply() => return back(server, to, relay, reply),
+        ending = endings.ended() => ending,
+        () = deposed(server, group, to) => return forward::lost(to, true, "it no longer leads the group"),
+    };
+    if ending == Ending::Gone {
+        // The other node sees the relay end, as if the client itself had gone.
+        return Answer::Own(Reply::NullArray);
+    }
+    let how = if ending == Ending::Timeout { "TIMEOUT" } else { "ERROR" };
+    let words = ["CLIENT".to_string(), "UNBLOCK".to_string(), relay.id.to_string(), how.to_string()];
+    let unblock = Call::new(words);
+    let limit = Instant::now() + server.patience();
+    while Instant::now() < limit {
+        // Whatever it answers: the call may not have come to block yet, and its own answer says what became of it.
+        forward::ask(server, to, unblock.clone(), false).await;
+        let pause = Duration::from_millis(limits::BLOCKED_CHECK_MS);
+        if let Ok(reply) = tokio::time::timeout(pause, relay.reply()).await {
+            return back(server, to, relay, reply);
+        }
+    }
+    forward::lost(to, true, "no answer in time")
+}
+
+fn back(server: &Server, to: NodeId, relay: Relay, reply: std::io::Result<bytes::Bytes>) -> Answer {
+    match reply {
+        Ok(reply) => {
+            server.relays.give_back(relay);
+            Answer::Raw(reply)
+        }
+        Err(error) => forward::lost(to, true, &error.to_string()),
+    }
+}
+
+/// Ready when `leader` has not led the group for so long that no answer of its is to be expected.
+async fn deposed(server: &Server, group: &Group, leader: NodeId) {
+    let limit = write_timeout(server);
+    let mut leads_until = Instant::now();
+    while leads_until.elapsed() < limit {
+        tokio::time::sleep(Duration::from_millis(limits::BLOCKED_CHECK_MS)).await;
+        let leads = match leader == server.node.id() {
+            true => group.is_led_here(),
+            false => group.leader_in_reach() == Some(leader),
+        };
+        if leads {
+            leads_until = Instant::now();
+        }
+    }
+}
+
+fn write_timeout(server: &Server) -> Duration {
+    Duration::from_millis(server.settings.get().write_timeout_ms)
 }
 
 #[cfg(test)]

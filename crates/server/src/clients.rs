@@ -9,6 +9,7 @@ use quoris_engine::command::Resolved;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::blocking::{End, Ending};
 use crate::mail::{Mail, Mailbox, OutputLimit};
 use crate::resp::Protocol;
 use crate::tracking::Mode;
@@ -26,6 +27,14 @@ pub struct Client {
     /// What it is sent without having asked just then.
     pub mail: Mailbox,
     killed: watch::Sender<bool>,
+    /// Its call that may block, until that is answered or ended.
+    waiting: Mutex<Option<Waiting>>,
+}
+
+/// A call that may block.
+struct Waiting {
+    end: End,
+    blocked: bool,
 }
 
 /// What changes while a client is connected.
@@ -55,6 +64,8 @@ pub struct ClientState {
     pub tracking: Option<Mode>,
     /// MONITOR.
     pub monitor: bool,
+    /// How many calls wait for EXEC, since MULTI.
+    pub queued: Option<usize>,
     /// Bytes of the call that ran last, as RESP.
     pub call_bytes: usize,
     /// Bytes that have arrived and are not a whole call yet.
@@ -80,17 +91,24 @@ impl Client {
             subscriptions: [0; 3],
             tracking: None,
             monitor: false,
+            queued: None,
             call_bytes: 0,
             query_bytes: 0,
             output_bytes: 0,
         };
         let (mail, killed) = (Mailbox::default(), watch::Sender::new(false));
-        Client { id, addr, laddr, since: now, state: Mutex::new(state), mail, killed }
+        let (state, waiting) = (Mutex::new(state), Mutex::default());
+        Client { id, addr, laddr, since: now, state, mail, killed, waiting }
     }
 
     /// What changes. Held for moments only.
     pub fn state(&self) -> MutexGuard<'_, ClientState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is on this machine.
+    pub fn is_local(&self) -> bool {
+        self.addr.parse::<std::net::SocketAddr>().is_ok_and(|addr| addr.ip().is_loopback())
     }
 
     /// Has its connection closed.
@@ -125,6 +143,48 @@ impl Client {
         self.killed.subscribe()
     }
 
+    /// It has made a call that may block; `end` ends it.
+    pub fn may_block(&self, end: End) {
+        *self.waiting() = Some(Waiting { end, blocked: false });
+    }
+
+    /// That call has come to block.
+    pub fn has_blocked(&self) {
+        if let Some(waiting) = &mut *self.waiting() {
+            waiting.blocked = true;
+        }
+    }
+
+    /// That call has its answer.
+    pub fn is_answered(&self) {
+        *self.waiting() = None;
+    }
+
+    /// Whether its call is blocked.
+    pub fn is_blocked(&self) -> bool {
+        self.waiting().as_ref().is_some_and(|waiting| waiting.blocked)
+    }
+
+    /// Ends its blocked call (CLIENT UNBLOCK); false if it has none.
+    pub fn unblock(&self, ending: Ending) -> bool {
+        let mut waiting = self.waiting();
+        let ended =
+            if waiting.as_ref().is_some_and(|waiting| waiting.blocked) { waiting.take() } else { None };
+        ended.is_some_and(|waiting| waiting.end.send(ending).is_ok())
+    }
+
+    /// Ends its call as soon as it blocks, or at once.
+    pub fn end(&self, ending: Ending) {
+        if let Some(waiting) = self.waiting().take() {
+            // A call that has its answer needs no end.
+            let _ = waiting.end.send(ending);
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Option<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Its line in CLIENT LIST. What a field of Redis's means to its own memory and file descriptors alone is 0 or -1.
     pub fn line(&self) -> String {
         let state = self.state().clone();
@@ -135,6 +195,8 @@ impl Client {
         for (flag, set) in [
             ('O', state.monitor),
             ('P', channels + patterns + shards > 0),
+            ('x', state.queued.is_some()),
+            ('b', self.is_blocked()),
             ('t', state.tracking.is_some()),
             ('B', tracking.bcast),
             ('r', state.readonly),
@@ -149,13 +211,14 @@ impl Client {
         let cmd = state.last.map_or("NULL".to_string(), |last| last.full_name());
         let (pieces, mail_bytes) = self.mail.waiting();
         let redirect = state.tracking.map_or(-1, |mode| mode.redirect as i64);
+        let queued = state.queued.map_or(-1, |calls| calls as i64);
         let waiting = mail_bytes + state.output_bytes;
         let held = waiting + state.query_bytes + state.call_bytes;
         let mut line = String::new();
         write!(
             line,
             "id={} addr={} laddr={} fd=-1 name={} age={age} idle={idle} flags={flags} db=0 sub={channels} \
-             psub={patterns} ssub={shards} multi=-1 qbuf={} qbuf-free=0 argv-mem={} multi-mem=0 rbs=0 rbp=0 obl={} \
+             psub={patterns} ssub={shards} multi={queued} qbuf={} qbuf-free=0 argv-mem={} multi-mem=0 rbs=0 rbp=0 obl={} \
              oll={pieces} omem={mail_bytes} tot-mem={held} events=r cmd={cmd} user=default redir={redirect} resp={} \
              lib-name={} lib-ver={}",
             self.id,

@@ -39,8 +39,8 @@ struct NodeView {
 struct GroupView {
     slots: Vec<SlotRange>,
     leader: Option<NodeId>,
-    /// Who led it last, or leads it as a rule if nobody has been seen to.
-    last: NodeId,
+    /// Whom its slots are shown with while it has none.
+    stand_in: NodeId,
     applied: u64,
 }
 
@@ -52,25 +52,28 @@ impl View {
         let replica_of = |id| node.groups().iter().find(|group| group.id() == id && is_founded(group));
         let groups = topology.groups.iter().filter_map(|info| {
             let replica = replica_of(info.id)?;
+            let last = || replica.last_leader().unwrap_or(info.preferred_leader);
+            let heirs = node.heirs(info.id);
+            let can_elect = heirs.len() * 2 > topology.nodes.len();
             Some(GroupView {
                 slots: info.slots.clone(),
-                leader: replica.leader(),
-                last: replica.last_leader().unwrap_or(info.preferred_leader),
+                leader: replica.leader_in_reach(),
+                stand_in: if can_elect { heirs[0] } else { last() },
                 applied: replica.status().applied,
             })
         });
         View::new(node.id(), topology.epoch, nodes, groups.collect())
     }
 
-    /// While a group elects its leader, its slots are shown as those of the node that led it last, as Redis goes on
-    /// showing a primary that has failed: there are clients that take a range without a node for an error that no
-    /// retry can mend. Whoever asks that node is told CLUSTERDOWN, or where the leader is by then.
+    /// While a group elects its leader, its slots are shown as those of the node that is the first to stand: whoever
+    /// asks that node waits there for the election. There are clients that take a range without a node for an error
+    /// that no retry can mend. A node that is cut off from the majority shows what it knew last.
     fn new(me: NodeId, epoch: u64, nodes: Vec<(NodeInfo, bool)>, groups: Vec<GroupView>) -> View {
         let node = |(info, reachable)| NodeView { info, reachable, slots: Vec::new(), offset: 0 };
         let mut nodes: Vec<NodeView> = nodes.into_iter().map(node).collect();
         let mut served = 0;
         for group in groups {
-            let shown = group.leader.unwrap_or(group.last);
+            let shown = group.leader.unwrap_or(group.stand_in);
             if group.leader.is_some() {
                 served += group.slots.iter().map(|range| range.end - range.start + 1).sum::<u32>();
             }
@@ -240,7 +243,7 @@ fn split(addr: &str) -> (&str, i64) {
 mod tests {
     use super::*;
 
-    /// A group's slots, its leader and who led it last.
+    /// A group's slots, its leader and its stand-in.
     type Led<'a> = (&'a [(u32, u32)], Option<NodeId>, NodeId);
 
     /// Three nodes, the third out of reach.
@@ -251,10 +254,10 @@ mod tests {
             client_addr: format!("127.0.0.1:700{id}"),
             peer_addr: format!("127.0.0.1:1700{id}"),
         };
-        let group = |(slots, leader, last): &Led| GroupView {
+        let group = |(slots, leader, stand_in): &Led| GroupView {
             slots: slots.iter().map(|&(start, end)| SlotRange { start, end }).collect(),
             leader: *leader,
-            last: *last,
+            stand_in: *stand_in,
             applied: 9,
         };
         let nodes = (1..=3).map(|id| (node(id), id != 3)).collect();

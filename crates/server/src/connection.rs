@@ -36,6 +36,8 @@ pub struct Connection {
 
 /// What a connection that has nothing to run waits for.
 enum Event {
+    /// The blocked call has its answer.
+    Unblocked,
     Read(io::Result<usize>),
     Wrote(io::Result<usize>),
     Mail,
@@ -58,7 +60,7 @@ impl Connection {
         let mut killed = self.session.client.killed();
         loop {
             self.take_mail();
-            if !self.session.closing && self.out.len() < limits::OUTPUT_BYTES {
+            if !self.session.closing && !self.session.is_blocked() && self.out.len() < limits::OUTPUT_BYTES {
                 let calls = self.decode();
                 if !calls.is_empty() {
                     self.session.run(calls, &mut self.out).await;
@@ -66,18 +68,23 @@ impl Connection {
                     continue;
                 }
             }
-            if self.session.closing && self.out.is_empty() {
+            if self.session.closing && self.out.is_empty() && !self.session.is_blocked() {
                 break;
             }
             match self.wait(&mut killed, &mut stopping).await {
+                Event::Unblocked => self.session.resume(&mut self.out).await,
+                // What it has asked for last would be taken from others and given to nobody.
+                Event::Read(Ok(0)) if self.session.is_blocked() => break,
                 // The client has sent its last call; it may still read.
-                Event::Read(Ok(0)) | Event::Stopping => self.session.closing = true,
+                Event::Read(Ok(0)) => self.session.closing = true,
+                Event::Stopping => self.session.stop(),
                 Event::Read(Ok(read)) => self.server.stats.input_bytes.add(read as u64),
                 Event::Wrote(Ok(wrote)) if wrote > 0 => self.server.stats.output_bytes.add(wrote as u64),
                 Event::Mail => {}
                 Event::Read(Err(_)) | Event::Wrote(_) | Event::Idle | Event::Killed => break,
             }
         }
+        self.session.leave().await;
         // To a client that has gone, an orderly end cannot be said.
         let _ = self.writer.shutdown().await;
     }
@@ -143,22 +150,29 @@ impl Connection {
         self.make_room();
         let timeout_s = self.server.settings.get().timeout_s;
         let listens = self.session.is_subscribed() || self.session.client.state().monitor;
+        let blocked = self.session.is_blocked();
+        let client = self.session.client.clone();
         let idle = async {
             match timeout_s {
+                // Who waits for an answer is not idle.
+                _ if blocked => std::future::pending().await,
                 0 => std::future::pending().await,
                 // Who listens is not idle, however quiet its channels.
                 _ if listens => std::future::pending().await,
                 seconds => tokio::time::sleep(Duration::from_secs(seconds)).await,
             }
         };
-        let may_read = !self.session.closing && self.out.len() < limits::OUTPUT_BYTES;
+        let has_room = self.out.len() < limits::OUTPUT_BYTES
+            && (!blocked || self.inbox.len() < limits::BLOCKED_INBOX_BYTES);
+        let may_read = !self.session.closing && has_room;
         tokio::select! {
             biased;
             // The sender lives as long as the client, which the session holds.
             _ = killed.wait_for(|killed| *killed) => Event::Killed,
+            () = self.session.unblocked(), if blocked => Event::Unblocked,
             wrote = self.writer.write_buf(&mut self.out), if !self.out.is_empty() => Event::Wrote(wrote),
             read = self.reader.read_buf(&mut self.inbox), if may_read => Event::Read(read),
-            () = self.session.client.mail.arrived(), if self.out.len() < limits::OUTPUT_BYTES => Event::Mail,
+            () = client.mail.arrived(), if self.out.len() < limits::OUTPUT_BYTES => Event::Mail,
             _ = stopping.wait_for(|stopping| *stopping), if !self.session.closing => Event::Stopping,
             () = idle => Event::Idle,
         }

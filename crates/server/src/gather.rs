@@ -1,48 +1,124 @@
-//! Commands without a key that concern every key (DBSIZE, KEYS, SCAN, RANDOMKEY, FLUSHALL): asked of each group
-//! that this node leads, and the answers merged. A cluster client asks every node, so all groups answer.
+//! Commands without a key that concern every key (DBSIZE, KEYS, SCAN, RANDOMKEY, FLUSHALL): asked of groups one by one,
+//! and the answers merged.
+//!
+//! A cluster's client asks every node, so each answers for the groups that it leads. A plain client asks one node, which
+//! answers for all of them: the others' leaders are asked on its behalf. A group without a leader would be in nobody's
+//! answer: it is waited for, and missed aloud.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use quoris_engine::args::Args;
-use quoris_engine::command::{Command, Gather};
+use quoris_engine::command::{self, Chapter, Command, Gather, Run};
 use quoris_engine::commands::scan::{Cursor, ScanOf, ScanOptions, scan, scan_reply};
-use quoris_engine::{Batch, Call, CommandError, Reply, SlotId};
-use quoris_raft::env::Env;
+use quoris_engine::fingerprint::Fingerprint;
+use quoris_engine::{Batch, Call, CommandError, Reply, SLOT_COUNT, SlotId};
 use quoris_raft::group::Group;
 use quoris_raft::node::Node;
 
+use crate::forward::{self, Patience};
 use crate::limits;
-use crate::route;
+use crate::resp::Answer;
+use crate::route::{self, Place};
+use crate::server::Server;
 
-/// Runs a call of `row` in the groups that this node leads.
-pub async fn gather(node: &Node, env: &Env, row: &'static Command, words: Vec<Bytes>) -> Reply {
-    let led: Vec<Arc<Group>> = node.groups().iter().filter(|group| group.is_leader()).cloned().collect();
+/// Runs a call of `row` in the groups that this node leads; in all groups, for a plain client.
+pub async fn gather(server: &Server, row: &'static Command, words: Vec<Bytes>, plain: bool) -> Reply {
+    let node = &server.node;
+    // Scripts and libraries are the same in every group, whoever brings them.
+    let wide = plain || row.chapter == Chapter::Scripting;
+    let mut asked = Vec::new();
+    for group in node.groups().iter().filter(|_| row.gather != Gather::None) {
+        match group.await_leader().await {
+            Ok(leader) if wide || leader == node.id() => asked.push((group.clone(), place(node, leader))),
+            Ok(_) => {}
+            Err(refusal) => return Reply::Error(route::refused(node, refusal, None)),
+        }
+    }
     let call = Call { args: words };
     match row.gather {
-        Gather::Scan => scan_led(node, &led, &call).await.unwrap_or_else(Reply::Error),
-        Gather::Draw => draw(node, env, led, &call).await,
+        Gather::Scan if asked.iter().any(|(_, place)| *place != Place::Here) => {
+            scan_everywhere(server, &call).await.unwrap_or_else(Reply::Error)
+        }
+        Gather::Scan => {
+            let led: Vec<_> = asked.into_iter().map(|(group, _)| group).collect();
+            scan_led(node, &led, &call).await.unwrap_or_else(Reply::Error)
+        }
+        Gather::Draw => draw(server, asked, &call).await,
         // Commands that refuse whatever they are given: any replica knows.
         Gather::None => node.groups()[0].with_machine(|machine| first(machine.read(&[call], 0, 0))),
-        Gather::Sum | Gather::Concat | Gather::AllOk => {
-            let ask = |group: Arc<Group>| {
+        Gather::Any => {
+            let here = asked.iter().position(|(_, place)| *place == Place::Here).unwrap_or(0);
+            let (group, place) = asked.swap_remove(here);
+            ask(server, &group, place, row, call, wide).await
+        }
+        Gather::Sum | Gather::Concat | Gather::Xor | Gather::AllOk | Gather::Same => {
+            let ask = |(group, place): (Arc<Group>, Place)| {
                 let call = call.clone();
-                async move { ask(node, &group, row, call).await }
+                async move { ask(server, &group, place, row, call, wide).await }
             };
             let replies =
-                futures::stream::iter(led).map(ask).buffered(limits::GROUPS_AT_ONCE).collect().await;
+                futures::stream::iter(asked).map(ask).buffered(limits::GROUPS_AT_ONCE).collect().await;
             merge(row.gather, replies)
         }
     }
 }
 
-async fn ask(node: &Node, group: &Group, row: &Command, call: Call) -> Reply {
-    if row.is_write() {
-        let outcome = group.write(vec![Batch::of(vec![call])]).await;
-        return first(route::written(node, outcome, &[None]));
+fn place(node: &Node, leader: u64) -> Place {
+    if leader == node.id() { Place::Here } else { Place::At(leader) }
+}
+
+/// QUORIS GROUP: runs a command over all keys in one group that this node leads.
+pub async fn in_group(server: &Server, words: &[Bytes]) -> Reply {
+    let node = &server.node;
+    let number = Args(words).int(2).ok();
+    let call = Call { args: words[3..].to_vec() };
+    let row = match command::resolve(&call.args) {
+        Ok(resolved) => resolved.command,
+        Err(error) => return Reply::Error(error),
+    };
+    let group = node.groups().iter().find(|group| number == Some(i64::from(group.id())));
+    let (Some(group), Run::Read(_) | Run::Write(_), false) = (group, row.run, row.gather == Gather::None)
+    else {
+        return Reply::Error(CommandError::Syntax);
+    };
+    match row.gather {
+        Gather::Scan => scan_led(node, std::slice::from_ref(group), &call).await.unwrap_or_else(Reply::Error),
+        _ => ask(server, group, Place::Here, row, call, false).await,
     }
-    read(node, group, &call).await
+}
+
+/// Asks one group, wherever it is led; `plain`: also if that changes.
+async fn ask(
+    server: &Server,
+    group: &Arc<Group>,
+    mut place: Place,
+    row: &Command,
+    call: Call,
+    plain: bool,
+) -> Reply {
+    let patience = Patience::new(server, plain);
+    loop {
+        let reply = match place {
+            Place::Here if row.writes(&call.args) => {
+                let outcome = group.write(vec![Batch::of(vec![call.clone()])]).await;
+                first(route::written(&server.node, outcome, &[None]))
+            }
+            Place::Here => read(&server.node, group, &call).await,
+            Place::At(leader) => {
+                let head = ["QUORIS".to_string(), "GROUP".to_string(), group.id().to_string()];
+                let words = head.into_iter().map(Bytes::from).chain(call.args.iter().cloned());
+                forward::ask(server, leader, Call::new(words), row.writes(&call.args)).await
+            }
+        };
+        let misplaced = Answer::Own(reply.clone()).is_misplaced();
+        match if misplaced { patience.next(server, group).await } else { None } {
+            Some(next) => place = next,
+            None => return reply,
+        }
+    }
 }
 
 async fn read(node: &Node, group: &Group, call: &Call) -> Reply {
@@ -61,7 +137,7 @@ fn merge(gather: Gather, replies: Vec<Reply>) -> Reply {
     let done = replies.iter().filter(|reply| !reply.is_error()).count();
     if let Some(error) = replies.iter().find(|reply| reply.is_error()) {
         return match error {
-            Reply::Error(error) if gather == Gather::AllOk && done > 0 => {
+            Reply::Error(error) if matches!(gather, Gather::AllOk | Gather::Same) && done > 0 => {
                 Reply::Error(CommandError::Unknown(format!("done in some groups only; in another: {error}")))
             }
             error => error.clone(),
@@ -76,30 +152,88 @@ fn merge(gather: Gather, replies: Vec<Reply>) -> Reply {
             let items = |reply| if let Reply::Array(items) = reply { items } else { Vec::new() };
             Reply::Array(replies.into_iter().flat_map(items).collect())
         }
+        Gather::Same => replies.into_iter().next().unwrap_or(Reply::Null),
+        Gather::Xor => {
+            let one = |reply: &Reply| match reply {
+                Reply::Bulk(hex) => Fingerprint::from_hex(hex),
+                _ => None,
+            };
+            let all = replies.iter().filter_map(one).fold(Fingerprint::default(), Fingerprint::with);
+            Reply::bulk(all.to_hex())
+        }
         _ => Reply::OK,
     }
 }
 
 /// Asks the groups in an order in which each comes first as often as it has keys, until one has an answer.
-async fn draw(node: &Node, env: &Env, mut led: Vec<Arc<Group>>, call: &Call) -> Reply {
-    while !led.is_empty() {
-        let sizes: Vec<u64> =
-            led.iter().map(|group| group.with_machine(|machine| machine.keyspace().len()) as u64).collect();
+async fn draw(server: &Server, mut asked: Vec<(Arc<Group>, Place)>, call: &Call) -> Reply {
+    let row = command::find(&call.args[0]).expect("the caller has looked it up");
+    while !asked.is_empty() {
+        // Every node has a replica; how fresh it is does not matter to the odds.
+        let size = |group: &Group| group.with_machine(|machine| machine.keyspace().len()) as u64;
+        let sizes: Vec<u64> = asked.iter().map(|(group, _)| size(group)).collect();
         let total: u64 = sizes.iter().sum();
-        let mut drawn = env.rng.next_u64().checked_rem(total).unwrap_or(0);
+        let mut drawn = server.env.rng.next_u64().checked_rem(total).unwrap_or(0);
         let chosen = sizes.iter().position(|&size| {
             let here = drawn < size;
             drawn = drawn.saturating_sub(size);
             here
         });
-        let group = led.swap_remove(chosen.unwrap_or(0));
-        match read(node, &group, call).await {
+        let (group, place) = asked.swap_remove(chosen.unwrap_or(0));
+        match ask(server, &group, place, row, call.clone(), place != Place::Here).await {
             // All its keys are due.
             Reply::Null => {}
             reply => return reply,
         }
     }
     Reply::Null
+}
+
+/// SCAN for a plain client: each call goes to the group that serves the cursor's slot, and the cursor moves on to the next
+/// range of slots when that group has no more keys in its own.
+async fn scan_everywhere(server: &Server, call: &Call) -> Result<Reply, CommandError> {
+    let node = &server.node;
+    let at = Cursor::parse(&call.args[1])?;
+    let group = node.group_of(at.slot()).clone();
+    let leader = group.await_leader().await.map_err(|refusal| route::refused(node, refusal, None))?;
+    let (mut place, patience) = (place(node, leader), Patience::new(server, true));
+    let reply = loop {
+        let reply = match place {
+            Place::Here => {
+                scan_led(node, std::slice::from_ref(&group), call).await.unwrap_or_else(Reply::Error)
+            }
+            Place::At(leader) => {
+                let head = ["QUORIS".to_string(), "GROUP".to_string(), group.id().to_string()];
+                let words = head.into_iter().map(Bytes::from).chain(call.args.iter().cloned());
+                forward::ask(server, leader, Call::new(words), false).await
+            }
+        };
+        let misplaced = Answer::Own(reply.clone()).is_misplaced();
+        match if misplaced { patience.next(server, &group).await } else { None } {
+            Some(next) => place = next,
+            None => break reply,
+        }
+    };
+    let Reply::Array(mut parts) = reply else { return Ok(reply) };
+    let end = range_of(node, at.slot());
+    if let Some(Reply::Bulk(next)) = parts.first() {
+        // It has wrapped, or has gone on to a later range of the same group: others lie between.
+        let wrapped = next.as_ref() == b"0";
+        if wrapped || Cursor::parse(next)?.slot() > end {
+            let after = (end < SLOT_COUNT - 1).then(|| Cursor::at_slot(end + 1));
+            parts[0] = Reply::bulk(Cursor::wire(after).to_string());
+        }
+    }
+    Ok(Reply::Array(parts))
+}
+
+/// The last slot of the range that its group serves around `slot`.
+fn range_of(node: &Node, slot: SlotId) -> SlotId {
+    let slot = u32::from(slot);
+    let topology = node.topology();
+    let mut ranges = topology.groups.iter().flat_map(|group| &group.slots);
+    let range = ranges.find(|range| range.start <= slot && slot <= range.end);
+    range.map_or(SLOT_COUNT - 1, |range| range.end as SlotId)
 }
 
 /// SCAN over the slots of all groups in `led`, in ascending order: the cursor says where it stands, and is good on
@@ -126,13 +260,13 @@ async fn scan_led(node: &Node, led: &[Arc<Group>], call: &Call) -> Result<Reply,
         if next.is_some() {
             return Ok(scan_reply(next, &found));
         }
-        cursor = (end < quoris_engine::SLOT_COUNT - 1).then(|| Cursor::at_slot(end + 1));
+        cursor = (end < SLOT_COUNT - 1).then(|| Cursor::at_slot(end + 1));
     }
     Ok(scan_reply(None, &found))
 }
 
 /// The slots that each group serves, in ascending order over all groups.
-fn ranges(led: &[Arc<Group>]) -> Vec<(&Group, std::ops::RangeInclusive<SlotId>)> {
+fn ranges(led: &[Arc<Group>]) -> Vec<(&Group, RangeInclusive<SlotId>)> {
     let of = |group: &Arc<Group>| group.with_machine(|machine| machine.keyspace().owned().to_vec());
     let mut ranges: Vec<_> =
         led.iter().flat_map(|group| of(group).into_iter().map(move |slots| (&**group, slots))).collect();

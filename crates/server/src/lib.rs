@@ -5,7 +5,8 @@
 //! calls. Nothing here names a socket, a clock, a thread or a source of randomness: all come from the
 //! [`Env`](quoris_raft::env::Env), so that the simulator runs this very code.
 //!
-//! Reading order: [`server`], [`listener`], [`connection`], [`resp`], [`session`], [`route`], then [`verbs`].
+//! Reading order: [`server`], [`listener`], [`connection`], [`resp`], [`session`], [`route`], [`segment`], [`transaction`],
+//! [`blocking`], [`forward`], then [`verbs`].
 
 pub mod blocking;
 pub mod clients;
@@ -13,6 +14,7 @@ pub mod cluster;
 pub mod config;
 pub mod connection;
 pub mod ctl;
+pub mod forward;
 pub mod gather;
 pub mod latency;
 pub mod limits;
@@ -25,17 +27,20 @@ pub mod process;
 pub mod pubsub;
 pub mod resp;
 pub mod route;
+pub mod segment;
 pub mod server;
 pub mod session;
 pub mod slowlog;
 pub mod stats;
 pub mod status;
 pub mod tracking;
+pub mod transaction;
 pub mod verbs;
+pub mod wait;
 pub mod watcher;
 
 /// The version of quoris.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The version of Redis whose commands and replies clients may count on.
-pub const REDIS_VERSION: &str = "7.4.0";
+pub use quoris_engine::REDIS_VERSION;

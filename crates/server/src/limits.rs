@@ -63,3 +63,36 @@ pub const CTL_TIMEOUT_MS: u64 = 5_000;
 
 /// The longest answer that `ctl` takes.
 pub const CTL_REPLY_BYTES: usize = 64 * 1024 * 1024;
+
+/// Calls that wait for EXEC.
+pub const QUEUED_CALLS: usize = 64 * 1024;
+
+/// Bytes of calls that wait for EXEC; a single larger call may exceed it.
+pub const QUEUED_BYTES: usize = 256 * 1024 * 1024;
+
+/// Keys that one connection watches.
+pub const WATCHED_KEYS: usize = 64 * 1024;
+
+/// What a connection whose call is blocked may send ahead; its end is noticed up to there.
+pub const BLOCKED_INBOX_BYTES: usize = 1024 * 1024;
+
+/// How often a blocked call looks whether the leader it waits at still leads, in milliseconds.
+pub const BLOCKED_CHECK_MS: u64 = 100;
+
+/// How often WAIT looks how far the other nodes are, in milliseconds.
+pub const WAIT_CHECK_MS: u64 = 5;
+
+/// How long connecting to another node on behalf of a client may take, its greeting included, in milliseconds.
+pub const RELAY_CONNECT_MS: u64 = 1_000;
+
+/// Relays to one node that are kept though nobody uses them now.
+pub const IDLE_RELAYS: usize = 64;
+
+/// How long a forwarded call that came to the wrong node waits before it looks for the leader again, in milliseconds.
+pub const FORWARD_RETRY_MS: u64 = 5;
+
+/// What another node may take for its answer beyond what it gives itself, in milliseconds.
+pub const FORWARD_SLACK_MS: u64 = 1_000;
+
+/// The longest DEBUG SLEEP, in milliseconds.
+pub const DEBUG_SLEEP_MS: u64 = 60_000;

@@ -1,13 +1,14 @@
 //! The `quoris` program: the only place that builds the real outside world.
 
 use std::future::Future;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use quoris::config::{Config, ConfigError, ROWS};
+use quoris::config::{Config, ConfigError, ROWS, address};
 use quoris::ctl;
 use quoris::server::Server;
 use quoris_raft::env::Env;
@@ -78,9 +79,14 @@ fn explain(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         error.exit();
     }
+    /// Where the mistake has been said and advice begins.
+    const ENDS: [&str; 2] = ["Usage", "For more information"];
     let text = error.to_string();
-    let lines: Vec<&str> =
-        text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage")).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !ENDS.iter().any(|end| line.starts_with(end)))
+        .collect();
     let line = lines.join(" ").replace("error: ", "").trim().to_string();
     complain(if line.is_empty() { "a subcommand is needed: see quoris --help" } else { &line });
     ExitCode::from(USAGE)
@@ -126,15 +132,26 @@ fn load(flags: &ArgMatches, file: Option<&PathBuf>) -> Result<Config, ConfigErro
 fn run_ctl(flags: &ArgMatches) -> ExitCode {
     let text = |name| flags.get_one::<String>(name).map_or("", String::as_str);
     let as_json = flags.subcommand_matches("status").is_some_and(|flags| flags.get_flag("json"));
-    block_on(async {
-        let status = ctl::status(&OsNet, text("addr"), text("password")).await?;
-        if as_json {
-            println!("{}", status.to_json())
-        } else {
-            print!("{}", status.to_table())
+    let addr = match address("addr", text("addr")) {
+        Ok(addr) => addr,
+        Err(error) => {
+            complain(&error.to_string());
+            return ExitCode::from(USAGE);
         }
-        Ok(())
+    };
+    block_on(async {
+        let status = ctl::status(&OsNet, &addr, text("password")).await?;
+        print(&if as_json { status.to_json() + "\n" } else { status.to_table() })
     })
+}
+
+/// Writes an answer where it was asked for. Who has read enough of it (`| head`) is content.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|error| anyhow::anyhow!("cannot write the answer: {error}")),
+    }
 }
 
 /// The real outside world.
@@ -170,7 +187,8 @@ fn block_on(task: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
     match runtime.block_on(task) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&format!("{error:#}"));
+            // Our own errors say their cause themselves.
+            complain(&error.to_string());
             ExitCode::FAILURE
         }
     }

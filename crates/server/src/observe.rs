@@ -13,20 +13,22 @@ use crate::resp::Protocol;
 use crate::route::Route;
 use crate::server::Server;
 use crate::session::Session;
+use crate::tracking::Mode;
+use crate::transaction::Transaction;
 
 impl Route {
     /// The row of the call's command.
     pub fn row(&self) -> &'static Command {
         match self {
             Route::Session(resolved, _) => resolved.command,
-            Route::Gather(row) | Route::Group { row, .. } => row,
+            Route::Gather(row) | Route::Group(row, _) => row,
         }
     }
 }
 
 /// Whether a call waits while writes are paused.
-pub fn is_held_with_writes(row: &Command) -> bool {
-    row.is_write() || matches!(row.run, Run::Session(Verb::Publish | Verb::Spublish))
+pub fn is_held_with_writes(row: &Command, words: &[Bytes]) -> bool {
+    row.writes(words) || matches!(row.run, Run::Session(Verb::Publish | Verb::Spublish))
 }
 
 impl Server {
@@ -98,18 +100,35 @@ impl Server {
 }
 
 impl Session {
+    /// Whether CLIENT PAUSE holds a call back now, and if so whether as one that writes.
+    pub(crate) fn is_held(&self, route: &Result<Route, CommandError>, words: &[Bytes]) -> Option<bool> {
+        let pause = &self.server.pause;
+        if !pause.is_on() {
+            return None;
+        }
+        let route = route.as_ref().ok()?;
+        let writes = match (route, &self.transaction) {
+            (Route::Session(_, Verb::Exec), Some(transaction)) => transaction.is_held_with_writes(),
+            _ => is_held_with_writes(route.row(), words),
+        };
+        pause.holds(writes).then_some(writes)
+    }
+
     /// Whether the call may run now, in what the connection is doing; and notes it for those who want to know.
     pub(crate) fn admit(&mut self, route: Route, words: &[Bytes]) -> Result<Route, CommandError> {
         let row = route.row();
         self.check_subscribed(&route)?;
-        if let Some(mode) = self.tracking {
-            if matches!(route, Route::Group { .. }) && !row.is_write() && mode.notes_reads() {
-                self.server.tracking.note_reads(self.client.id, row.keys.of(words));
+        if self.tracking.is_some() && self.transaction.is_none() {
+            if matches!(route, Route::Group(..)) {
+                self.note_reads(row, words);
             }
-            let is_client =
-                matches!(&route, Route::Session(resolved, _) if resolved.full_name().starts_with("client|"));
-            if mode.caching && !is_client {
-                self.set_tracking(Some(crate::tracking::Mode { caching: false, ..mode }));
+            let keeps = match &route {
+                Route::Session(_, Verb::Multi) => true,
+                Route::Session(resolved, _) => resolved.container.is_some_and(|row| row.name == "client"),
+                Route::Gather(_) | Route::Group(..) => false,
+            };
+            if !keeps {
+                self.caching_is_over();
             }
         }
         if self.server.monitors.is_on() && !row.flags.intersects(Flags::ADMIN.union(Flags::SKIP_MONITOR)) {
@@ -141,8 +160,28 @@ impl Session {
         self.client.state().subscriptions != [0; 3]
     }
 
+    /// The keys of a call that is about to run are tracked, if the client wants that and the call reads.
+    pub(crate) fn note_reads(&self, row: &Command, words: &[Bytes]) {
+        let tracks = self.tracking.is_some_and(|mode| mode.notes_reads());
+        if tracks && !row.flags.contains(Flags::WRITE) {
+            self.server.tracking.note_reads(self.client.id, row.keys.of(words));
+        }
+    }
+
+    /// The call that CLIENT CACHING was for, or the transaction, begins or will never run.
+    pub(crate) fn caching_is_over(&mut self) {
+        if let Some(mode) = self.tracking.filter(|mode| mode.caching) {
+            self.set_tracking(Some(Mode { caching: false, ..mode }));
+        }
+    }
+
+    /// Notes how many calls wait for EXEC, for CLIENT LIST.
+    pub(crate) fn note_queued(&self) {
+        self.client.state().queued = self.transaction.as_ref().map(Transaction::len);
+    }
+
     /// Notes how it tracks, for itself and for CLIENT LIST.
-    pub(crate) fn set_tracking(&mut self, mode: Option<crate::tracking::Mode>) {
+    pub(crate) fn set_tracking(&mut self, mode: Option<Mode>) {
         self.tracking = mode;
         self.client.state().tracking = mode;
     }

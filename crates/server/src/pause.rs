@@ -45,10 +45,14 @@ impl Pause {
         self.on.send_replace(false);
     }
 
+    /// Whether there may be a pause. Nearly always not: looked at without taking the lock that writers take.
+    pub fn is_on(&self) -> bool {
+        *self.on.borrow()
+    }
+
     /// Whether a call must wait.
     pub fn holds(&self, writes: bool) -> bool {
-        // Nearly always off: looked at without taking the lock that writers take.
-        *self.on.borrow() && self.what().is_some_and(|what| what == Paused::All || writes)
+        self.is_on() && self.what().is_some_and(|what| what == Paused::All || writes)
     }
 
     /// What waits now, if there is a pause.

@@ -1,6 +1,6 @@
 //! Where a call runs, and what a client is told when it cannot run here.
 //!
-//! One visible order of checks: known, number of words, authenticated, one slot, led here. And one place where
+//! One visible order of checks: known, number of words, authenticated, one slot, led here (or nowhere yet). And one place where
 //! what a group says becomes what a client reads.
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use quoris_engine::machine::BatchOutcome;
 use quoris_engine::{CommandError, Reply, SlotId};
 use quoris_raft::group::Group;
 use quoris_raft::node::{Node, ReadMode};
-use quoris_raft::types::{Refusal, WriteOutcome};
+use quoris_raft::types::{NodeId, Refusal, WriteOutcome};
 
 use crate::cluster::is_founded;
 
@@ -23,23 +23,39 @@ pub struct Access {
     pub authenticated: bool,
     /// Whether it accepts reads of a replica (READONLY).
     pub readonly: bool,
+    /// Whether it may run commands that are for debugging.
+    pub debug: bool,
+    /// Whether its calls are forwarded, rather than the client told where to go.
+    pub plain: bool,
+}
+
+/// Who runs a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// This node's replica.
+    Here,
+    /// Another node, on behalf of a client that does not go there itself.
+    At(NodeId),
+}
+
+/// The group that a slot's calls are for, and where it is led.
+pub struct Seat {
+    /// The group.
+    pub group: Arc<Group>,
+    /// Where it is led.
+    pub place: Place,
+    /// The slot.
+    pub slot: SlotId,
 }
 
 /// Where a call runs.
 pub enum Route {
     /// In the session itself.
     Session(Resolved, Verb),
-    /// In every group that this node leads.
+    /// In every group.
     Gather(&'static Command),
-    /// In one group.
-    Group {
-        /// The command.
-        row: &'static Command,
-        /// The group.
-        group: Arc<Group>,
-        /// The slot of all its keys.
-        slot: SlotId,
-    },
+    /// In one group, whose slot all its keys have.
+    Group(&'static Command, Seat),
 }
 
 /// Decides where `words` run. The error is certain: nothing has been done.
@@ -49,22 +65,63 @@ pub fn route(node: &Node, words: &[Bytes], access: Access) -> Result<Route, Comm
     if !access.authenticated && !row.flags.contains(command::Flags::NO_AUTH) {
         return Err(CommandError::Text("NOAUTH Authentication required."));
     }
+    if !access.debug && row.flags.contains(command::Flags::PROTECTED) {
+        return Err(CommandError::Text(
+            "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from \
+             a local connection, otherwise you need to set this option in the configuration file, and then restart the \
+             server.",
+        ));
+    }
     match row.run {
         Run::Session(verb) => return Ok(Route::Session(resolved, verb)),
         Run::Container => return Err(CommandError::WrongArity(resolved.full_name())),
-        Run::Read(_) | Run::Write(_) => {}
+        Run::Read(_) | Run::Write(_) | Run::ByWords(_) => {}
     }
-    let mut slots = row.keys.of(words).map(|key| slot_of(key));
-    let Some(slot) = slots.next() else { return Ok(Route::Gather(row)) };
-    if slots.any(|other| other != slot) {
-        return Err(CommandError::CrossSlot);
+    match slot_of_keys(row, words)? {
+        Some(slot) => Ok(Route::Group(row, seat(node, slot, row.writes(words), access)?)),
+        None => Ok(Route::Gather(row)),
     }
+}
+
+/// The slot of all keys of a call; `None` if it has no keys.
+pub fn slot_of_keys(row: &Command, words: &[Bytes]) -> Result<Option<SlotId>, CommandError> {
+    one_slot(row.keys.of(words))
+}
+
+/// The slot that all `keys` share; `None` if there are none.
+pub fn one_slot<'a>(keys: impl Iterator<Item = &'a Bytes>) -> Result<Option<SlotId>, CommandError> {
+    let mut slots = keys.map(|key| slot_of(key));
+    let Some(slot) = slots.next() else { return Ok(None) };
+    match slots.all(|other| other == slot) {
+        true => Ok(Some(slot)),
+        false => Err(CommandError::CrossSlot),
+    }
+}
+
+/// Where calls for `slot` run; `write`: whether any of them writes.
+pub fn seat(node: &Node, slot: SlotId, write: bool, access: Access) -> Result<Seat, CommandError> {
     let group = node.group_of(slot);
-    let may_be_stale = access.readonly && !row.is_write() && node.config().read_mode == ReadMode::Local;
-    if group.is_leader() || may_be_stale {
-        return Ok(Route::Group { row, group: group.clone(), slot });
+    let place = match runs_here(node, group, write, access) {
+        true => Place::Here,
+        false => match group.leader_in_reach() {
+            Some(leader) if access.plain => Place::At(leader),
+            _ => return Err(elsewhere(node, group, slot)),
+        },
+    };
+    Ok(Seat { group: group.clone(), place, slot })
+}
+
+/// Whether the call is one for the replica here: because it leads, because any replica will do, or because no other is
+/// known to lead, in which case the group has the call wait for its next leader.
+fn runs_here(node: &Node, group: &Group, write: bool, access: Access) -> bool {
+    let local = !write && node.config().read_mode == ReadMode::Local;
+    match group.leader_in_reach() {
+        Some(leader) if leader == node.id() => true,
+        // Local reads wait for nobody, and are only for those who asked for them.
+        _ if local => access.readonly || group.is_leader(),
+        Some(_) => false,
+        None => true,
     }
-    Err(elsewhere(node, group, slot))
 }
 
 /// The error for a slot that another node serves, or nobody.
@@ -90,9 +147,11 @@ pub fn refused(node: &Node, refusal: Refusal, slot: Option<SlotId>) -> CommandEr
         },
         (Refusal::NotLeader { .. }, None) => CommandError::TryAgain("a group has a new leader".to_string()),
         (Refusal::NoQuorum, _) => CommandError::ClusterDown("The cluster is down".to_string()),
-        (refusal @ Refusal::Busy, _) => CommandError::TryAgain(refusal.to_string()),
+        (refusal @ (Refusal::Busy | Refusal::LogFull), _) => CommandError::TryAgain(refusal.to_string()),
         // Clients look for another node after CLUSTERDOWN: there will soon be one.
-        (refusal @ Refusal::ShuttingDown, _) => CommandError::ClusterDown(refusal.to_string()),
+        (refusal @ (Refusal::Differs | Refusal::ShuttingDown), _) => {
+            CommandError::ClusterDown(refusal.to_string())
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::Duration;
 
 use quoris_raft::env::Env;
 use quoris_raft::node::{Node, StartError};
@@ -12,7 +13,9 @@ use tokio::time::Instant;
 use crate::blocking::Blocked;
 use crate::clients::Clients;
 use crate::config::{Config, Settings};
+use crate::forward::Relays;
 use crate::latency::Latency;
+use crate::limits;
 use crate::listener;
 use crate::monitor::Monitors;
 use crate::pause::Pause;
@@ -30,6 +33,8 @@ pub struct Server {
     pub node: Arc<Node>,
     /// Clients whose calls have blocked.
     pub blocked: Arc<Blocked>,
+    /// Connections to other nodes for the calls of plain clients.
+    pub relays: Relays,
     /// What it was told, and told since.
     pub settings: Arc<Settings>,
     /// Who is connected.
@@ -97,6 +102,7 @@ impl Server {
             env,
             node,
             blocked,
+            relays: Relays::default(),
             settings,
             clients,
             pubsub,
@@ -113,6 +119,12 @@ impl Server {
         server.observe();
         server.watch_leadership();
         Ok(server)
+    }
+
+    /// How long another node may take to answer a call that does not block.
+    pub fn patience(&self) -> Duration {
+        let config = self.settings.get();
+        Duration::from_millis(config.write_timeout_ms + config.leader_wait_ms + limits::FORWARD_SLACK_MS)
     }
 
     /// Serves until `shutdown` is ready, then goes down in good order; or until the node fails. `file` is where
@@ -133,15 +145,17 @@ impl Server {
             tokio::select! {
                 biased;
                 reason = node.failed() => Err(ServeError::Failed(reason)),
-                () = shutdown => Ok(()),
+                () = shutdown => {
+                    tracing::info!("stopping");
+                    // Clients are still served, and so learn where the leaders have gone.
+                    node.hand_over().await;
+                    Ok(())
+                }
             }
         };
         let ended = listener::serve(&server, listener, end).await;
         match &ended {
-            Ok(()) => {
-                tracing::info!("stopping");
-                node.shutdown().await;
-            }
+            Ok(()) => node.shutdown().await,
             Err(error) => tracing::error!(%error),
         }
         ended

@@ -1,28 +1,30 @@
 //! One client's conversation: its calls in, their replies out, in order.
 //!
-//! Consecutive calls for one group are one write (if any of them writes) or one read; runs for different groups are
-//! under way together. Commands that the session runs itself, and those that concern every group, are barriers:
-//! what came before has its reply before they run.
+//! Data calls are collected and run together ([`crate::segment`]), queued ([`crate::transaction`]) or wait for what is
+//! not there yet ([`crate::blocking`]). Commands that the session runs itself, those that concern every group, and those
+//! that may block are barriers: what came before has its reply before they run. While a call is blocked, later ones wait.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
-use quoris_engine::command::{self, Command, Resolved};
-use quoris_engine::{Batch, Call, Reply, SlotId};
-use quoris_raft::group::Group;
+use futures::future::BoxFuture;
+use quoris_engine::args::Args;
+use quoris_engine::command::{self, Command, Flags, Resolved, Verb};
+use quoris_engine::{Call, CommandError, Reply};
 use quoris_raft::types::GroupId;
 use tokio::time::Instant;
 
+use crate::blocking::{self, Ending, Endings};
 use crate::clients::Client;
-use crate::limits;
-use crate::observe::is_held_with_writes;
 use crate::resp::decode::DecodeLimits;
-use crate::resp::{Protocol, encode, encoded_len};
+use crate::resp::{Answer, Protocol, encoded_len};
 use crate::route::{self, Access, Route};
+use crate::segment::{Caller, Segment};
 use crate::server::Server;
 use crate::tracking::Mode;
-use crate::{gather, verbs};
+use crate::transaction::{self, Transaction, Watched};
+use crate::{gather, verbs, wait};
 
 /// Whether replies are sent (CLIENT REPLY).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,17 @@ pub enum Replies {
     Off,
     /// Not the next one.
     SkipNext,
+}
+
+/// What a connection has shown itself to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It has said nothing that only a client of a cluster says: its calls are taken to where they belong.
+    Plain,
+    /// A cluster's client, which goes where it is told.
+    Cluster,
+    /// Another node, which forwards calls of its own clients.
+    Relay,
 }
 
 /// The state of a conversation.
@@ -53,6 +66,20 @@ pub struct Session {
     pub tracking: Option<Mode>,
     /// Whether the connection is to be closed when the replies so far are sent.
     pub closing: bool,
+    /// What it has shown itself to be.
+    pub kind: Kind,
+    /// What has been queued since MULTI.
+    pub transaction: Option<Transaction>,
+    /// What WATCH remembers.
+    pub watched: Watched,
+    /// The groups that this connection has written to.
+    pub written: BTreeSet<GroupId>,
+    /// The call that has no answer yet, and blocks those behind it.
+    blocked: Option<BoxFuture<'static, Answer>>,
+    /// Its answer, until it is sent.
+    unblocked: Option<Answer>,
+    /// Calls that have not begun.
+    later: VecDeque<Vec<Bytes>>,
 }
 
 impl Session {
@@ -68,13 +95,32 @@ impl Session {
             replies: Replies::On,
             tracking: None,
             closing: false,
+            kind: Kind::Plain,
+            transaction: None,
+            watched: Watched::default(),
+            written: BTreeSet::new(),
+            blocked: None,
+            unblocked: None,
+            later: VecDeque::new(),
         }
     }
 
     /// What it may do now. A password that is no longer required need not be given.
     pub fn access(&self) -> Access {
-        let authenticated = self.authenticated || self.server.settings.get().requirepass.is_empty();
-        Access { authenticated, readonly: self.readonly }
+        let config = self.server.settings.get();
+        let authenticated = self.authenticated || config.requirepass.is_empty();
+        let debug = match config.enable_debug_command.as_str() {
+            "local" => self.client.is_local(),
+            value => value == "yes",
+        };
+        let plain = self.kind == Kind::Plain && config.forward;
+        Access { authenticated, readonly: self.readonly, debug, plain }
+    }
+
+    /// For whom calls run.
+    pub fn caller(&self) -> Caller {
+        let origin = self.tracking.filter(|mode| mode.noloop).map_or(0, |mode| mode.origin);
+        Caller { client: self.client.clone(), protocol: self.protocol, plain: self.access().plain, origin }
     }
 
     /// What it may send now.
@@ -87,52 +133,79 @@ impl Session {
         }
     }
 
-    /// Runs `calls` and appends their replies to `out`.
+    /// Runs `calls` and appends their replies to `out`, up to one that blocks.
     pub async fn run(&mut self, calls: Vec<Vec<Bytes>>, out: &mut BytesMut) {
+        self.later.extend(calls);
+        self.advance(out).await;
+    }
+
+    /// Whether a call waits for what is not there yet.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked.is_some()
+    }
+
+    /// Ready when the blocked call has its answer, which [`Session::resume`] sends.
+    pub async fn unblocked(&mut self) {
+        if let Some(call) = &mut self.blocked {
+            self.unblocked = Some(call.await);
+            self.blocked = None;
+            self.client.is_answered();
+        }
+    }
+
+    /// Sends the answer of the call that was blocked, and goes on with those behind it.
+    pub async fn resume(&mut self, out: &mut BytesMut) {
+        if let Some(answer) = self.unblocked.take() {
+            self.send(&answer, out);
+        }
+        self.advance(out).await;
+    }
+
+    /// The connection takes no more calls: a blocked one is answered.
+    pub fn stop(&mut self) {
+        self.closing = true;
+        self.client.end(Ending::Error);
+    }
+
+    /// The client is gone: has its blocked call forgotten by the group, so that nothing is given to nobody.
+    pub async fn leave(&mut self) {
+        if self.is_blocked() {
+            self.client.end(Ending::Gone);
+            self.unblocked().await;
+        }
+    }
+
+    async fn advance(&mut self, out: &mut BytesMut) {
         let mut segment = Segment::default();
         let mut last = None;
-        for words in calls {
-            if self.closing {
-                break;
-            }
+        while !self.closing
+            && !self.is_blocked()
+            && let Some(words) = self.later.pop_front()
+        {
             let routed = route::route(&self.server.node, &words, self.access());
-            if let Ok(route) = &routed
-                && self.server.pause.holds(is_held_with_writes(route.row()))
-            {
+            if let Some(writes) = self.is_held(&routed, &words) {
                 self.finish(std::mem::take(&mut segment), out).await;
-                self.server.pause.over(is_held_with_writes(route.row())).await;
+                self.server.pause.over(writes).await;
             }
             match routed.and_then(|route| self.admit(route, &words)) {
-                Ok(Route::Group { row, group, slot }) => {
+                Ok(route) if self.transaction.is_some() && transaction::is_queued(&route) => {
+                    segment.answer(self.queue(route, words));
+                }
+                Ok(Route::Group(row, seat)) if !row.flags.contains(Flags::BLOCKING) => {
                     last = Some(Resolved { command: row, container: None });
-                    segment.add(row, group, slot, Call { args: words });
+                    segment.add(row, seat, Call { args: words });
                 }
-                Ok(Route::Session(resolved, verb)) => {
+                Ok(route) => {
                     self.finish(std::mem::take(&mut segment), out).await;
                     last = None;
-                    self.used(resolved);
-                    self.client.state().call_bytes = encoded_len(&words);
-                    let began = Instant::now();
-                    let reply = verbs::run(self, resolved, verb, &words);
-                    let failed = reply.as_ref().is_some_and(Reply::is_error);
-                    let usec = began.elapsed().as_micros() as u64;
-                    self.server.ran(&self.client, resolved.command, Some(&words), usec, failed);
-                    if let Some(reply) = reply {
-                        self.send(&reply, out);
-                    }
-                    // What a command has it sent (SUBSCRIBE) stands before the next reply.
-                    self.client.mail.take(self.protocol, out);
-                }
-                Ok(Route::Gather(row)) => {
-                    self.finish(std::mem::take(&mut segment), out).await;
-                    last = None;
-                    self.used(Resolved { command: row, container: None });
-                    let reply = self.gather(row, words).await;
-                    self.send(&reply, out);
+                    self.barrier(route, words, out).await;
                 }
                 Err(error) => {
                     self.server.stats.refused(words.first().and_then(|name| command::find(name)));
-                    segment.answer(Reply::Error(error));
+                    if let Some(transaction) = &mut self.transaction {
+                        transaction.broken = true;
+                    }
+                    segment.answer(Answer::error(error));
                 }
             }
         }
@@ -142,29 +215,123 @@ impl Session {
         self.finish(segment, out).await;
     }
 
-    async fn gather(&self, row: &'static Command, words: Vec<Bytes>) -> Reply {
+    /// Queues a call for EXEC.
+    fn queue(&mut self, route: Route, words: Vec<Bytes>) -> Answer {
+        let Some(transaction) = &mut self.transaction else { unreachable!("the caller has looked") };
+        let queued = transaction.queue(route, words);
+        self.note_queued();
+        match queued {
+            Ok(()) => Answer::Own(Reply::Simple("QUEUED")),
+            Err(error) => {
+                self.server.stats.refused(None);
+                Answer::error(error)
+            }
+        }
+    }
+
+    /// Runs a call that nothing runs beside.
+    async fn barrier(&mut self, route: Route, words: Vec<Bytes>, out: &mut BytesMut) {
+        let answer = match route {
+            Route::Session(resolved, verb) => {
+                self.used(resolved);
+                self.client.state().call_bytes = encoded_len(&words);
+                self.run_verb(resolved, verb, &words).await
+            }
+            Route::Gather(row) => {
+                self.used(Resolved { command: row, container: None });
+                Some(Answer::Own(self.gather(row, words).await))
+            }
+            Route::Group(row, seat) => {
+                self.used(Resolved { command: row, container: None });
+                self.written.insert(seat.group.id());
+                let (server, caller) = (self.server.clone(), self.caller());
+                let call = Call { args: words };
+                self.block(|endings| Box::pin(blocking::run(server, row, seat, call, caller, endings)));
+                None
+            }
+        };
+        if let Some(answer) = answer {
+            self.send(&answer, out);
+        }
+        // What a command has the client sent (SUBSCRIBE) stands before the next reply.
+        self.client.mail.take(self.protocol, out);
+    }
+
+    /// Runs a command of the session's own. No answer: the client has asked for none, or it comes later.
+    async fn run_verb(&mut self, resolved: Resolved, verb: Verb, words: &[Bytes]) -> Option<Answer> {
+        let in_cluster = resolved.container.unwrap_or(resolved.command).name == "cluster";
+        if self.kind == Kind::Plain && (in_cluster || verb == Verb::Readonly) {
+            self.kind = Kind::Cluster;
+        }
         let began = Instant::now();
-        let reply = gather::gather(&self.server.node, &self.server.env, row, words.clone()).await;
+        let answer = match verb {
+            Verb::Wait | Verb::Waitaof => match wait::Wanted::parse(verb, words) {
+                Ok(wanted) => {
+                    let wait = wait::Wait::new(self, wanted);
+                    self.block(|endings| Box::pin(wait.run(endings)));
+                    self.server.ran(&self.client, resolved.command, None, 0, false);
+                    return None;
+                }
+                Err(error) => Some(Answer::error(error)),
+            },
+            Verb::Exec => Some(transaction::exec(self).await),
+            Verb::Watch => Some(transaction::watch(self, &words[1..]).await),
+            Verb::QuorisDurable => Some(Answer::Own(wait::durable(&self.server, words))),
+            Verb::QuorisGroup => Some(Answer::Own(gather::in_group(&self.server, words).await)),
+            Verb::QuorisTransaction => Some(transaction::for_relay(self, &words[2]).await),
+            Verb::QuorisVersions => {
+                let versions = transaction::versions_here(&self.server, &words[2..]).await;
+                Some(Answer::Own(versions))
+            }
+            Verb::DebugSleep => Some(Answer::Own(verbs::debug::sleep(Args(words)).await)),
+            verb => verbs::run(self, resolved, verb, words).map(Answer::Own),
+        };
+        let failed = answer.as_ref().is_some_and(Answer::is_error);
+        let usec = began.elapsed().as_micros() as u64;
+        self.server.ran(&self.client, resolved.command, Some(words), usec, failed);
+        answer
+    }
+
+    /// Runs a command of the session's own in its place within a transaction.
+    pub async fn run_queued_verb(&mut self, resolved: Resolved, verb: Verb, words: &[Bytes]) -> Answer {
+        if matches!(verb, Verb::Wait | Verb::Waitaof) {
+            // Nothing blocks in a transaction: the answer is what holds now.
+            return match wait::Wanted::parse(verb, words) {
+                Ok(wanted) => wait::Wait::new(self, wanted).now().await,
+                Err(error) => Answer::error(error),
+            };
+        }
+        // CLIENT REPLY has no reply to be without inside an array of replies.
+        self.run_verb(resolved, verb, words).await.unwrap_or(Answer::Own(Reply::OK))
+    }
+
+    /// Runs a command over all keys.
+    pub async fn gather(&mut self, row: &'static Command, words: Vec<Bytes>) -> Reply {
+        let began = Instant::now();
+        let reply = gather::gather(&self.server, row, words.clone(), self.access().plain).await;
         let usec = began.elapsed().as_micros() as u64;
         self.server.ran(&self.client, row, Some(&words), usec, reply.is_error());
         reply
     }
 
+    /// Has what comes later wait for a call that can be ended from outside.
+    fn block(&mut self, call: impl FnOnce(Endings) -> BoxFuture<'static, Answer>) {
+        self.blocked = Some(call(Endings::of(&self.client)));
+    }
+
     /// Runs what has been collected and sends its replies.
     async fn finish(&mut self, segment: Segment, out: &mut BytesMut) {
-        let origin = self.tracking.filter(|mode| mode.noloop).map_or(0, |mode| mode.origin);
-        for reply in segment.run(&self.server, &self.client, origin).await {
-            self.send(&reply, out);
+        self.written.extend(segment.written());
+        for answer in segment.run(&self.server, &self.caller()).await {
+            self.send(&answer, out);
         }
     }
 
-    /// Encodes a reply, if the client wants any.
-    fn send(&mut self, reply: &Reply, out: &mut BytesMut) {
-        if let Reply::Error(error) = reply {
-            self.server.stats.error(error);
-        }
+    /// Encodes an answer, if the client wants any.
+    fn send(&mut self, answer: &Answer, out: &mut BytesMut) {
+        self.server.stats.replied(answer);
         match self.replies {
-            Replies::On => encode(reply, self.protocol, out),
+            Replies::On => answer.encode(self.protocol, out),
             Replies::Off => {}
             Replies::SkipNext => self.replies = Replies::On,
         }
@@ -176,102 +343,25 @@ impl Session {
         state.last = Some(resolved);
         state.active = Instant::now();
     }
-}
 
-/// Calls between two barriers, and the replies that are known already.
-#[derive(Default)]
-struct Segment {
-    replies: Vec<Option<Reply>>,
-    runs: Vec<Run>,
-}
-
-/// Calls for one group.
-struct Run {
-    group: Arc<Group>,
-    id: GroupId,
-    write: bool,
-    calls: Vec<Call>,
-    slots: Vec<Option<SlotId>>,
-    rows: Vec<&'static Command>,
-    /// Where each call's reply goes among the segment's.
-    places: Vec<usize>,
-}
-
-impl Segment {
-    fn answer(&mut self, reply: Reply) {
-        self.replies.push(Some(reply));
-    }
-
-    fn add(&mut self, row: &'static Command, group: Arc<Group>, slot: SlotId, call: Call) {
-        let id = group.id();
-        let found = self.runs.iter().position(|run| run.id == id);
-        let at = found.unwrap_or_else(|| {
-            self.runs.push(Run::new(group));
-            self.runs.len() - 1
-        });
-        let run = &mut self.runs[at];
-        run.write |= row.is_write();
-        run.calls.push(call);
-        run.slots.push(Some(slot));
-        run.rows.push(row);
-        run.places.push(self.replies.len());
-        self.replies.push(None);
-    }
-
-    /// All replies, in the order of the calls.
-    async fn run(mut self, server: &Server, client: &Client, origin: u64) -> Vec<Reply> {
-        let place = |replies: &mut Vec<Option<Reply>>, (places, got): (Vec<usize>, Vec<Reply>)| {
-            for (place, reply) in places.into_iter().zip(got) {
-                replies[place] = Some(reply);
-            }
-        };
-        if self.runs.len() == 1
-            && let Some(run) = self.runs.pop()
-        {
-            place(&mut self.replies, run.run(server, client, origin).await);
-        } else {
-            let mut done = futures::stream::iter(self.runs)
-                .map(|run| run.run(server, client, origin))
-                .buffer_unordered(limits::GROUPS_AT_ONCE);
-            while let Some(answered) = done.next().await {
-                place(&mut self.replies, answered);
-            }
+    /// MULTI.
+    pub fn begin(&mut self) -> Result<Reply, CommandError> {
+        if self.transaction.is_some() {
+            return Err(CommandError::Text("ERR MULTI calls can not be nested"));
         }
-        self.replies.into_iter().map(|reply| reply.expect("every call has been answered")).collect()
-    }
-}
-
-impl Run {
-    fn new(group: Arc<Group>) -> Run {
-        let id = group.id();
-        let (calls, slots, rows, places) = Default::default();
-        Run { group, id, write: false, calls, slots, rows, places }
+        self.transaction = Some(Transaction::default());
+        self.note_queued();
+        Ok(Reply::OK)
     }
 
-    /// The replies, and where they go. `origin`: the mark of the client's own writes.
-    async fn run(self, server: &Server, client: &Client, origin: u64) -> (Vec<usize>, Vec<Reply>) {
-        let kept = server.kept(&self.calls);
-        let began = Instant::now();
-        let node = &server.node;
-        let replies = if self.write {
-            // Each call is a batch: only MULTI promises that nothing comes between two of them.
-            let batches = self.calls.into_iter().map(|call| Batch::of(vec![call]).by(origin)).collect();
-            route::written(node, self.group.write(batches).await, &self.slots)
-        } else {
-            match self.group.read(&self.calls).await {
-                Ok(replies) => replies,
-                Err(refusal) => {
-                    let refused = |slot| Reply::Error(route::refused(node, refusal.clone(), slot));
-                    self.slots.iter().copied().map(refused).collect()
-                }
-            }
-        };
-        let usec = began.elapsed().as_micros() as u64 / self.rows.len() as u64;
-        let replies: Vec<Reply> = replies.into_iter().map(|reply| route::reroute(node, reply)).collect();
-        for (i, (row, reply)) in self.rows.iter().zip(&replies).enumerate() {
-            let words = kept.as_ref().map(|calls| &calls[i].args[..]);
-            server.ran(client, row, words, usec, reply.is_error());
+    /// DISCARD.
+    pub fn discard(&mut self) -> Result<Reply, CommandError> {
+        if self.transaction.take().is_none() {
+            return Err(CommandError::Text("ERR DISCARD without MULTI"));
         }
-        (self.places, replies)
+        self.watched.clear();
+        self.note_queued();
+        self.caching_is_over();
+        Ok(Reply::OK)
     }
 }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use quoris_engine::CommandError;
+use quoris_engine::Reply;
 use quoris_engine::command::{self, Command, Resolved};
 
 use crate::latency::Histogram;
 use crate::limits;
+use crate::resp::Answer;
 
 /// A number that only grows, until CONFIG RESETSTAT.
 #[derive(Default)]
@@ -120,11 +121,19 @@ impl Stats {
         }
     }
 
-    /// Counts a reply that is an error.
-    pub fn error(&self, error: &CommandError) {
+    /// Counts the errors in what a client is sent.
+    pub fn replied(&self, answer: &Answer) {
+        match answer {
+            Answer::Own(Reply::Error(error)) => self.error(&error.to_string()),
+            Answer::Raw(bytes) if answer.is_error() => self.error(&String::from_utf8_lossy(&bytes[1..])),
+            Answer::Many(answers) => answers.iter().for_each(|answer| self.replied(answer)),
+            Answer::Own(_) | Answer::Raw(_) => {}
+        }
+    }
+
+    fn error(&self, text: &str) {
         self.errors.add(1);
-        let text = error.to_string();
-        let kind = text.split(' ').next().unwrap_or_default();
+        let kind = text.split_ascii_whitespace().next().unwrap_or_default();
         let mut kinds = self.kinds();
         let full = kinds.len() >= limits::ERROR_KINDS;
         match kinds.get_mut(kind) {

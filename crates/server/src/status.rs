@@ -48,6 +48,17 @@ pub struct GroupRow {
     /// First and last slot of each range.
     pub slots: Vec<[u32; 2]>,
     pub voters: Vec<NodeId>,
+    /// The replica has been found to differ from a leader's, and serves no more.
+    pub difference: Option<DifferenceRow>,
+}
+
+/// Where two replicas differed, and the digests they had, in hexadecimal.
+#[derive(Debug, Serialize, Deserialize)]
+#[allow(missing_docs)] // the fields are those of the engine's
+pub struct DifferenceRow {
+    pub index: u64,
+    pub ours: String,
+    pub leaders: String,
 }
 
 impl Status {
@@ -76,6 +87,11 @@ impl Status {
                 purged: status.purged,
                 slots: slots.collect(),
                 voters: status.voters,
+                difference: status.difference.map(|found| DifferenceRow {
+                    index: found.index,
+                    ours: format!("{:016x}", found.ours),
+                    leaders: format!("{:016x}", found.leaders),
+                }),
             }
         });
         Status {
@@ -142,6 +158,16 @@ impl Status {
             "slots",
         ];
         put_table(&mut text, head, groups.collect());
+        for group in &self.groups {
+            if let Some(DifferenceRow { index, ours, leaders }) = &group.difference {
+                let line = format!(
+                    "\ngroup {}: the replica here differs from its leader's at index {index} ({ours} here, {leaders} \
+                     there).\nIt neither serves nor votes: wipe this node's data directory and let it join again.",
+                    group.id
+                );
+                writeln!(text, "{line}").expect(IN_MEMORY);
+            }
+        }
         text
     }
 }
@@ -187,6 +213,7 @@ mod tests {
             purged: 0,
             slots: vec![[0, 8191]],
             voters: vec![1, 2],
+            difference: None,
         };
         Status { cluster_id: "c".into(), node_id: 1, nodes: vec![node(1), node(2)], groups: vec![group] }
     }

@@ -66,6 +66,17 @@ impl World {
         ours
     }
 
+    /// Ready when so many clients' calls are blocked.
+    async fn until_blocked(&self, count: usize) {
+        let blocked = || self.server.clients.all().iter().filter(|client| client.is_blocked()).count();
+        let all_are = async {
+            while blocked() != count || self.server.blocked.count() != count {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), all_are).await.expect("in time");
+    }
+
     async fn stop(self) {
         self.stop.send(()).expect("a server that runs");
         tokio::time::timeout(Duration::from_secs(3), self.serving)
@@ -257,4 +268,110 @@ async fn until(client: &mut DuplexStream, end: &str) {
         let byte = tokio::time::timeout(Duration::from_secs(5), client.read_u8());
         seen.push(char::from(byte.await.expect("in time").expect("a byte")));
     }
+}
+
+#[tokio::test]
+async fn calls_behind_a_blocked_one_wait_for_it() {
+    let world = World::new(&[]).await;
+    let (mut blocked, mut other) = (world.connect().await, world.connect().await);
+    blocked.write_all(b"PING\r\nBLPOP q 0\r\nSET after 1\r\n").await.expect("room");
+    expect(&mut blocked, "+PONG\r\n").await;
+    world.until_blocked(1).await;
+    other.write_all(b"EXISTS after\r\nRPUSH q x y\r\n").await.expect("room");
+    expect(&mut other, ":0\r\n:2\r\n").await;
+    expect(&mut blocked, "*2\r\n$1\r\nq\r\n$1\r\nx\r\n+OK\r\n").await;
+    world.until_blocked(0).await;
+}
+
+#[tokio::test]
+async fn who_is_blocked_still_hears_of_what_it_tracks() {
+    let world = World::new(&[]).await;
+    let (mut blocked, mut other) = (world.connect().await, world.connect().await);
+    blocked
+        .write_all(b"HELLO 3\r\nCLIENT TRACKING ON\r\nMULTI\r\nGET a\r\nEXEC\r\nBLPOP q 0\r\n")
+        .await
+        .expect("room");
+    until(&mut blocked, "+QUEUED\r\n*1\r\n_\r\n").await;
+    world.until_blocked(1).await;
+    other.write_all(b"SET a 1\r\n").await.expect("room");
+    expect(&mut other, "+OK\r\n").await;
+    expect(&mut blocked, ">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\na\r\n").await;
+    other.write_all(b"RPUSH q x\r\n").await.expect("room");
+    expect(&mut other, ":1\r\n").await;
+    expect(&mut blocked, "*2\r\n$1\r\nq\r\n$1\r\nx\r\n").await;
+}
+
+#[tokio::test]
+async fn who_leaves_or_is_killed_while_blocked_is_given_nothing() {
+    let world = World::new(&[]).await;
+    let (mut leaves, mut killed) = (world.connect().await, world.connect().await);
+    let (mut half_closes, mut other) = (world.connect().await, world.connect().await);
+    for client in [&mut leaves, &mut killed, &mut half_closes] {
+        client.write_all(b"BLPOP q 0\r\n").await.expect("room");
+    }
+    world.until_blocked(3).await;
+    drop(leaves);
+    half_closes.shutdown().await.expect("one direction");
+    other.write_all(b"CLIENT KILL ID 2\r\n").await.expect("room");
+    expect(&mut other, ":1\r\n").await;
+    world.until_blocked(0).await;
+    assert_eq!((rest_of(&mut killed).await, rest_of(&mut half_closes).await), (String::new(), String::new()));
+    other.write_all(b"RPUSH q x\r\nLPOP q\r\n").await.expect("room");
+    expect(&mut other, ":1\r\n$1\r\nx\r\n").await;
+    assert_eq!(world.server.blocked.count(), 0);
+}
+
+#[tokio::test]
+async fn a_blocked_client_can_be_unblocked_either_way() {
+    let world = World::new(&[]).await;
+    let (mut blocked, mut other) = (world.connect().await, world.connect().await);
+    for (how, answer) in [
+        ("", "*-1\r\n"),
+        (" TIMEOUT", "*-1\r\n"),
+        (" ERROR", "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n"),
+    ] {
+        blocked.write_all(b"BLPOP q 0\r\n").await.expect("room");
+        world.until_blocked(1).await;
+        other.write_all(format!("CLIENT UNBLOCK 1{how}\r\n").as_bytes()).await.expect("room");
+        expect(&mut other, ":1\r\n").await;
+        expect(&mut blocked, answer).await;
+    }
+    other.write_all(b"CLIENT UNBLOCK 1\r\n").await.expect("room");
+    expect(&mut other, ":0\r\n").await;
+}
+
+#[tokio::test]
+async fn a_stopping_server_answers_who_is_blocked() {
+    let world = World::new(&[]).await;
+    let mut blocked = world.connect().await;
+    blocked.write_all(b"BLPOP q 0\r\nPING\r\n").await.expect("room");
+    world.until_blocked(1).await;
+    world.stop().await;
+    assert_eq!(rest_of(&mut blocked).await, "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n");
+}
+
+#[tokio::test]
+async fn debug_is_refused_unless_the_setting_allows_it() {
+    const CALLS: &[u8] = b"DEBUG OBJECT a\r\nDEBUG SLEEP 0\r\nQUIT\r\n";
+    for (setting, refused) in [("no", true), ("local", false), ("yes", false)] {
+        let world = World::new(&[("enable-debug-command", setting)]).await;
+        let mut client = world.connect().await;
+        client.write_all(CALLS).await.expect("room");
+        let replies = rest_of(&mut client).await;
+        assert_eq!(replies.matches("-ERR DEBUG command not allowed.").count(), if refused { 2 } else { 0 });
+        assert_eq!(replies == "-ERR no such key\r\n+OK\r\n+OK\r\n", !refused, "{replies}");
+    }
+}
+
+#[tokio::test]
+async fn debug_sleep_delays_nobody_else() {
+    let world = World::new(&[("enable-debug-command", "yes")]).await;
+    let (mut sleeper, mut other) = (world.connect().await, world.connect().await);
+    let began = tokio::time::Instant::now();
+    sleeper.write_all(b"DEBUG SLEEP 0.6\r\n").await.expect("room");
+    other.write_all(b"SET a 1\r\nGET a\r\n").await.expect("room");
+    expect(&mut other, "+OK\r\n$1\r\n1\r\n").await;
+    assert!(began.elapsed() < Duration::from_millis(600), "the other client waited");
+    expect(&mut sleeper, "+OK\r\n").await;
+    assert!(began.elapsed() >= Duration::from_millis(600), "nobody slept");
 }

@@ -111,7 +111,7 @@ struct World {
 impl World {
     fn new() -> World {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let (server, dir) = runtime.block_on(support::server(&[]));
+        let (server, dir) = runtime.block_on(support::server(&[("enable-debug-command", "local")]));
         let (place, session) = runtime.block_on(async { connect(&server) });
         World { runtime, server, place, session, _dir: dir }
     }
@@ -122,7 +122,13 @@ impl World {
         let (mut decoder, mut out) = (Decoder::default(), BytesMut::new());
         loop {
             match decoder.decode(&mut inbox, &self.session.decode_limits()) {
-                Ok(Some(call)) => self.runtime.block_on(self.session.run(vec![call], &mut out)),
+                Ok(Some(call)) => self.runtime.block_on(async {
+                    self.session.run(vec![call], &mut out).await;
+                    while self.session.is_blocked() {
+                        self.session.unblocked().await;
+                        self.session.resume(&mut out).await;
+                    }
+                }),
                 Ok(None) => {
                     self.session.client.mail.take(self.session.protocol, &mut out);
                     return out.to_vec();

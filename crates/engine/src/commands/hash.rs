@@ -1,7 +1,5 @@
 //! Hashes. `hash_expire` has the commands that concern their fields' expiry.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 
 use crate::args::Args;
@@ -345,48 +343,26 @@ impl<'a> Draw<'a> {
         Ok((0..count).filter_map(|_| self.one(rng)).collect())
     }
 
-    /// Floyd's sampling without replacement (Bentley, "Programming Pearls", CACM 30:9, 1987); all of them in
-    /// order if `count` is no less than there are.
+    /// In order.
     fn distinct(&self, count: u64, rng: &mut Rng) -> Vec<Field<'a>> {
-        let len = self.len();
-        if count >= len as u64 {
-            return (0..len).filter_map(|i| self.at(i)).collect();
-        }
-        let mut chosen = BTreeSet::new();
-        for last in len - count as usize..len {
-            let i = rng.below(last + 1);
-            if !chosen.insert(i) {
-                chosen.insert(last);
-            }
-        }
-        chosen.into_iter().filter_map(|i| self.at(i)).collect()
+        rng.distinct(count, self.len()).into_iter().filter_map(|i| self.at(i)).collect()
     }
 }
 
-/// The cursor is how many positions are yet to be looked at; a small hash is answered whole.
 fn hscan(context: &mut ReadContext, args: Args) -> Outcome {
     let cursor = parse_cursor(args.bytes(2))?;
-    let now_ms = context.keys.now_ms();
     let Some(hash) = context.keys.hash(args.bytes(1))? else { return Ok(hscan_reply(0, Vec::new())) };
     let options = ScanOptions::parse(args, 3, ScanOf::Fields)?;
+    let count = usize::try_from(options.count).unwrap_or(usize::MAX);
+    let (next, fields) = hash.scan(cursor, count, context.keys.now_ms());
     let mut words = Vec::new();
-    let mut show = |field: Field| {
-        if options.matches(field.name) {
-            words.push(Reply::bulk(field.name));
-            if !options.no_values {
-                words.push(Reply::bulk(field.value));
-            }
+    for field in fields.into_iter().filter(|field| options.matches(field.name)) {
+        words.push(Reply::bulk(field.name));
+        if !options.no_values {
+            words.push(Reply::bulk(field.value));
         }
-    };
-    if hash.is_small() {
-        hash.iter(now_ms).for_each(show);
-        return Ok(hscan_reply(0, words));
     }
-    let positions = hash.positions() as u64;
-    let left = if cursor == 0 { positions } else { cursor.min(positions) };
-    let stop = left.saturating_sub(options.count);
-    (stop..left).rev().filter_map(|i| hash.at(i as usize, now_ms)).for_each(&mut show);
-    Ok(hscan_reply(stop, words))
+    Ok(hscan_reply(next, words))
 }
 
 fn hscan_reply(cursor: u64, words: Vec<Reply>) -> Reply {

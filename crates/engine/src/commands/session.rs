@@ -1,7 +1,7 @@
 //! The rows of commands that the server runs itself: they concern the connection, the node or the cluster, and
 //! never the log.
 
-use crate::command::{Chapter, Command, Flags, Verb};
+use crate::command::{Chapter, Command, Flags, Keys, Verb};
 
 /// Before authentication, too.
 const OPEN: Flags = Flags::FAST.union(Flags::NO_AUTH);
@@ -40,7 +40,36 @@ pub const COMMANDS: &[Command] = &[
     container("slowlog", Chapter::Server, "2.2.12", "A container for slow log commands.", SLOWLOG),
     on_server("time", 1, Verb::Time, "2.6.0", "Returns the server time.").with(Flags::FAST),
     container("quoris", Chapter::Server, "7.4.0", "A container for commands that only quoris has.", QUORIS),
+    in_transactions("discard", 1, Verb::Discard, "2.0.0", "Forgets what was queued since MULTI.")
+        .with(Flags::FAST),
+    in_transactions(
+        "exec",
+        1,
+        Verb::Exec,
+        "1.2.0",
+        "Runs what was queued since MULTI, all of it or nothing.",
+    )
+    .with(Flags::SKIP_SLOWLOG),
+    in_transactions("multi", 1, Verb::Multi, "1.2.0", "Begins a transaction.").with(Flags::FAST),
+    in_transactions("unwatch", 1, Verb::Unwatch, "2.2.0", "Forgets what WATCH remembered.").with(Flags::FAST),
+    Command { keys: Keys::ALL, ..WATCH }.with(Flags::FAST),
+    waiting("wait", 3, Verb::Wait, "3.0.0", "Waits until so many other nodes have the connection's writes."),
+    waiting(
+        "waitaof",
+        4,
+        Verb::Waitaof,
+        "7.2.0",
+        "Waits until this node and so many others have the connection's writes on disk.",
+    ),
 ];
+
+const WATCH: Command = in_transactions(
+    "watch",
+    -2,
+    Verb::Watch,
+    "2.2.0",
+    "Has the next EXEC run nothing if one of the keys has changed by then.",
+);
 
 const CLIENT: &[Command] = &[
     on_connection(
@@ -88,6 +117,8 @@ const CLIENT: &[Command] = &[
     ),
     on_connection("setinfo", 4, Verb::ClientSetinfo, "7.2.0", "Sets what is told of the client's library."),
     on_connection("setname", 3, Verb::ClientSetname, "2.6.9", "Sets the name of the connection."),
+    on_connection("unblock", -3, Verb::ClientUnblock, "5.0.0", "Ends another connection's blocking command.")
+        .with(Flags::ADMIN),
     on_connection(
         "tracking",
         -3,
@@ -180,6 +211,15 @@ const SLOWLOG: &[Command] = &[
 ];
 
 const QUORIS: &[Command] = &[
+    between_nodes(
+        "durable",
+        4,
+        Verb::QuorisDurable,
+        "Returns an index of a group (0: the last applied) and the voters that have it on disk.",
+    ),
+    between_nodes("forwarded", 2, Verb::QuorisForwarded, "Says that another node's clients speak here.")
+        .with(Flags::NO_MULTI),
+    between_nodes("group", -4, Verb::QuorisGroup, "Runs a command over all keys in one group."),
     on_server("help", 2, Verb::Help, "7.4.0", "Prints this help."),
     on_server(
         "status",
@@ -187,6 +227,13 @@ const QUORIS: &[Command] = &[
         Verb::QuorisStatus,
         "7.4.0",
         "Returns this node's view of nodes and groups, as JSON.",
+    ),
+    between_nodes("transaction", 3, Verb::QuorisTransaction, "Runs a batch of calls, as the log encodes it."),
+    between_nodes(
+        "versions",
+        -3,
+        Verb::QuorisVersions,
+        "Returns the versions of keys, as WATCH remembers them.",
     ),
 ];
 
@@ -198,6 +245,24 @@ const fn on_connection(name: Text, arity: i32, verb: Verb, since: Text, summary:
 
 const fn on_server(name: Text, arity: i32, verb: Verb, since: Text, summary: Text) -> Command {
     Command::session(name, arity, verb).doc(Chapter::Server, since, "O(1)", summary)
+}
+
+/// What nodes ask of each other on behalf of their clients. Waits for a group, and so is no part of a transaction.
+const fn between_nodes(name: Text, arity: i32, verb: Verb, summary: Text) -> Command {
+    on_server(name, arity, verb, "7.4.0", summary).with(Flags::NO_MULTI)
+}
+
+const fn in_transactions(name: Text, arity: i32, verb: Verb, since: Text, summary: Text) -> Command {
+    Command::session(name, arity, verb).doc(
+        Chapter::Transactions,
+        since,
+        "O(N) with N the calls or keys",
+        summary,
+    )
+}
+
+const fn waiting(name: Text, arity: i32, verb: Verb, since: Text, summary: Text) -> Command {
+    Command::session(name, arity, verb).doc(Chapter::Generic, since, "O(1)", summary).with(Flags::BLOCKING)
 }
 
 const fn on_cluster(name: Text, arity: i32, verb: Verb, since: Text, summary: Text) -> Command {

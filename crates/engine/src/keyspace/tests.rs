@@ -33,13 +33,28 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (key.clone(), ms.clone(), field.clone())
             .prop_map(|(k, ms, f)| vec!["hpexpire".into(), k, ms, "fields".into(), "1".into(), f]),
         2 => (key.clone(), field).prop_map(|(k, f)| vec!["hdel".into(), k, f]),
-        3 => (key.clone(), ms).prop_map(|(k, ms)| vec!["pexpire".into(), k, ms]),
+        3 => (key.clone(), ms.clone()).prop_map(|(k, ms)| vec!["pexpire".into(), k, ms]),
+        2 => (key.clone(), ms.clone()).prop_map(|(k, v)| vec!["rpush".into(), k, v.clone(), v]),
+        2 => one("lpop", key.clone().boxed()),
+        1 => (key.clone(), key.clone())
+            .prop_map(|(a, b)| vec!["lmove".into(), a, b, "left".into(), "right".into()]),
+        2 => (key.clone(), ms.clone()).prop_map(|(k, v)| vec!["sadd".into(), k, v, "1".into()]),
+        1 => (key.clone(), ms.clone()).prop_map(|(k, v)| vec!["sadd".into(), k, format!("m{v}"), "a".into()]),
+        2 => one("spop", key.clone().boxed()),
+        1 => two("sunionstore"),
+        1 => (key.clone(), key.clone()).prop_map(|(a, b)| vec!["smove".into(), a, b, "1".into()]),
+        1 => (key.clone(), key.clone()).prop_map(|(a, b)| vec!["sort".into(), a, "store".into(), b]),
         1 => one("persist", key.clone().boxed()),
         2 => one("del", key.clone().boxed()),
         1 => one("del", elsewhere.boxed()),
         1 => two("rename"),
         1 => two("copy"),
         1 => Just(vec!["flushall".to_string()]),
+        6 => key.clone().prop_map(|k| words(&format!("xadd {k} * f v")).1),
+        2 => key.clone().prop_map(|k| words(&format!("xgroup create {k} g 0 mkstream")).1),
+        3 => key.clone().prop_map(|k| words(&format!("xreadgroup group g c count 2 streams {k} >")).1),
+        1 => key.clone().prop_map(|k| words(&format!("xautoclaim {k} g d 0 -")).1),
+        1 => key.prop_map(|k| words(&format!("xtrim {k} maxlen 1")).1),
     ];
     (0u64..12, words)
 }
@@ -48,11 +63,14 @@ struct Group {
     machine: Machine,
     now_ms: u64,
     index: u64,
+    /// The notifications since they were last taken.
+    noticed: Vec<&'static str>,
 }
 
 impl Group {
     fn new(hash_seed: u64) -> Group {
-        let mut group = Group { machine: Machine::new(hash_seed), now_ms: 1_000_000, index: 0 };
+        let mut group =
+            Group { machine: Machine::new(hash_seed), now_ms: 1_000_000, index: 0, noticed: Vec::new() };
         let slots = vec![SlotRange { start: 0, end: u32::from(SLOT_COUNT) - 1 }];
         let genesis = Genesis { cluster_id: "test".to_string(), group: 1, slots, topology: None };
         group.apply(Vec::new(), Some(genesis));
@@ -61,9 +79,14 @@ impl Group {
 
     fn apply(&mut self, batches: Vec<Batch>, genesis: Option<Genesis>) {
         self.index += 1;
-        let stamp = Some(Stamp { now_ms: self.now_ms, seed: self.index });
+        let stamp = Some(Stamp { now_ms: self.now_ms, seed: self.index, ..Stamp::default() });
         let at = Position { term: 1, index: self.index };
-        self.machine.apply(at, &Entry { stamp, batches, genesis }, Replies::Unwanted);
+        let applied =
+            self.machine.apply(at, &Entry { stamp, batches, genesis, ..Entry::default() }, Replies::Unwanted);
+        self.noticed.extend(applied.events.iter().filter_map(|event| match event {
+            KeyEvent::Notice(_, event, _) => Some(*event),
+            _ => None,
+        }));
     }
 
     fn run(&mut self, (ms, words): &Step) {
@@ -78,7 +101,8 @@ impl Group {
             .snapshot()
             .chunks()
             .for_each(|chunk| restore.push(chunk).expect("what was just written"));
-        Group { machine: restore.finish().expect("it has a header"), ..*self }
+        let machine = restore.finish().expect("it has a header");
+        Group { machine, noticed: Vec::new(), ..*self }
     }
 
     fn keep_those_there(&self, keys: &mut BTreeSet<Key>) {
@@ -99,6 +123,7 @@ impl Keyspace {
             held().map(|(key, object)| (deadline_of(object), key.clone())).filter(|(at, _)| *at != NEVER);
         assert_eq!(due.collect::<BTreeSet<_>>(), self.deadlines);
         assert_eq!(held().count(), self.key_count);
+        assert_eq!(held().map(|(key, object)| object_bytes(key, object)).sum::<usize>(), self.bytes);
         for (key, object) in held() {
             assert!(object.version <= self.version);
             let due = deadline_of(object) <= self.now_ms;
@@ -131,6 +156,7 @@ proptest! {
         let mut restored = group.restored(2);
         restored.machine.keyspace().check();
         prop_assert_eq!(restored.machine.digest(), group.machine.digest());
+        prop_assert_eq!(restored.machine.keyspace().bytes(), group.machine.keyspace().bytes());
         for step in &after {
             group.run(step);
             restored.run(step);
@@ -236,11 +262,76 @@ fn keys_of_a_slot_are_those_that_are_there() {
     assert_eq!(keys.keys_in_slot(slot, 10).count(), 2);
 }
 
+#[test]
+fn streams_tell_what_happened() {
+    let mut group = Group::new(1);
+    group.machine.observe(true);
+    for (text, expected) in [
+        ("xgroup create s g $ mkstream", "new xgroup-create"),
+        ("xadd s 1 f v", "xadd"),
+        ("xadd s maxlen 1 2 f v", "xadd xtrim"),
+        ("xadd s 2 f v", ""),
+        ("xreadgroup group g c streams s >", "xgroup-createconsumer"),
+        ("xreadgroup group g c streams s 0", ""),
+        ("xclaim s g d 0 2", "xgroup-createconsumer"),
+        ("xautoclaim s g e 0 -", "xgroup-createconsumer"),
+        ("xgroup createconsumer s g c", ""),
+        ("xgroup createconsumer s g f", "xgroup-createconsumer"),
+        ("xgroup delconsumer s g f", "xgroup-delconsumer"),
+        ("xgroup setid s g 0", "xgroup-setid"),
+        ("xack s g 2", ""),
+        ("xsetid s 9", "xsetid"),
+        ("xtrim s maxlen 1", ""),
+        ("xdel s 2", "xdel"),
+        ("xgroup destroy s g", "xgroup-destroy"),
+    ] {
+        group.run(&words(text));
+        assert_eq!(group.noticed.drain(..).collect::<Vec<_>>().join(" "), expected, "{text}");
+    }
+}
+
+/// An acknowledgement is no change of the stream: neither WATCH nor those who wait for entries learn of it.
+#[test]
+fn a_groups_bookkeeping_keeps_the_version() {
+    let mut group = Group::new(1);
+    ["xadd s 1 f v", "xgroup create s g 0"].into_iter().for_each(|text| group.run(&words(text)));
+    let version = group.machine.keyspace().version_of(b"s");
+    for text in ["xreadgroup group g c streams s >", "xclaim s g d 0 1", "xack s g 1", "xgroup setid s g 0"] {
+        group.run(&words(text));
+        assert_eq!(group.machine.keyspace().version_of(b"s"), version, "{text}");
+    }
+    group.run(&words("xgroup destroy s g"));
+    assert!(group.machine.keyspace().version_of(b"s") > version);
+}
+
 /// What the random steps call exists: a typing error would make every one of them an error reply.
 #[test]
 fn the_steps_are_commands() {
-    for name in ["set", "hset", "hpexpire", "hdel", "pexpire", "persist", "del", "rename", "copy", "flushall"]
-    {
+    let names = [
+        "set",
+        "hset",
+        "hpexpire",
+        "hdel",
+        "pexpire",
+        "persist",
+        "del",
+        "rename",
+        "copy",
+        "flushall",
+        "rpush",
+        "lpop",
+        "lmove",
+        "sadd",
+        "spop",
+        "sunionstore",
+        "smove",
+        "sort",
+        "xadd",
+        "xreadgroup",
+        "xautoclaim",
+        "xtrim",
+    ];
+    for name in names {
         assert!(command::find(name.as_bytes()).is_some_and(|row| row.is_write()), "{name}");
     }
 }

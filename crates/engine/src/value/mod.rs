@@ -1,9 +1,17 @@
 //! What a key can hold.
 
+pub mod bits;
+pub mod by_name;
 pub mod hash;
+pub mod hyperloglog;
+pub mod list;
 pub mod long_double;
 pub mod number;
+pub mod set;
+pub mod stream;
 pub mod string;
+pub mod tree;
+pub mod zset;
 
 use std::sync::Arc;
 
@@ -12,9 +20,15 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use crate::slot::NEVER;
 use crate::snapshot::{put_bytes, take_bytes};
 
+pub use by_name::ByName;
 pub use hash::HashValue;
+pub use list::ListValue;
 pub use long_double::LongDouble;
+pub use set::SetValue;
+pub use stream::StreamValue;
 pub use string::StringValue;
+pub use tree::Tree;
+pub use zset::ZsetValue;
 
 /// A key's value. Cloning is cheap: the contents are shared until one side changes them.
 #[derive(Clone, Debug)]
@@ -23,12 +37,20 @@ pub enum Value {
     String(StringValue),
     /// A hash.
     Hash(Arc<HashValue>),
+    /// A list.
+    List(ListValue),
+    /// A set.
+    Set(Arc<SetValue>),
+    /// A sorted set.
+    Zset(Arc<ZsetValue>),
+    /// A stream.
+    Stream(Arc<StreamValue>),
 }
 
 /// A type whose values come into being with their first element and are gone with their last.
 pub trait Collection: Sized {
-    /// A value without elements. `hash_seed`: see [`crate::Machine::new`].
-    fn empty(hash_seed: u64) -> Self;
+    /// A value without elements.
+    fn empty() -> Self;
     /// The collection in `value`, if it is of this type.
     fn of(value: &Value) -> Option<&Self>;
     /// The collection in `value`, to change, if it is of this type.
@@ -38,21 +60,21 @@ pub trait Collection: Sized {
 }
 
 impl Collection for HashValue {
-    fn empty(hash_seed: u64) -> HashValue {
-        HashValue::new(hash_seed)
+    fn empty() -> HashValue {
+        HashValue::new()
     }
 
     fn of(value: &Value) -> Option<&HashValue> {
         match value {
             Value::Hash(hash) => Some(hash),
-            Value::String(_) => None,
+            _ => None,
         }
     }
 
     fn of_mut(value: &mut Value) -> Option<&mut HashValue> {
         match value {
             Value::Hash(hash) => Some(Arc::make_mut(hash)),
-            Value::String(_) => None,
+            _ => None,
         }
     }
 
@@ -61,10 +83,110 @@ impl Collection for HashValue {
     }
 }
 
+impl Collection for ListValue {
+    fn empty() -> ListValue {
+        ListValue::new()
+    }
+
+    fn of(value: &Value) -> Option<&ListValue> {
+        match value {
+            Value::List(list) => Some(list),
+            _ => None,
+        }
+    }
+
+    fn of_mut(value: &mut Value) -> Option<&mut ListValue> {
+        match value {
+            Value::List(list) => Some(list),
+            _ => None,
+        }
+    }
+
+    fn into_value(self) -> Value {
+        Value::List(self)
+    }
+}
+
+impl Collection for SetValue {
+    fn empty() -> SetValue {
+        SetValue::new()
+    }
+
+    fn of(value: &Value) -> Option<&SetValue> {
+        match value {
+            Value::Set(set) => Some(set),
+            _ => None,
+        }
+    }
+
+    fn of_mut(value: &mut Value) -> Option<&mut SetValue> {
+        match value {
+            Value::Set(set) => Some(Arc::make_mut(set)),
+            _ => None,
+        }
+    }
+
+    fn into_value(self) -> Value {
+        Value::Set(Arc::new(self))
+    }
+}
+
+impl Collection for ZsetValue {
+    fn empty() -> ZsetValue {
+        ZsetValue::new()
+    }
+
+    fn of(value: &Value) -> Option<&ZsetValue> {
+        match value {
+            Value::Zset(zset) => Some(zset),
+            _ => None,
+        }
+    }
+
+    fn of_mut(value: &mut Value) -> Option<&mut ZsetValue> {
+        match value {
+            Value::Zset(zset) => Some(Arc::make_mut(zset)),
+            _ => None,
+        }
+    }
+
+    fn into_value(self) -> Value {
+        Value::Zset(Arc::new(self))
+    }
+}
+
+impl Collection for StreamValue {
+    fn empty() -> StreamValue {
+        StreamValue::default()
+    }
+
+    fn of(value: &Value) -> Option<&StreamValue> {
+        match value {
+            Value::Stream(stream) => Some(stream),
+            _ => None,
+        }
+    }
+
+    fn of_mut(value: &mut Value) -> Option<&mut StreamValue> {
+        match value {
+            Value::Stream(stream) => Some(Arc::make_mut(stream)),
+            _ => None,
+        }
+    }
+
+    fn into_value(self) -> Value {
+        Value::Stream(Arc::new(self))
+    }
+}
+
 /// Each type's number in snapshots. Never reused, never changed.
 mod tag {
     pub const STRING: u8 = 1;
     pub const HASH: u8 = 2;
+    pub const LIST: u8 = 3;
+    pub const SET: u8 = 4;
+    pub const ZSET: u8 = 5;
+    pub const STREAM: u8 = 6;
 }
 
 impl Value {
@@ -78,6 +200,10 @@ impl Value {
         match self {
             Value::String(_) => "string",
             Value::Hash(_) => "hash",
+            Value::List(_) => "list",
+            Value::Set(_) => "set",
+            Value::Zset(_) => "zset",
+            Value::Stream(_) => "stream",
         }
     }
 
@@ -90,29 +216,51 @@ impl Value {
             Value::String(string) if string.as_bytes().len() <= EMBEDDED_BYTES => "embstr",
             Value::String(_) => "raw",
             Value::Hash(hash) => hash.encoding(),
+            // Redis 7.0 has one form for lists, whatever their length.
+            Value::List(_) => "quicklist",
+            Value::Set(set) => set.encoding(),
+            Value::Zset(zset) => zset.encoding(),
+            Value::Stream(_) => "stream",
+        }
+    }
+
+    /// About what it takes in memory besides the object it stands in, in bytes. Looked up, not counted: a write asks for
+    /// it before and after. A function of what the value holds, so that replicas agree.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Value::String(string) => string.bytes(),
+            Value::Hash(hash) => hash.bytes(),
+            Value::List(list) => list.bytes(),
+            Value::Set(set) => set.bytes(),
+            Value::Zset(zset) => zset.bytes(),
+            Value::Stream(stream) => stream.bytes(),
         }
     }
 
     /// The earliest deadline of its parts (a hash's fields), past ones included; [`NEVER`] if none expires.
     pub fn next_deadline_ms(&self) -> u64 {
         match self {
-            Value::String(_) => NEVER,
+            Value::String(_) | Value::List(_) | Value::Set(_) | Value::Zset(_) | Value::Stream(_) => NEVER,
             Value::Hash(hash) => hash.next_deadline_ms(),
         }
     }
 
-    /// Whether nothing of it is left at `now_ms`: the key is absent then. A string without bytes is still there.
+    /// Whether nothing of it is left at `now_ms`: the key is absent then. A string without
+    /// bytes is still there, and so is a stream without entries.
     pub fn is_empty(&self, now_ms: u64) -> bool {
         match self {
-            Value::String(_) => false,
+            Value::String(_) | Value::Stream(_) => false,
             Value::Hash(hash) => hash.is_empty(now_ms),
+            Value::List(list) => list.is_empty(),
+            Value::Set(set) => set.is_empty(),
+            Value::Zset(zset) => zset.is_empty(),
         }
     }
 
     /// Removes parts that are due, at most `limit`. How many.
     pub(crate) fn remove_due(&mut self, now_ms: u64, limit: usize) -> usize {
         match self {
-            Value::String(_) => 0,
+            Value::String(_) | Value::List(_) | Value::Set(_) | Value::Zset(_) | Value::Stream(_) => 0,
             Value::Hash(hash) => Arc::make_mut(hash).remove_due(now_ms, limit),
         }
     }
@@ -128,14 +276,34 @@ impl Value {
                 out.put_u8(tag::HASH);
                 hash.put_snapshot(out);
             }
+            Value::List(list) => {
+                out.put_u8(tag::LIST);
+                list.put_snapshot(out);
+            }
+            Value::Set(set) => {
+                out.put_u8(tag::SET);
+                set.put_snapshot(out);
+            }
+            Value::Zset(zset) => {
+                out.put_u8(tag::ZSET);
+                zset.put_snapshot(out);
+            }
+            Value::Stream(stream) => {
+                out.put_u8(tag::STREAM);
+                stream.put_snapshot(out);
+            }
         }
     }
 
     /// Takes what [`Value::put`] wrote; `None` if it is cut short or of an unknown type.
-    pub(crate) fn take(from: &mut Bytes, hash_seed: u64) -> Option<Value> {
+    pub(crate) fn take(from: &mut Bytes) -> Option<Value> {
         match from.try_get_u8().ok()? {
             tag::STRING => Some(Value::string(&take_bytes(from)?)),
-            tag::HASH => Some(Value::Hash(Arc::new(HashValue::take_snapshot(from, hash_seed)?))),
+            tag::HASH => Some(Value::Hash(Arc::new(HashValue::take_snapshot(from)?))),
+            tag::LIST => Some(Value::List(ListValue::take_snapshot(from)?)),
+            tag::SET => Some(Value::Set(Arc::new(SetValue::take_snapshot(from)?))),
+            tag::ZSET => Some(Value::Zset(Arc::new(ZsetValue::take_snapshot(from)?))),
+            tag::STREAM => Some(Value::Stream(Arc::new(StreamValue::take_snapshot(from)?))),
             _ => None,
         }
     }

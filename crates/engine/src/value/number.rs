@@ -20,6 +20,10 @@ pub fn parse_int(text: &[u8]) -> Option<i64> {
 /// too large or, though not zero, too small for the type is none.
 pub fn parse_float(text: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(text).ok()?;
+    if let Some((digits, value)) = parse_hex_float(text) {
+        let fits = value.is_finite() && (value != 0.0 || digits == 0);
+        return fits.then_some(value);
+    }
     let value: f64 = text.parse().ok()?;
     let mantissa = text.split(['e', 'E']).next().unwrap_or(text);
     let fits = if value.is_infinite() {
@@ -28,6 +32,48 @@ pub fn parse_float(text: &[u8]) -> Option<f64> {
         value != 0.0 || !mantissa.contains(|c: char| ('1'..='9').contains(&c))
     };
     (fits && !value.is_nan()).then_some(value)
+}
+
+/// A bound of a range of scores, as C's `strtod` reads it: [`parse_float`] and, besides, nothing at all is 0, spaces may
+/// precede it, and what is too large is infinite.
+pub fn parse_bound(text: &[u8]) -> Option<f64> {
+    if text.is_empty() {
+        return Some(0.0);
+    }
+    let text = std::str::from_utf8(text).ok()?.trim_ascii_start();
+    let value = match parse_hex_float(text) {
+        Some((_, value)) => value,
+        None => text.parse().ok()?,
+    };
+    Some(value).filter(|value| !value.is_nan())
+}
+
+/// C's hexadecimal floating point numbers: `0x1.8p3`. The digits as a number (whether there are any that count), and
+/// the value: infinite or zero if it is too large or too small.
+fn parse_hex_float(text: &str) -> Option<(u64, f64)> {
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let hex = unsigned.strip_prefix("0x").or(unsigned.strip_prefix("0X"))?;
+    let (mantissa, exponent) = match hex.split_once(['p', 'P']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?.clamp(-100_000, 100_000)),
+        None => (hex, 0),
+    };
+    let (whole, decimals) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    if whole.is_empty() && decimals.is_empty() {
+        return None;
+    }
+    let (mut digits, mut exponent) = (0u64, exponent as i32 - 4 * i32::try_from(decimals.len()).ok()?);
+    for digit in whole.chars().chain(decimals.chars()) {
+        let digit = u64::from(digit.to_digit(16)?);
+        if digits >> 60 == 0 {
+            digits = digits << 4 | digit;
+        } else {
+            // What no longer fits only matters for rounding: the lowest bit stands for it.
+            digits |= u64::from(digit != 0);
+            exponent = exponent.saturating_add(4);
+        }
+    }
+    let magnitude = libm::scalbn(digits as f64, exponent);
+    Some((digits, if text.starts_with('-') { -magnitude } else { magnitude }))
 }
 
 /// A floating point number as C's `%.17g` prints it: 17 significant digits without trailing zeros, which is what
@@ -49,6 +95,15 @@ pub fn format_double(value: f64) -> String {
     }
     let sign = if exponent < 0 { '-' } else { '+' };
     format!("{}e{sign}{:02}", trim_decimals(mantissa), exponent.unsigned_abs())
+}
+
+/// A floating point number with its decimals written out: at most 17, without trailing zeros, no `-0`. What Redis calls
+/// human.
+pub fn format_decimal(value: f64) -> String {
+    match trim_decimals(&format!("{value:.17}")) {
+        "-0" => "0".to_string(),
+        decimal => decimal.to_string(),
+    }
 }
 
 /// `text` without the zeros that end its decimals, nor a decimal point that nothing follows.
@@ -86,12 +141,57 @@ mod tests {
     }
 
     #[test]
+    fn decimals_are_written_out() {
+        // The right side is what Redis 7 replies to GEOPOS, or glibc's printf("%.17Lf") without its last zeros.
+        for (value, printed) in [
+            (13.361389338970184, "13.36138933897018433"),
+            (-0.0, "0"),
+            (3.0, "3"),
+            (-0.5, "-0.5"),
+            (1e-20, "0"),
+            (-1e-20, "0"),
+            (1e17, "100000000000000000"),
+        ] {
+            assert_eq!(format_decimal(value), printed);
+        }
+    }
+
+    #[test]
     fn floats_are_read_as_redis_does() {
         for text in ["1", "-.5", "5.", "+1e3", "inf", "-INF", "+Infinity", "0e999", "-0", "5e-324"] {
             assert!(parse_float(text.as_bytes()).is_some(), "{text}");
         }
+        for (text, value) in [
+            ("0x10", 16.0),
+            ("-0X1.8p1", -3.0),
+            ("0x.1", 0.0625),
+            ("0x0p9", 0.0),
+            ("0xfffffffffffffbff8", 295_147_905_179_352_793_088.0),
+            ("0xfffffffffffffc000", 295_147_905_179_352_825_856.0),
+        ] {
+            assert_eq!(parse_float(text.as_bytes()), Some(value), "{text}");
+        }
+        for text in ["0x", "0x.", "0xg", "0x1p", "0x1p5000", "0x1p-5000", "x1"] {
+            assert_eq!(parse_float(text.as_bytes()), None, "{text}");
+        }
         for text in ["", " 1", "1 ", "nan", "1e", ".", "1e400", "-1e400", "1e-400", "1_0", "1\0"] {
             assert_eq!(parse_float(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn bounds_may_be_anything_that_strtod_takes() {
+        for (text, value) in [
+            ("", 0.0),
+            (" 1.5", 1.5),
+            ("1e400", f64::INFINITY),
+            ("-1e400", f64::NEG_INFINITY),
+            ("1e-400", 0.0),
+        ] {
+            assert_eq!(parse_bound(text.as_bytes()), Some(value), "{text}");
+        }
+        for text in [" ", "1 ", "nan", "1e", "str"] {
+            assert_eq!(parse_bound(text.as_bytes()), None, "{text}");
         }
     }
 

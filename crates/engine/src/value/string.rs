@@ -7,9 +7,9 @@ use bytes::Bytes;
 /// The longest string, in bytes (Redis's default `proto-max-bulk-len`).
 pub const MAX_STRING_BYTES: usize = 512 * 1024 * 1024;
 
-/// A string value. A short one stands within the object itself; SET stores a longer one at its exact size; APPEND,
-/// SETRANGE and SETBIT turn it into a growable one, so that building a string piece by piece costs no copy for each
-/// piece.
+/// A string value. A short one stands within the object itself; SET stores a longer one at its exact size, and so that
+/// clones share it if it is worth the counters; APPEND, SETRANGE and SETBIT turn it into a growable one, so that
+/// building a string piece by piece costs no copy for each piece.
 #[derive(Clone, Debug)]
 pub struct StringValue(Repr);
 
@@ -19,9 +19,13 @@ const INLINE_BYTES: usize = 22;
 #[derive(Clone, Debug)]
 enum Repr {
     Inline(u8, [u8; INLINE_BYTES]),
-    Exact(Arc<[u8]>),
+    Exact(Box<[u8]>),
+    Shared(Arc<[u8]>),
     Growable(Arc<Vec<u8>>),
 }
+
+/// From this size on, clones share a value instead of copying it.
+const COUNTED_BYTES: usize = 512;
 
 /// From this size on, a reply shares the value instead of copying it.
 const SHARE_BYTES: usize = 4096;
@@ -29,8 +33,11 @@ const SHARE_BYTES: usize = 4096;
 impl StringValue {
     /// A string of `bytes`, copied: a value never pins the entry it came in.
     pub fn new(bytes: &[u8]) -> StringValue {
+        if bytes.len() >= COUNTED_BYTES {
+            return StringValue(Repr::Shared(Arc::from(bytes)));
+        }
         if bytes.len() > INLINE_BYTES {
-            return StringValue(Repr::Exact(Arc::from(bytes)));
+            return StringValue(Repr::Exact(Box::from(bytes)));
         }
         let mut inline = [0; INLINE_BYTES];
         inline[..bytes.len()].copy_from_slice(bytes);
@@ -42,14 +49,23 @@ impl StringValue {
         match &self.0 {
             Repr::Inline(len, bytes) => &bytes[..usize::from(*len)],
             Repr::Exact(bytes) => bytes,
+            Repr::Shared(bytes) => bytes,
             Repr::Growable(bytes) => bytes,
+        }
+    }
+
+    /// What it takes besides the object it stands in, in bytes: a function of the content alone.
+    pub fn bytes(&self) -> usize {
+        match self.as_bytes().len() {
+            ..=INLINE_BYTES => 0,
+            len => len,
         }
     }
 
     /// The bytes as a reply's.
     pub fn to_bytes(&self) -> Bytes {
         match &self.0 {
-            Repr::Exact(bytes) if bytes.len() >= SHARE_BYTES => Bytes::from_owner(Arc::clone(bytes)),
+            Repr::Shared(bytes) if bytes.len() >= SHARE_BYTES => Bytes::from_owner(Arc::clone(bytes)),
             _ => Bytes::copy_from_slice(self.as_bytes()),
         }
     }
@@ -78,7 +94,16 @@ mod tests {
 
     #[test]
     fn every_form_holds_the_same_bytes() {
-        for len in [0, 1, INLINE_BYTES, INLINE_BYTES + 1, SHARE_BYTES, SHARE_BYTES + 1] {
+        for len in [
+            0,
+            1,
+            INLINE_BYTES,
+            INLINE_BYTES + 1,
+            COUNTED_BYTES - 1,
+            COUNTED_BYTES,
+            SHARE_BYTES,
+            SHARE_BYTES + 1,
+        ] {
             let bytes = vec![7u8; len];
             let mut string = StringValue::new(&bytes);
             let before = string.clone();

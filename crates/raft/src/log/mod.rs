@@ -50,7 +50,7 @@ pub struct LogOptions {
     pub cache_bytes: usize,
     /// Most unused segment files kept for recycling.
     pub max_spares: usize,
-    /// Disk use above which [`LogUsage::is_full`] says so. The log itself goes on writing beyond it, because
+    /// Disk use above which [`SharedLog::is_full`] says so. The log itself goes on writing beyond it, because
     /// votes and purges must; the node stops proposing and takes a snapshot of the group that pins the log.
     pub max_bytes: u64,
     /// Whether there must already be a log: an empty directory is then an error, not a new log. Set it once the
@@ -149,13 +149,6 @@ pub struct LogUsage {
     pub held: Vec<(GroupId, u64)>,
 }
 
-impl LogUsage {
-    /// Whether the node should stop proposing until snapshots have freed segments.
-    pub fn is_full(&self) -> bool {
-        self.bytes_used > self.max_bytes
-    }
-}
-
 /// The log of a node. Its files are closed when the last handle, [`GroupLog`]s included, is dropped.
 #[derive(Clone)]
 pub struct SharedLog {
@@ -208,6 +201,11 @@ impl SharedLog {
     /// Tells when the log fails.
     pub fn watch_failure(&self) -> watch::Receiver<Option<String>> {
         self.handle.shared.failure.subscribe()
+    }
+
+    /// Whether nothing should be proposed until snapshots have freed segments. Cheap.
+    pub fn is_full(&self) -> bool {
+        self.handle.shared.is_full()
     }
 
     /// Disk use.

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
@@ -68,6 +69,7 @@ pub struct Shared {
     /// Whether the writer has ended.
     pub closed: watch::Sender<bool>,
     max_bytes: u64,
+    full: AtomicBool,
     cache_bytes: usize,
 }
 
@@ -97,6 +99,7 @@ impl Shared {
             failure: watch::Sender::new(None),
             closed: watch::Sender::new(false),
             max_bytes: options.max_bytes,
+            full: AtomicBool::new(false),
             cache_bytes: options.cache_bytes,
         }
     }
@@ -112,6 +115,16 @@ impl Shared {
             Some(reason) => Err(io::Error::other(reason.clone())),
             None => Ok(()),
         }
+    }
+
+    /// Whether the files take more than they should.
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    /// Notes what the files take now.
+    pub fn note_use(&self, bytes_used: u64) {
+        self.full.store(bytes_used > self.max_bytes, Ordering::Relaxed);
     }
 
     /// Lets the writer end once the queue is empty.

@@ -49,6 +49,7 @@ impl Writer {
 
     fn publish(&self, inner: &mut Inner) {
         inner.bytes_used = self.files.bytes();
+        self.shared.note_use(inner.bytes_used);
         inner.end = (self.files.newest().header.segment, self.end.offset);
     }
 

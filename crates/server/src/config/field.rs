@@ -15,6 +15,11 @@ pub const LOG_LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 const READ_MODES: [(&str, ReadMode); 3] =
     [("read-index", ReadMode::ReadIndex), ("lease", ReadMode::Lease), ("local", ReadMode::Local)];
 
+const FORWARD: [(&str, bool); 2] = [("auto", true), ("never", false)];
+
+/// What is taken for an address.
+pub const ADDRESS: &str = "an address, host:port";
+
 /// A setting's place and what may stand there.
 pub enum Field<'a> {
     /// Any text.
@@ -29,8 +34,12 @@ pub enum Field<'a> {
     Bytes(&'a mut u64, RangeInclusive<u64>),
     /// How reads are made safe.
     ReadMode(&'a mut ReadMode),
+    /// Whether calls are forwarded.
+    Forward(&'a mut bool),
     /// How much is logged.
     LogLevel(&'a mut String),
+    /// One of these words.
+    OneOf(&'a mut String, &'static [&'static str]),
     /// The nodes.
     Members(&'a mut Vec<Member>),
     /// A whole number that may be negative.
@@ -63,7 +72,9 @@ impl Field<'_> {
                 *place = parse_bytes(text).filter(|number| range.contains(number))?
             }
             Field::ReadMode(place) => *place = READ_MODES.iter().find(|(name, _)| *name == text)?.1,
+            Field::Forward(place) => *place = FORWARD.iter().find(|(name, _)| *name == text)?.1,
             Field::LogLevel(place) => *place = LOG_LEVELS.iter().find(|name| **name == text)?.to_string(),
+            Field::OneOf(place, words) => *place = words.iter().find(|word| **word == text)?.to_string(),
             Field::Members(place) => *place = members::parse(text)?,
             Field::Signed(place) => *place = text.parse().ok().filter(|number| *number >= -1)?,
             Field::YesNo(place) => {
@@ -80,11 +91,17 @@ impl Field<'_> {
     /// The value, as [`Field::parse`] reads it.
     pub fn show(&self) -> String {
         match self {
-            Field::Text(value) | Field::Address(value) | Field::LogLevel(value) => value.to_string(),
+            Field::Text(value) | Field::Address(value) | Field::LogLevel(value) | Field::OneOf(value, _) => {
+                value.to_string()
+            }
             Field::Path(value) => value.display().to_string(),
             Field::Number(value, _) | Field::Bytes(value, _) => value.to_string(),
             Field::ReadMode(value) => {
                 let named = READ_MODES.iter().find(|(_, mode)| mode == *value);
+                named.map_or_else(String::new, |(name, _)| name.to_string())
+            }
+            Field::Forward(value) => {
+                let named = FORWARD.iter().find(|(_, forward)| forward == *value);
                 named.map_or_else(String::new, |(name, _)| name.to_string())
             }
             Field::Members(value) => members::show(value),
@@ -105,7 +122,7 @@ impl Field<'_> {
         let names = |names: &[&str]| format!("one of {}", names.join(", "));
         match self {
             Field::Text(_) => "text".to_string(),
-            Field::Address(_) => "an address, host:port".to_string(),
+            Field::Address(_) => ADDRESS.to_string(),
             Field::Path(_) => "a directory".to_string(),
             Field::Number(_, range) if *range.end() == u64::MAX => {
                 format!("a whole number from {}", range.start())
@@ -116,7 +133,9 @@ impl Field<'_> {
                 format!("a size from {least} to {most}: bytes, or with kb, mb, gb")
             }
             Field::ReadMode(_) => names(&READ_MODES.map(|(name, _)| name)),
+            Field::Forward(_) => names(&FORWARD.map(|(name, _)| name)),
             Field::LogLevel(_) => names(&LOG_LEVELS),
+            Field::OneOf(_, words) => names(words),
             Field::Members(_) => members::TAKES.to_string(),
             Field::Signed(_) => "a whole number from -1".to_string(),
             Field::YesNo(_) => "yes or no".to_string(),
@@ -129,7 +148,7 @@ impl Field<'_> {
 }
 
 /// `host:port`, the port not 0.
-pub(super) fn parse_address(text: &str) -> Option<String> {
+pub fn parse_address(text: &str) -> Option<String> {
     let (host, port) = text.rsplit_once(':')?;
     let port: u16 = port.parse().ok()?;
     let host_is_one = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || ",=@".contains(c));

@@ -64,12 +64,14 @@ pub struct Config {
     pub initial_cluster: Vec<Member>,
     pub groups: u64,
     pub read_mode: ReadMode,
+    pub forward: bool,
     pub log_level: String,
     pub requirepass: String,
     pub maxclients: u64,
     pub timeout_s: u64,
     pub heartbeat_interval_ms: u64,
     pub election_timeout_ms: u64,
+    pub leader_wait_ms: u64,
     pub write_timeout_ms: u64,
     pub log_segment_bytes: u64,
     pub log_max_bytes: u64,
@@ -87,6 +89,7 @@ pub struct Config {
     pub latency_monitor_threshold_ms: u64,
     pub latency_tracking: bool,
     pub latency_percentiles: Percentiles,
+    pub enable_debug_command: String,
 }
 
 impl Config {
@@ -101,12 +104,14 @@ impl Config {
             initial_cluster: Vec::new(),
             groups: 0,
             read_mode: ReadMode::ReadIndex,
+            forward: false,
             log_level: String::new(),
             requirepass: String::new(),
             maxclients: 0,
             timeout_s: 0,
             heartbeat_interval_ms: 0,
             election_timeout_ms: 0,
+            leader_wait_ms: 0,
             write_timeout_ms: 0,
             log_segment_bytes: 0,
             log_max_bytes: 0,
@@ -124,6 +129,7 @@ impl Config {
             latency_monitor_threshold_ms: 0,
             latency_tracking: false,
             latency_percentiles: Percentiles::default(),
+            enable_debug_command: String::new(),
         }
     }
 
@@ -173,6 +179,7 @@ impl Config {
             timing: Timing {
                 heartbeat_interval_ms: self.heartbeat_interval_ms,
                 election_timeout_ms: self.election_timeout_ms,
+                leader_wait_ms: self.leader_wait_ms,
                 write_timeout_ms: self.write_timeout_ms,
             },
             limits: Limits {
@@ -185,6 +192,11 @@ impl Config {
             read_mode: self.read_mode,
         }
     }
+}
+
+/// `text` as an address that may be asked; `key` is the flag it was given with.
+pub fn address(key: &str, text: &str) -> Result<String, ConfigError> {
+    field::parse_address(text).ok_or_else(|| ConfigError::new(key, text, field::ADDRESS))
 }
 
 /// The row that `key` names.

@@ -113,7 +113,21 @@ pub const ROWS: &[Row] = &[
          machine is paused. `local`: connections that said READONLY read what this replica has, which may be stale.",
         |c| Field::ReadMode(&mut c.read_mode),
     ),
+    live(
+        "forward",
+        "auto",
+        "What becomes of calls for slots that another node leads. `auto`: on a connection that has sent neither a \
+         CLUSTER command nor READONLY they are forwarded there; others are answered `-MOVED`. `never`: all are \
+         answered `-MOVED`.",
+        |c| Field::Forward(&mut c.forward),
+    ),
     fixed("log-level", "info", "How much is told on standard error.", |c| Field::LogLevel(&mut c.log_level)),
+    fixed(
+        "enable-debug-command",
+        "no",
+        "Who may use DEBUG: nobody, clients on this machine (`local`), or everybody (`yes`).",
+        |c| Field::OneOf(&mut c.enable_debug_command, &["no", "local", "yes"]),
+    ),
     live("requirepass", "", "The password that clients must give with AUTH; empty for none.", |c| {
         Field::Text(&mut c.requirepass)
     }),
@@ -140,6 +154,14 @@ pub const ROWS: &[Row] = &[
         |c| Field::Number(&mut c.election_timeout_ms, 3..=MAX_TIMEOUT_MS),
     ),
     fixed(
+        "leader-wait-ms",
+        "600",
+        "While a group has no leader, calls for its keys wait for the next one, until it has been missed for this long; \
+         then they are answered `-CLUSTERDOWN` at once. 0: they never wait. Twice `election-timeout-ms` lets clients \
+         sleep through most elections.",
+        |c| Field::Number(&mut c.leader_wait_ms, 0..=MAX_TIMEOUT_MS),
+    ),
+    fixed(
         "write-timeout-ms",
         "5000",
         "A write that is in the log and has not been applied after this long is answered `-UNKNOWN`.",
@@ -151,8 +173,8 @@ pub const ROWS: &[Row] = &[
     fixed(
         "log-max-bytes",
         "1gb",
-        "All of the log. The group that holds most of it is snapshotted when it is full. At least four times \
-         `log-segment-bytes`.",
+        "All of the log. From half of it on, the groups that hold most of it are snapshotted. While it is full, writes \
+         are answered `-TRYAGAIN`. At least four times `log-segment-bytes`.",
         |c| Field::Bytes(&mut c.log_max_bytes, 256 * KB..=1024 * GB),
     ),
     fixed("log-cache-bytes", "64mb", "Recent entries that are kept in memory for followers.", |c| {

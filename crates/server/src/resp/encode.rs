@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use bytes::{BufMut, BytesMut};
 use quoris_engine::Reply;
-use quoris_engine::value::number::format_double;
+use quoris_engine::value::number::{format_decimal, format_double};
 
 /// The version of RESP that a connection speaks; HELLO changes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +31,7 @@ pub fn encode(reply: &Reply, protocol: Protocol, out: &mut BytesMut) {
     let resp3 = protocol == Protocol::Resp3;
     match reply {
         Reply::Simple(text) => put_line(out, b'+', text.as_bytes()),
+        Reply::Status(text) => put_line(out, b'+', text),
         Reply::Int(value) => put_number(out, b':', *value),
         Reply::Bulk(bytes) => put_bulk(out, bytes),
         Reply::Null | Reply::NullArray if resp3 => out.put_slice(b"_\r\n"),
@@ -39,22 +40,20 @@ pub fn encode(reply: &Reply, protocol: Protocol, out: &mut BytesMut) {
         Reply::Array(items) => put_items(out, b'*', items, protocol),
         Reply::Set(items) => put_items(out, if resp3 { b'~' } else { b'*' }, items, protocol),
         Reply::Push(items) => put_items(out, if resp3 { b'>' } else { b'*' }, items, protocol),
-        Reply::Map(pairs) if resp3 => {
+        Reply::Map(pairs) | Reply::Named(pairs) if resp3 => {
             put_number(out, b'%', pairs.len() as i64);
             put_pairs(out, pairs, protocol);
         }
         Reply::Map(pairs) => put_flat(out, pairs, protocol),
-        Reply::Pairs(pairs) if resp3 => {
-            put_number(out, b'*', pairs.len() as i64);
-            for (first, second) in pairs {
-                put_number(out, b'*', 2);
-                encode(first, protocol, out);
-                encode(second, protocol, out);
-            }
-        }
+        Reply::Pairs(pairs) if resp3 => put_nested(out, pairs, protocol),
+        Reply::Named(pairs) => put_nested(out, pairs, protocol),
         Reply::Pairs(pairs) => put_flat(out, pairs, protocol),
         Reply::Double(value) if resp3 => put_line(out, b',', format_double(*value).as_bytes()),
         Reply::Double(value) => put_bulk(out, format_double(*value).as_bytes()),
+        Reply::BigNumber(digits) if resp3 => put_line(out, b'(', digits),
+        Reply::BigNumber(digits) => put_bulk(out, digits),
+        Reply::Decimal(value) if resp3 => put_line(out, b',', format_decimal(*value).as_bytes()),
+        Reply::Decimal(value) => put_bulk(out, format_decimal(*value).as_bytes()),
         Reply::Bool(value) if resp3 => out.put_slice(if *value { b"#t\r\n" } else { b"#f\r\n" }),
         Reply::Bool(value) => put_number(out, b':', i64::from(*value)),
         Reply::Verbatim(format, text) if resp3 => {
@@ -118,6 +117,15 @@ fn put_flat(out: &mut BytesMut, pairs: &[(Reply, Reply)], protocol: Protocol) {
     put_pairs(out, pairs, protocol);
 }
 
+fn put_nested(out: &mut BytesMut, pairs: &[(Reply, Reply)], protocol: Protocol) {
+    put_number(out, b'*', pairs.len() as i64);
+    for (first, second) in pairs {
+        put_number(out, b'*', 2);
+        encode(first, protocol, out);
+        encode(second, protocol, out);
+    }
+}
+
 fn put_pairs(out: &mut BytesMut, pairs: &[(Reply, Reply)], protocol: Protocol) {
     for (first, second) in pairs {
         encode(first, protocol, out);
@@ -152,9 +160,11 @@ mod tests {
             (Reply::Array(vec![Reply::Null, Reply::OK]), "*2|$-1|+OK|", "*2|_|+OK|"),
             (Reply::Map(vec![one()]), "*2|$1|a|:1|", "%1|$1|a|:1|"),
             (Reply::Pairs(vec![one()]), "*2|$1|a|:1|", "*1|*2|$1|a|:1|"),
+            (Reply::Named(vec![one()]), "*1|*2|$1|a|:1|", "%1|$1|a|:1|"),
             (Reply::Set(vec![Reply::Int(1)]), "*1|:1|", "~1|:1|"),
             (Reply::Push(vec![Reply::Int(1)]), "*1|:1|", ">1|:1|"),
             (Reply::Double(3.0), "$1|3|", ",3|"),
+            (Reply::Decimal(0.5), "$3|0.5|", ",0.5|"),
             (Reply::Double(0.1), "$19|0.10000000000000001|", ",0.10000000000000001|"),
             (Reply::Double(f64::NEG_INFINITY), "$4|-inf|", ",-inf|"),
             (Reply::Bool(true), ":1|", "#t|"),

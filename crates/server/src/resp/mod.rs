@@ -6,6 +6,8 @@
 pub mod decode;
 pub mod encode;
 pub mod inline;
+pub mod reply;
 
 pub use decode::{DecodeLimits, Decoder, ProtocolError};
 pub use encode::{Protocol, encode, encode_call, encoded_len};
+pub use reply::Answer;

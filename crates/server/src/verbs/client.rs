@@ -6,6 +6,7 @@ use quoris_engine::command::Outcome;
 use quoris_engine::{CommandError, Reply};
 
 use super::{is_one_word, unsigned};
+use crate::blocking::Ending;
 use crate::clients::{Client, ClientState};
 use crate::cluster::View;
 use crate::limits;
@@ -231,4 +232,21 @@ pub(super) fn kill(session: &mut Session, args: Args) -> Outcome {
         (true, _) => Ok(Reply::OK),
         (false, found) => Ok(Reply::count(found)),
     }
+}
+
+/// `UNBLOCK id [TIMEOUT|ERROR]`.
+pub(super) fn unblock(session: &Session, args: Args) -> Outcome {
+    let ending = match args.len() {
+        3 => Ending::Timeout,
+        4 if args.is(3, "timeout") => Ending::Timeout,
+        4 if args.is(3, "error") => Ending::Error,
+        4 => {
+            return Err(CommandError::Text("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
+        }
+        _ => return Err(CommandError::WrongArity("client|unblock".to_string())),
+    };
+    let id = args.int(2)?;
+    let clients = session.server.clients.all();
+    let client = clients.iter().find(|client| i64::try_from(client.id) == Ok(id));
+    Ok(Reply::flag(client.is_some_and(|client| client.unblock(ending))))
 }

@@ -81,7 +81,7 @@ pub(super) fn get_keys_and_flags(args: Args) -> Outcome {
 
 /// What a command does to its keys, in the words of key specifications.
 fn key_flags(row: &Command) -> &'static [&'static str] {
-    match (row.is_write(), row.flags.contains(Flags::PUBSUB)) {
+    match (row.flags.contains(Flags::WRITE), row.flags.contains(Flags::PUBSUB)) {
         (_, true) => &["not_key"],
         (true, _) => &["RW", "update"],
         (false, _) => &["RO", "access"],

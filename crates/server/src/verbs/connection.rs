@@ -7,7 +7,7 @@ use quoris_engine::{CommandError, Reply};
 
 use super::client;
 use crate::resp::Protocol;
-use crate::session::{Replies, Session};
+use crate::session::{Kind, Replies, Session};
 
 const WRONG_PASS: CommandError =
     CommandError::Text("WRONGPASS invalid username-password pair or user is disabled.");
@@ -49,6 +49,10 @@ pub(super) fn reset(session: &mut Session) -> Outcome {
     session.replies = Replies::On;
     session.server.forget(&session.client);
     session.set_tracking(None);
+    session.transaction = None;
+    session.watched.clear();
+    session.note_queued();
+    session.kind = Kind::Plain;
     set_protocol(session, Protocol::Resp2);
     set_readonly(session, false)?;
     let mut state = session.client.state();

@@ -86,7 +86,7 @@ fn clients(session: &Session, text: &mut Text) {
     let most = |figure: fn(&ClientState) -> usize| all.iter().map(|client| figure(&client.state())).max();
     text.field("client_recent_max_input_buffer", most(|state| state.query_bytes).unwrap_or(0));
     text.field("client_recent_max_output_buffer", most(|state| state.output_bytes).unwrap_or(0));
-    text.field("blocked_clients", server.blocked.count());
+    text.field("blocked_clients", all.iter().filter(|client| client.is_blocked()).count());
     text.field("tracking_clients", server.tracking.figures().clients);
     text.field("pubsub_clients", server.pubsub.clients());
 }
@@ -186,6 +186,8 @@ fn replication(session: &Session, text: &mut Text) {
     text.field("quoris_peers", peers().count());
     text.field("quoris_peers_reachable", peers().filter(|info| node.is_reachable(info.id)).count());
     text.field("quoris_groups", node.groups().len());
+    let differ = node.groups().iter().filter(|group| group.difference().is_some()).count();
+    text.field("quoris_groups_that_differ", differ);
     text.field("quoris_groups_led", node.groups().iter().filter(|group| group.is_leader()).count());
 }
 

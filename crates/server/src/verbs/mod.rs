@@ -4,6 +4,7 @@ mod client;
 mod command;
 mod config;
 mod connection;
+pub mod debug;
 mod info;
 mod pubsub;
 mod timing;
@@ -18,7 +19,7 @@ use quoris_engine::{CommandError, Reply, SLOT_COUNT, SlotId};
 
 use crate::cluster::View;
 use crate::pubsub::Kind;
-use crate::session::Session;
+use crate::session::{self, Session};
 use crate::status::Status;
 
 /// Runs `words`. No reply: the client has asked for none.
@@ -77,6 +78,7 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
             session.server.pause.end();
             Ok(Reply::OK)
         }
+        Verb::ClientUnblock => client::unblock(session, args),
         Verb::ClusterCountkeysinslot => count_keys_in_slot(session, args),
         Verb::ClusterGetkeysinslot => keys_in_slot(session, args),
         Verb::ClusterInfo => Ok(View::text(view(session).info())),
@@ -100,6 +102,9 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         }
         Verb::ConfigRewrite => config::rewrite(session),
         Verb::ConfigSet => config::set(session, args),
+        Verb::DebugAccept => Ok(Reply::OK),
+        Verb::DebugProtocol => debug::protocol(session, args),
+        Verb::Discard => session.discard(),
         Verb::Help => Ok(help(resolved)),
         Verb::Info => Ok(info::info(session, args)),
         Verb::LatencyDoctor => Ok(timing::doctor(session)),
@@ -123,8 +128,30 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         }
         Verb::Spublish => pubsub::publish_in_shard(session, args),
         Verb::Lolwut => Ok(View::text(format!("quoris ver. {}\n", crate::VERSION))),
+        Verb::MemoryDoctor => Ok(debug::doctor()),
+        Verb::MemoryMallocStats => Ok(debug::malloc_stats()),
+        Verb::MemoryPurge => Ok(Reply::OK),
+        Verb::MemoryStats => Ok(debug::stats(session)),
+        Verb::Multi => session.begin(),
+        Verb::QuorisForwarded => {
+            session.kind = session::Kind::Relay;
+            Ok(Reply::Int(session.client.id as i64))
+        }
         Verb::QuorisStatus => Ok(Reply::bulk(Status::of(&session.server.node).to_json())),
         Verb::Time => Ok(connection::time(session)),
+        Verb::Unwatch => {
+            session.watched.clear();
+            Ok(Reply::OK)
+        }
+        Verb::DebugSleep
+        | Verb::Exec
+        | Verb::QuorisDurable
+        | Verb::QuorisGroup
+        | Verb::QuorisTransaction
+        | Verb::QuorisVersions
+        | Verb::Wait
+        | Verb::Waitaof
+        | Verb::Watch => unreachable!("the session waits for what these ask of a group"),
     }
 }
 

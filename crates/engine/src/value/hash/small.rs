@@ -22,6 +22,10 @@ impl Small {
         usize::from(self.len)
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = Field<'_>> {
         self.places().map(|(_, field)| field)
     }

@@ -1,0 +1,198 @@
+//! Replies to Lua values and back, by Redis's rules for RESP2 and RESP3 (redis.io, "Lua API reference").
+
+use mlua::{Lua, Result, Table, Value};
+
+use crate::error::CommandError;
+use crate::reply::Reply;
+use crate::value::number::{format_decimal, format_double};
+
+/// How deep a value that a script returns may be nested.
+const MAX_DEPTH: usize = 1000;
+
+/// What a script sees of a command's reply. `resp3`: after redis.setresp(3).
+pub fn to_lua(lua: &Lua, reply: &Reply, resp3: bool) -> Result<Value> {
+    let list = |items: &mut dyn Iterator<Item = &Reply>| -> Result<Value> {
+        let table = lua.create_table()?;
+        for (i, item) in items.enumerate() {
+            table.raw_set(i + 1, to_lua(lua, item, resp3)?)?;
+        }
+        Ok(Value::Table(table))
+    };
+    match reply {
+        Reply::Simple(text) => one_field(lua, "ok", text.as_bytes()),
+        Reply::Status(text) => one_field(lua, "ok", text),
+        Reply::Int(n) => Ok(Value::Number(*n as f64)),
+        Reply::Bulk(bytes) => Ok(Value::String(lua.create_string(bytes)?)),
+        Reply::Null | Reply::NullArray if resp3 => Ok(Value::Nil),
+        Reply::Null | Reply::NullArray => Ok(Value::Boolean(false)),
+        Reply::Array(items) | Reply::Push(items) => list(&mut items.iter()),
+        Reply::Pairs(pairs) if resp3 => {
+            let table = lua.create_table()?;
+            for (i, (first, second)) in pairs.iter().enumerate() {
+                let pair = [to_lua(lua, first, true)?, to_lua(lua, second, true)?];
+                table.raw_set(i + 1, lua.create_sequence_from(pair)?)?;
+            }
+            Ok(Value::Table(table))
+        }
+        Reply::Map(pairs) | Reply::Named(pairs) if resp3 => {
+            let map = lua.create_table()?;
+            for (key, value) in pairs {
+                map.raw_set(to_lua(lua, key, true)?, to_lua(lua, value, true)?)?;
+            }
+            wrapped(lua, "map", map)
+        }
+        Reply::Named(pairs) => {
+            let table = lua.create_table()?;
+            for (i, (first, second)) in pairs.iter().enumerate() {
+                let pair = [to_lua(lua, first, false)?, to_lua(lua, second, false)?];
+                table.raw_set(i + 1, lua.create_sequence_from(pair)?)?;
+            }
+            Ok(Value::Table(table))
+        }
+        Reply::Pairs(pairs) | Reply::Map(pairs) => list(&mut pairs.iter().flat_map(|(k, v)| [k, v])),
+        Reply::Set(items) if resp3 => {
+            let set = lua.create_table()?;
+            for item in items {
+                set.raw_set(to_lua(lua, item, true)?, true)?;
+            }
+            wrapped(lua, "set", set)
+        }
+        Reply::Set(items) => list(&mut items.iter()),
+        Reply::Double(value) | Reply::Decimal(value) if resp3 => {
+            let table = lua.create_table()?;
+            table.raw_set("double", *value)?;
+            Ok(Value::Table(table))
+        }
+        Reply::Double(value) => Ok(Value::String(lua.create_string(format_double(*value))?)),
+        Reply::Decimal(value) => Ok(Value::String(lua.create_string(format_decimal(*value))?)),
+        Reply::Bool(value) if resp3 => Ok(Value::Boolean(*value)),
+        Reply::Bool(true) => Ok(Value::Number(1.0)),
+        Reply::Bool(false) => Ok(Value::Boolean(false)),
+        Reply::BigNumber(digits) if resp3 => one_field(lua, "big_number", digits),
+        Reply::BigNumber(digits) => Ok(Value::String(lua.create_string(digits)?)),
+        Reply::Verbatim(format, text) if resp3 => {
+            let table = lua.create_table()?;
+            table.raw_set("format", *format)?;
+            table.raw_set("string", lua.create_string(text)?)?;
+            wrapped(lua, "verbatim_string", table)
+        }
+        Reply::Verbatim(_, text) => Ok(Value::String(lua.create_string(text)?)),
+        Reply::Error(error) => one_field(lua, "err", error.to_string().as_bytes()),
+        Reply::Block(_) | Reply::Blocked { .. } => unreachable!("no call of a script blocks"),
+    }
+}
+
+fn one_field(lua: &Lua, name: &str, text: &[u8]) -> Result<Value> {
+    let table = lua.create_table()?;
+    table.raw_set(name, lua.create_string(text)?)?;
+    Ok(Value::Table(table))
+}
+
+fn wrapped(lua: &Lua, name: &str, inner: Table) -> Result<Value> {
+    let table = lua.create_table()?;
+    table.raw_set(name, inner)?;
+    Ok(Value::Table(table))
+}
+
+/// Walks a table in the order that scripts see (`pairs` of prelude.lua).
+pub fn ordered(table: &Table) -> Result<Vec<(Value, Value)>> {
+    let mut all = table.pairs::<Value, Value>().collect::<Result<Vec<_>>>()?;
+    all.sort_by(|(a, _), (b, _)| {
+        rank(a).cmp(&rank(b)).then_with(|| match (a, b) {
+            (Value::String(a), Value::String(b)) => a.as_bytes().cmp(&b.as_bytes()),
+            (Value::Boolean(a), Value::Boolean(b)) => a.cmp(b),
+            _ => number_of(a).total_cmp(&number_of(b)),
+        })
+    });
+    Ok(all)
+}
+
+fn rank(key: &Value) -> u8 {
+    match key {
+        Value::Integer(_) | Value::Number(_) => 0,
+        Value::String(_) => 1,
+        Value::Boolean(_) => 2,
+        _ => 3,
+    }
+}
+
+/// A Lua number, whichever way mlua hands it over; 0 for anything else.
+pub fn number_of(value: &Value) -> f64 {
+    match value {
+        Value::Integer(n) => *n as f64,
+        Value::Number(n) => *n,
+        _ => 0.0,
+    }
+}
+
+/// What a client gets of a script's value. `resp3`: after redis.setresp(3).
+pub fn to_reply(value: &Value, resp3: bool) -> Result<Reply> {
+    nested(value, resp3, 0)
+}
+
+fn nested(value: &Value, resp3: bool, depth: usize) -> Result<Reply> {
+    if depth > MAX_DEPTH {
+        return Ok(Reply::Error(CommandError::Text("ERR reached lua stack limit")));
+    }
+    Ok(match value {
+        Value::String(text) => Reply::bulk(text.as_bytes()),
+        Value::Integer(n) => Reply::Int(*n),
+        // Cut towards zero, as Redis does.
+        Value::Number(n) => Reply::Int(*n as i64),
+        Value::Boolean(value) if resp3 => Reply::Bool(*value),
+        Value::Boolean(true) => Reply::Int(1),
+        Value::Table(table) => of_table(table, resp3, depth)?,
+        _ => Reply::Null,
+    })
+}
+
+fn of_table(table: &Table, resp3: bool, depth: usize) -> Result<Reply> {
+    if let Value::String(text) = table.raw_get::<Value>("err")? {
+        return Ok(Reply::Error(error_of(&text.to_string_lossy())));
+    }
+    if let Value::String(text) = table.raw_get::<Value>("ok")? {
+        return Ok(Reply::Status(one_line(&text.as_bytes())));
+    }
+    let double = table.raw_get::<Value>("double")?;
+    if matches!(double, Value::Integer(_) | Value::Number(_)) {
+        return Ok(Reply::Double(number_of(&double)));
+    }
+    if let Value::String(digits) = table.raw_get::<Value>("big_number")? {
+        return Ok(Reply::BigNumber(one_line(&digits.as_bytes())));
+    }
+    if let Value::Table(verbatim) = table.raw_get::<Value>("verbatim_string")?
+        && let Value::String(text) = verbatim.raw_get::<Value>("string")?
+        && let Value::String(format) = verbatim.raw_get::<Value>("format")?
+    {
+        let format = if format.as_bytes() == *b"mkd" { "mkd" } else { "txt" };
+        return Ok(Reply::Verbatim(format, bytes::Bytes::copy_from_slice(&text.as_bytes())));
+    }
+    if let Value::Table(map) = table.raw_get::<Value>("map")? {
+        let pair = |(key, value): (Value, Value)| {
+            Ok((nested(&key, resp3, depth + 1)?, nested(&value, resp3, depth + 1)?))
+        };
+        return Ok(Reply::Map(ordered(&map)?.into_iter().map(pair).collect::<Result<_>>()?));
+    }
+    if let Value::Table(set) = table.raw_get::<Value>("set")? {
+        let item = |(key, _): (Value, Value)| nested(&key, resp3, depth + 1);
+        return Ok(Reply::Set(ordered(&set)?.into_iter().map(item).collect::<Result<_>>()?));
+    }
+    let mut items = Vec::new();
+    loop {
+        match table.raw_get::<Value>(items.len() + 1)? {
+            Value::Nil => break,
+            item => items.push(nested(&item, resp3, depth + 1)?),
+        }
+    }
+    Ok(Reply::Array(items))
+}
+
+/// An error of a script's own making, with a code in front.
+pub fn error_of(text: &str) -> CommandError {
+    let text = text.trim_end_matches(['\r', '\n']);
+    CommandError::Message(text.strip_prefix('-').unwrap_or(text).replace(['\r', '\n'], " "))
+}
+
+fn one_line(text: &[u8]) -> bytes::Bytes {
+    text.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }).collect()
+}

@@ -1,0 +1,205 @@
+//! What a running script sees of the keyspace: redis.call and its checks.
+
+use bytes::Bytes;
+
+use super::lib::JsonSettings;
+use super::library::FunctionInfo;
+use super::scripts::Scripts;
+use super::{Budget, Run as ScriptRun, ScriptFlags, Stop};
+use crate::args::Args;
+use crate::command::{self, Command, Flags, ReadContext, Run, Verb, WriteContext};
+use crate::error::CommandError;
+use crate::hash_slot::{SlotId, slot_of};
+use crate::keyspace::Keyspace;
+use crate::reply::Reply;
+use crate::rng::Rng;
+
+/// How often a script looks whether it is over, in instructions.
+pub const INSTRUCTIONS_PER_LOOK: u32 = 1000;
+
+/// Why a script must end, whatever it catches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// It has used up its instructions.
+    Instructions,
+    /// It has used up its memory.
+    Memory,
+    /// It was stopped.
+    Stopped,
+}
+
+/// The world of one run.
+pub struct Host {
+    keys: Keyspace,
+    /// For the commands it calls.
+    rng: Rng,
+    /// For math.random.
+    pub random: Rng,
+    pub budget: Budget,
+    looks: u64,
+    stop: Option<Stop>,
+    pub over: Option<Over>,
+    may_write: bool,
+    /// The slot that all keys must be in, once one is known.
+    slot: Option<SlotId>,
+    any_slot: bool,
+    /// redis.setresp(3).
+    pub resp3: bool,
+    calls: u64,
+    /// What it has set of cjson.
+    pub json: JsonSettings,
+    /// The functions that a library registers while it is loaded.
+    pub loading: Option<Vec<FunctionInfo>>,
+    /// What stands in for the scripts' state within a script.
+    no_scripts: Scripts,
+}
+
+impl Host {
+    pub fn new(keys: Keyspace, rng: Rng, budget: Budget, run: &ScriptRun, stop: Option<Stop>) -> Host {
+        let mut host = Host::without_keys(rng, budget);
+        host.keys = keys;
+        host.stop = stop;
+        host.may_write = run.may_write();
+        host.slot = run.slot();
+        host.any_slot = run.flags.intersects(ScriptFlags::COMPAT | ScriptFlags::ALLOW_CROSS_SLOT_KEYS);
+        host
+    }
+
+    /// For the loading of a library, which calls no command.
+    pub fn without_keys(mut rng: Rng, budget: Budget) -> Host {
+        let random = Rng::for_call(rng.next_u64(), 0);
+        Host {
+            keys: Keyspace::hollow(),
+            rng,
+            random,
+            budget,
+            looks: 0,
+            stop: None,
+            over: None,
+            may_write: false,
+            slot: None,
+            any_slot: false,
+            resp3: false,
+            calls: 0,
+            json: JsonSettings::default(),
+            loading: None,
+            no_scripts: Scripts::default(),
+        }
+    }
+
+    pub fn into_keys(self) -> Keyspace {
+        self.keys
+    }
+
+    /// Called every [`INSTRUCTIONS_PER_LOOK`] instructions. Whether the script must end.
+    pub fn look(&mut self) -> bool {
+        self.looks += 1;
+        if self.looks * u64::from(INSTRUCTIONS_PER_LOOK) > self.budget.instructions {
+            self.over.get_or_insert(Over::Instructions);
+        }
+        if self.stop.as_ref().is_some_and(Stop::is_set) {
+            self.over.get_or_insert(Over::Stopped);
+        }
+        self.over.is_some()
+    }
+
+    /// There is no more memory that it may use.
+    pub fn run_out_of_memory(&mut self) {
+        self.over.get_or_insert(Over::Memory);
+    }
+
+    /// redis.call: the command's reply, an error included.
+    pub fn call(&mut self, words: &[Bytes]) -> Reply {
+        self.try_call(words).unwrap_or_else(Reply::Error)
+    }
+
+    fn try_call(&mut self, words: &[Bytes]) -> Result<Reply, CommandError> {
+        let row = self.permitted(words)?;
+        self.check_slots(row, words)?;
+        self.calls += 1;
+        let rng = Rng::for_call(self.rng.clone().next_u64(), self.calls);
+        let args = Args(words);
+        match row.run_for(words) {
+            Run::Write(run) => {
+                let mut context = WriteContext {
+                    keys: &mut self.keys,
+                    rng,
+                    may_block: false,
+                    woken: false,
+                    scripts: &mut self.no_scripts,
+                    budget: self.budget,
+                };
+                run(&mut context, args)
+            }
+            Run::Read(run) => {
+                let now_ms = self.keys.now_ms();
+                run(&mut ReadContext { keys: &self.keys, now_ms, rng, scripts: &self.no_scripts }, args)
+            }
+            Run::Session(verb) => self.verb(verb, args),
+            Run::Container | Run::ByWords(_) => Err(unknown()),
+        }
+    }
+
+    /// The command's row, if scripts may call it.
+    fn permitted(&self, words: &[Bytes]) -> Result<&'static Command, CommandError> {
+        let row = match command::resolve(words) {
+            Ok(resolved) => resolved.command,
+            Err(CommandError::WrongArity(_)) => {
+                return Err(CommandError::Text("ERR Wrong number of args calling Redis command from script"));
+            }
+            Err(_) => return Err(unknown()),
+        };
+        let denied = match row.run {
+            Run::Session(verb) => !SESSION_VERBS.contains(&verb),
+            _ => row.flags.contains(Flags::NOSCRIPT),
+        };
+        if denied {
+            return Err(CommandError::Text("ERR This Redis command is not allowed from script"));
+        }
+        if row.writes(words) && !self.may_write {
+            return Err(CommandError::Text("ERR Write commands are not allowed from read-only scripts."));
+        }
+        Ok(row)
+    }
+
+    fn check_slots(&mut self, row: &Command, words: &[Bytes]) -> Result<(), CommandError> {
+        for key in row.keys.of(words) {
+            let slot = slot_of(key);
+            if !self.keys.owns(slot) {
+                return Err(CommandError::Text(
+                    "ERR Script attempted to access a non local key in a cluster node",
+                ));
+            }
+            if !self.any_slot && *self.slot.get_or_insert(slot) != slot {
+                return Err(CommandError::Text(
+                    "ERR Script attempted to access keys that do not hash to the same slot",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The few commands of the session that mean something inside a script.
+    fn verb(&self, verb: Verb, args: Args) -> Result<Reply, CommandError> {
+        match verb {
+            Verb::Ping if args.len() == 1 => Ok(Reply::Simple("PONG")),
+            Verb::Ping | Verb::Echo => Ok(Reply::Bulk(args.bytes(1).clone())),
+            Verb::Select => match args.int(1)? {
+                0 => Ok(Reply::OK),
+                _ => Err(CommandError::DbIndex),
+            },
+            Verb::Time => {
+                let now_ms = self.keys.now_ms();
+                let (seconds, micros) = (now_ms / 1000, now_ms % 1000 * 1000);
+                Ok(Reply::Array(vec![Reply::bulk(seconds.to_string()), Reply::bulk(micros.to_string())]))
+            }
+            _ => unreachable!("checked against SESSION_VERBS"),
+        }
+    }
+}
+
+const SESSION_VERBS: [Verb; 4] = [Verb::Ping, Verb::Echo, Verb::Select, Verb::Time];
+
+fn unknown() -> CommandError {
+    CommandError::Text("ERR Unknown Redis command called from script")
+}

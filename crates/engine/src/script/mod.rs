@@ -1,0 +1,235 @@
+//! Lua scripts and function libraries: the same effects and the same answer on every replica.
+//!
+//! A script's text travels in the log and runs once on each replica, inside apply. So nothing it can see may differ between
+//! them: no clock but the entry's stamp, no randomness but its seed, no order that comes from addresses (`prelude.lua`),
+//! no platform's maths, no collector that runs while it does.
+//!
+//! **Bounds are deterministic.** A script has a budget of instructions, counted by Lua, and of memory. Memory is measured
+//! twice: interpreters are shared by many scripts, and what they already hold differs between replicas, so a script that
+//! needs more than [`SMALL_BYTES`] there is undone and begun again in a new interpreter, whose history is the same
+//! everywhere; only there is it held to its budget. A script that exceeds a budget is undone ([`Keyspace`]'s undo) and
+//! answered with an error.
+//!
+//! What is known of scripts ([`Scripts`]) is state: it is in snapshots, and EVALSHA finds it after a failover. Interpreters and
+//! compiled code are not.
+
+mod convert;
+mod host;
+mod interpreter;
+mod lib;
+pub mod library;
+pub mod scripts;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+
+use crate::command::{ReadContext, WriteContext};
+use crate::error::CommandError;
+use crate::hash_slot::{SlotId, slot_of};
+use crate::keyspace::Keyspace;
+use crate::reply::Reply;
+use crate::rng::Rng;
+
+use host::Host;
+use interpreter::{Ended, Interpreter};
+pub use scripts::Scripts;
+
+/// What a script may allocate in an interpreter that others have used, in bytes.
+const SMALL_BYTES: usize = 16 << 20;
+
+bitflags::bitflags! {
+    /// What a script declares in its first line (`#!lua flags=…`), or a function when it is registered.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct ScriptFlags: u32 {
+        /// It writes nothing.
+        const NO_WRITES = 1;
+        /// It may run although memory is short.
+        const ALLOW_OOM = 1 << 1;
+        /// It may run on a node that cannot reach the leader. Without effect here.
+        const ALLOW_STALE = 1 << 2;
+        /// It does not run in a cluster.
+        const NO_CLUSTER = 1 << 3;
+        /// It may touch keys of several slots, as long as its group serves them.
+        const ALLOW_CROSS_SLOT_KEYS = 1 << 4;
+        /// quoris's own: an error in its middle undoes what it has written.
+        const ATOMIC = 1 << 5;
+        /// It has no first line of that kind: Redis's older rules hold.
+        const COMPAT = 1 << 6;
+    }
+}
+
+/// The flags and their names.
+pub const FLAG_NAMES: [(&str, ScriptFlags); 6] = [
+    ("no-writes", ScriptFlags::NO_WRITES),
+    ("allow-oom", ScriptFlags::ALLOW_OOM),
+    ("allow-stale", ScriptFlags::ALLOW_STALE),
+    ("no-cluster", ScriptFlags::NO_CLUSTER),
+    ("allow-cross-slot-keys", ScriptFlags::ALLOW_CROSS_SLOT_KEYS),
+    ("atomic", ScriptFlags::ATOMIC),
+];
+
+/// How much a script may use. Travels in the log ([`crate::entry::Stamp`]), so that it is the same on every replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Lua instructions.
+    pub instructions: u64,
+    /// Bytes that it may allocate in all.
+    pub bytes: usize,
+}
+
+impl Default for Budget {
+    /// About half a second, and 256 MB.
+    fn default() -> Budget {
+        Budget { instructions: 50_000_000, bytes: 256 << 20 }
+    }
+}
+
+/// Ends scripts that only read: they run on one node alone, so a person or a clock may.
+#[derive(Clone, Default, Debug)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Ends the script as soon as it looks.
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The code that a call runs.
+#[derive(Clone, Debug)]
+pub enum Code {
+    /// A script.
+    Script {
+        /// Its SHA-1 in hexadecimal digits: its name in errors.
+        sha: String,
+        /// Its text.
+        body: Bytes,
+    },
+    /// A function of a library.
+    Function {
+        /// Its name.
+        name: String,
+        /// The library's text.
+        library: Bytes,
+    },
+}
+
+impl Code {
+    fn name(&self) -> &str {
+        match self {
+            Code::Script { sha, .. } => sha,
+            Code::Function { name, .. } => name,
+        }
+    }
+}
+
+/// A script about to run.
+#[derive(Clone, Debug)]
+pub struct Run<'a> {
+    /// What is run.
+    pub code: Code,
+    /// What it declared.
+    pub flags: ScriptFlags,
+    /// KEYS.
+    pub keys: &'a [Bytes],
+    /// ARGV.
+    pub args: &'a [Bytes],
+    /// Whether the command allows no writes (EVAL_RO), whatever the script declares.
+    pub read_only: bool,
+}
+
+impl Run<'_> {
+    fn may_write(&self) -> bool {
+        !self.read_only && !self.flags.contains(ScriptFlags::NO_WRITES)
+    }
+
+    /// The slot that the declared keys are in.
+    fn slot(&self) -> Option<SlotId> {
+        self.keys.first().map(|key| slot_of(key))
+    }
+
+    fn check(&self) -> Result<(), CommandError> {
+        if self.read_only && !self.flags.intersects(ScriptFlags::NO_WRITES | ScriptFlags::COMPAT) {
+            return Err(CommandError::Text(
+                "ERR Can not execute a script with write flag using *_ro command.",
+            ));
+        }
+        if self.flags.contains(ScriptFlags::NO_CLUSTER) {
+            return Err(CommandError::Text("ERR Can not run script on cluster, 'no-cluster' flag is set."));
+        }
+        Ok(())
+    }
+}
+
+/// Runs a script that may write, inside apply.
+pub fn run(context: &mut WriteContext, run: &Run) -> Reply {
+    if let Err(error) = run.check() {
+        return Reply::Error(error);
+    }
+    let mut interpreter = context.scripts.take_interpreter();
+    let keys = std::mem::replace(context.keys, Keyspace::hollow());
+    let mut attempt = Attempt { keys, rng: context.rng.clone(), budget: context.budget, run, stop: None };
+    let mut ended = attempt.make(&mut interpreter, SMALL_BYTES.min(context.budget.bytes));
+    if ended == Ended::OutOfMemory {
+        // What others have left in that interpreter must not decide.
+        ended = attempt.make(&mut Interpreter::new(), context.budget.bytes);
+    } else {
+        context.scripts.give_back(interpreter);
+    }
+    *context.keys = attempt.keys;
+    ended.into_reply(run.code.name())
+}
+
+/// Runs a script that only reads, on a view of the keys that stays as it is.
+pub fn run_read_only(context: &ReadContext, run: &Run, stop: Option<Stop>) -> Reply {
+    if let Err(error) = run.check() {
+        return Reply::Error(error);
+    }
+    let mut interpreter = context.scripts.take_interpreter();
+    let keys = context.keys.view(run.slot());
+    let budget = Budget::default();
+    let mut attempt = Attempt { keys, rng: context.rng.clone(), budget, run, stop };
+    let ended = attempt.make(&mut interpreter, budget.bytes);
+    if ended != Ended::OutOfMemory {
+        context.scripts.give_back(interpreter);
+    }
+    ended.into_reply(run.code.name())
+}
+
+/// One run of a script, which may have to be made again.
+struct Attempt<'a> {
+    keys: Keyspace,
+    rng: Rng,
+    budget: Budget,
+    run: &'a Run<'a>,
+    stop: Option<Stop>,
+}
+
+impl Attempt<'_> {
+    /// Runs the script within `bytes` of memory. If it comes to no good end, it leaves no trace.
+    fn make(&mut self, interpreter: &mut Interpreter, bytes: usize) -> Ended {
+        let mut keys = std::mem::replace(&mut self.keys, Keyspace::hollow());
+        keys.begin_undo();
+        let budget = Budget { bytes, ..self.budget };
+        let host = Host::new(keys, self.rng.clone(), budget, self.run, self.stop.clone());
+        let (mut keys, ended) = interpreter.run(host, self.run);
+        let undone = match &ended {
+            Ended::Value(_) => false,
+            Ended::Error(_) => self.run.flags.contains(ScriptFlags::ATOMIC),
+            Ended::OutOfMemory | Ended::OutOfInstructions | Ended::Stopped => true,
+        };
+        if undone {
+            keys.roll_back();
+        } else {
+            keys.keep();
+        }
+        self.keys = keys;
+        ended
+    }
+}

@@ -1,0 +1,329 @@
+-- Runs once in each interpreter, before any script: what scripts may see, and what keeps replicas alike.
+--
+-- `host` holds quoris's own functions (host.rs). Scripts never see a table of this file itself, only locked stand-ins.
+-- What would differ between replicas is replaced: the order of pairs and next (tables hash by address where keys are tables
+-- or functions), addresses in tostring, the collector's figures, random numbers, the platform's maths.
+local host, math_of_host, libraries = ...
+
+local error, type, select, unpack, rawget, rawset, rawequal = error, type, select, unpack, rawget, rawset, rawequal
+local getmetatable, setmetatable, tonumber, assert, ipairs = getmetatable, setmetatable, tonumber, assert, ipairs
+local raw_tostring, raw_pairs, raw_next, raw_pcall, raw_xpcall = tostring, pairs, next, pcall, xpcall
+local raw_getfenv, raw_setfenv, raw_loadstring = getfenv, setfenv, loadstring
+local byte, concat, sort = string.byte, table.concat, table.sort
+local raw_resume, original = coroutine.resume, _G
+
+-- Locked tables -----------------------------------------------------------------------------------------------------
+
+local READONLY = "Attempt to modify a readonly table"
+local function refuse() error(READONLY, 2) end
+
+-- What getmetatable shows of a locked table.
+local LOCK = {}
+local locked = { [LOCK] = true }
+setmetatable(LOCK, { __newindex = refuse, __metatable = LOCK })
+
+local function missing(_, name)
+    error("Script attempted to access nonexistent global variable '" .. raw_tostring(name) .. "'", 2)
+end
+
+local function lock(contents)
+    local proxy = setmetatable({}, { __index = contents, __newindex = refuse, __metatable = LOCK })
+    locked[proxy] = true
+    return proxy
+end
+
+getmetatable("").__metatable = LOCK
+
+-- The same order everywhere -----------------------------------------------------------------------------------------
+
+local RANK = { number = 1, string = 2, boolean = 3 }
+local function before(a, b)
+    local rank_a, rank_b = RANK[type(a)], RANK[type(b)]
+    if rank_a ~= rank_b then return rank_a < rank_b end
+    if rank_a == 3 then return not a and b end
+    return a < b
+end
+
+-- The keys of `t` in order: numbers, strings, booleans, each kind ascending.
+local function keys_of(t)
+    local keys, n, ascending = {}, 0, true
+    for key in raw_next, t do
+        n = n + 1
+        keys[n] = key
+        ascending = ascending and key == n
+        if not RANK[type(key)] then
+            error("keys that are " .. type(key) .. "s have no order that is the same on every replica", 3)
+        end
+    end
+    if not ascending then sort(keys, before) end
+    return keys, n
+end
+
+local function pairs(t)
+    if type(t) ~= "table" then return raw_pairs(t) end
+    local keys, n = keys_of(t)
+    local at = 0
+    return function()
+        while at < n do
+            at = at + 1
+            local value = rawget(t, keys[at])
+            if value ~= nil then return keys[at], value end
+        end
+    end, t, nil
+end
+
+-- The walk that next is on: it goes on without sorting again.
+local walk = {}
+local function next(t, key)
+    if type(t) ~= "table" then return raw_next(t, key) end
+    if key == nil then
+        if raw_next(t) == nil then return nil end
+        walk = { of = t, at = 0 }
+        walk.keys, walk.n = keys_of(t)
+    elseif walk.of ~= t or not rawequal(walk.keys[walk.at], key) then
+        local keys, n = keys_of(t)
+        local at = 1
+        while at <= n and not rawequal(keys[at], key) do at = at + 1 end
+        if at > n then error("invalid key to 'next'", 2) end
+        walk = { of = t, keys = keys, n = n, at = at }
+    end
+    while walk.at < walk.n do
+        walk.at = walk.at + 1
+        local value = rawget(t, walk.keys[walk.at])
+        if value ~= nil then return walk.keys[walk.at], value end
+    end
+    return nil
+end
+
+local function foreach(t, f)
+    for key, value in pairs(t) do
+        local result = f(key, value)
+        if result ~= nil then return result end
+    end
+end
+
+local ADDRESSED = { ["table"] = true, ["function"] = true, thread = true, userdata = true }
+local function tostring(value)
+    local kind = type(value)
+    if not ADDRESSED[kind] or kind == "userdata" then return raw_tostring(value) end
+    local meta = getmetatable(value)
+    if type(meta) == "table" and meta ~= LOCK and rawget(meta, "__tostring") then return raw_tostring(value) end
+    return kind .. ": 0x0"
+end
+
+-- Errors ------------------------------------------------------------------------------------------------------------
+
+local NO_MEMORY = "not enough memory"
+
+-- A script that has used up its budget is at its end, whatever it catches.
+local function check_end(failure)
+    if failure == NO_MEMORY then host.out_of_memory() end
+    if host.is_over() then error(failure, 0) end
+end
+
+-- As Redis: who catches the error table of redis.call sees its text.
+local function settle(ok, ...)
+    if ok then return true, ... end
+    local failure = ...
+    check_end(failure)
+    if type(failure) == "table" and type(rawget(failure, "err")) == "string" then failure = rawget(failure, "err") end
+    if type(failure) == "userdata" then failure = raw_tostring(failure) end
+    return false, failure
+end
+
+local function pcall(...) return settle(raw_pcall(...)) end
+
+local function settle_resume(ok, ...)
+    if not ok then check_end((...)) end
+    return ok, ...
+end
+
+local function xpcall(f, handler)
+    local function handle(failure)
+        if host.is_over() then return failure end
+        return handler(failure)
+    end
+    return settle_resume(raw_xpcall(f, handle))
+end
+
+local function resume(...) return settle_resume(raw_resume(...)) end
+
+-- What a script ends with when it does not catch an error: the text, and where it arose.
+local function located(failure)
+    local text, quiet
+    if type(failure) == "table" then
+        text, quiet = rawget(failure, "err"), rawget(failure, "ignore_error_stats_update")
+    else
+        text = "ERR " .. raw_tostring(failure)
+    end
+    local source, line = host.where()
+    return { err = text, source = source, line = line, ignore_error_stats_update = quiet }
+end
+
+-- Loading more code -------------------------------------------------------------------------------------------------
+
+local globals = {}
+local library_globals = {}
+local env_meta = { __index = globals, __newindex = refuse, __metatable = LOCK }
+local env = setmetatable({}, env_meta)
+locked[env] = true
+
+local function loadstring(text, name)
+    if type(text) == "string" and byte(text, 1) == 27 then return nil, "binary chunks are not loaded" end
+    local f, failure = raw_loadstring(text, name)
+    if f then raw_setfenv(f, env) end
+    return f, failure
+end
+
+local function load(reader, name)
+    local pieces = {}
+    while true do
+        local piece = reader()
+        if piece == nil or piece == "" then break end
+        pieces[#pieces + 1] = piece
+    end
+    return loadstring(concat(pieces), name)
+end
+
+local function getfenv(f)
+    if f == nil then f = 1 end
+    if type(f) == "number" and f > 0 then f = f + 1 end
+    local found = raw_getfenv(f)
+    if found == original then return env end
+    return found
+end
+
+local function setfenv(f, t)
+    if type(f) == "number" and f > 0 then f = f + 1 end
+    if f == 0 or raw_getfenv(f) == original then error("'setfenv' cannot change environment of given object", 2) end
+    return raw_setfenv(f, t)
+end
+
+-- redis.* -----------------------------------------------------------------------------------------------------------
+
+local function failure_of(text) error({ err = text }, 0) end
+
+-- Host functions answer what went wrong; Lua errors are raised here.
+local function raising(f)
+    return function(...)
+        local ok, value = f(...)
+        if ok then return value end
+        failure_of(value)
+    end
+end
+
+local redis = {
+    call = function(...)
+        local ok, reply = host.call(...)
+        if ok then return reply end
+        error(reply, 0)
+    end,
+    pcall = function(...)
+        local _, reply = host.call(...)
+        return reply
+    end,
+    sha1hex = raising(host.sha1hex),
+    error_reply = raising(host.error_reply),
+    status_reply = raising(host.status_reply),
+    setresp = raising(host.setresp),
+    log = raising(host.log),
+    acl_check_cmd = raising(host.acl_check_cmd),
+    set_repl = raising(host.set_repl),
+    replicate_commands = function() return true end,
+    breakpoint = function() return false end,
+    debug = function() end,
+    REPL_NONE = 0, REPL_AOF = 1, REPL_SLAVE = 2, REPL_REPLICA = 2, REPL_ALL = 3,
+}
+local library_redis = { log = redis.log, register_function = raising(host.register_function) }
+for _, of in ipairs({ redis, library_redis }) do
+    of.LOG_DEBUG, of.LOG_VERBOSE, of.LOG_NOTICE, of.LOG_WARNING = 0, 1, 2, 3
+    of.REDIS_VERSION, of.REDIS_VERSION_NUM = host.version, host.version_num
+end
+setmetatable(library_redis, { __index = missing })
+
+-- What scripts see --------------------------------------------------------------------------------------------------
+
+local function copy(from, change)
+    local to = {}
+    for key, value in raw_pairs(from) do to[key] = value end
+    for key, value in raw_pairs(change) do to[key] = value end
+    return to
+end
+
+-- Functions of the host's libraries answer what went wrong; the error is raised where the script called them.
+local function given(ok, ...)
+    if ok then return ... end
+    error((...), 3)
+end
+
+local function erring(library)
+    local raised = {}
+    for name, value in raw_pairs(library) do
+        raised[name] = value
+        if type(value) == "function" then raised[name] = function(...) return given(value(...)) end end
+    end
+    return raised
+end
+
+local visible = {
+    _G = env, _VERSION = _VERSION,
+    assert = assert, error = error, ipairs = ipairs, rawequal = rawequal, rawget = rawget, select = select,
+    tonumber = tonumber, type = type, unpack = unpack, pairs = pairs, next = next, tostring = tostring,
+    pcall = pcall, xpcall = xpcall, loadstring = loadstring, load = load, getfenv = getfenv, setfenv = setfenv,
+    -- The collector rests while a script runs, so that weak tables lose nothing; its figures would differ.
+    collectgarbage = function() return 0 end,
+    gcinfo = function() return 0 end,
+    getmetatable = getmetatable,
+    setmetatable = function(t, meta)
+        if locked[t] then error(READONLY, 2) end
+        return setmetatable(t, meta)
+    end,
+    rawset = function(t, key, value)
+        if locked[t] then error(READONLY, 2) end
+        return rawset(t, key, value)
+    end,
+    coroutine = lock(copy(coroutine, { resume = resume })),
+    math = lock(copy(math, erring(math_of_host))),
+    string = lock(copy(string, {})),
+    table = lock(copy(table, { foreach = foreach })),
+    redis = lock(redis),
+}
+for name, library in raw_pairs(libraries) do visible[name] = lock(erring(library)) end
+for key, value in raw_pairs(visible) do globals[key] = value end
+library_globals.redis = lock(library_redis)
+setmetatable(globals, { __index = missing })
+setmetatable(library_globals, { __index = missing })
+
+-- What the host calls -----------------------------------------------------------------------------------------------
+
+local function begin() walk = {} end
+
+-- Lua calls no handler when memory is short.
+local function ended(ok, value)
+    if not ok and value == NO_MEMORY then host.out_of_memory() end
+    return ok, value
+end
+
+return {
+    env = env,
+    pairs = pairs,
+    -- Runs a script, or a function of a library: whether it came to its end, and its value or {err=…}.
+    eval = function(script, keys, args)
+        begin()
+        globals.KEYS, globals.ARGV = keys, args
+        return ended(raw_xpcall(script, located))
+    end,
+    fcall = function(callback, keys, args)
+        begin()
+        globals.KEYS, globals.ARGV = nil, nil
+        return ended(raw_xpcall(function() return callback(keys, args) end, located))
+    end,
+    -- Runs a library's code, which registers its functions.
+    load = function(chunk)
+        begin()
+        env_meta.__index = library_globals
+        local ok, failure = raw_xpcall(chunk, located)
+        env_meta.__index = globals
+        return ended(ok, failure)
+    end,
+}

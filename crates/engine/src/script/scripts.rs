@@ -1,0 +1,183 @@
+//! What a group knows of scripts: those that were loaded, those that EVAL has brought, and the function libraries. State of
+//! the machine; beside it, a pool of interpreters that is none.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard};
+
+use bytes::Bytes;
+use foldhash::fast::FixedState;
+use indexmap::IndexMap;
+use sha1::{Digest, Sha1};
+
+use super::Budget;
+use super::host::Host;
+use super::interpreter::Interpreter;
+use super::library::{FunctionInfo, Library};
+use crate::entry::LibraryState;
+use crate::error::CommandError;
+use crate::rng::Rng;
+
+/// How many scripts are kept that only EVAL has brought, as in Redis 7.4; the one that was used longest ago goes first.
+pub const EVAL_SCRIPTS: usize = 500;
+
+/// Interpreters that are kept for the next script.
+const POOLED: usize = 4;
+
+/// An interpreter that has grown beyond this is not kept.
+const POOLED_BYTES: usize = 32 << 20;
+
+/// SHA-1 in hexadecimal digits: a script's name.
+pub fn sha1_hex(text: &[u8]) -> String {
+    Sha1::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The scripts and libraries of one group.
+#[derive(Default)]
+pub struct Scripts {
+    /// SCRIPT LOAD's, by their SHA-1; kept until SCRIPT FLUSH.
+    loaded: BTreeMap<String, Bytes>,
+    /// EVAL's, in the order of their last use.
+    evaluated: IndexMap<String, Bytes, FixedState>,
+    /// Libraries by name.
+    libraries: BTreeMap<String, Library>,
+    /// Not state.
+    pool: Mutex<Vec<Interpreter>>,
+}
+
+impl Scripts {
+    /// The text of the script `sha`.
+    pub fn get(&self, sha: &str) -> Option<&Bytes> {
+        self.loaded.get(sha).or_else(|| self.evaluated.get(sha))
+    }
+
+    /// Keeps a script until it is flushed.
+    pub fn load(&mut self, sha: String, body: Bytes) {
+        self.evaluated.shift_remove(&sha);
+        self.loaded.insert(sha, body);
+    }
+
+    /// Notes that EVAL has run a script.
+    pub fn evaluated(&mut self, sha: &str, body: &Bytes) {
+        if self.loaded.contains_key(sha) {
+            return;
+        }
+        match self.evaluated.get_index_of(sha) {
+            Some(at) => self.evaluated.move_index(at, self.evaluated.len() - 1),
+            None => {
+                if self.evaluated.len() >= EVAL_SCRIPTS {
+                    self.evaluated.shift_remove_index(0);
+                }
+                self.evaluated.insert(sha.to_string(), body.clone());
+            }
+        }
+    }
+
+    /// Forgets all scripts, not the libraries.
+    pub fn flush(&mut self) {
+        self.loaded.clear();
+        self.evaluated.clear();
+        self.pool().clear();
+    }
+
+    /// How many scripts are known.
+    pub fn count(&self) -> usize {
+        self.loaded.len() + self.evaluated.len()
+    }
+
+    /// The libraries in the order of their names.
+    pub fn libraries(&self) -> impl Iterator<Item = &Library> {
+        self.libraries.values()
+    }
+
+    /// The library of that name.
+    pub fn library(&self, name: &str) -> Option<&Library> {
+        self.libraries.get(name)
+    }
+
+    /// Adds a library, or replaces the one of its name.
+    pub fn add_library(&mut self, library: Library) {
+        self.libraries.insert(library.name.clone(), library);
+    }
+
+    /// Removes a library. Whether it was there.
+    pub fn remove_library(&mut self, name: &str) -> bool {
+        self.libraries.remove(name).is_some()
+    }
+
+    /// Removes all libraries.
+    pub fn flush_libraries(&mut self) {
+        self.libraries.clear();
+    }
+
+    /// Takes out all libraries, or puts others in their place.
+    pub fn replace_libraries(&mut self, libraries: BTreeMap<String, Library>) {
+        self.libraries = libraries;
+    }
+
+    /// A copy of the libraries, to be put back if a change of several fails.
+    pub fn copy_libraries(&self) -> BTreeMap<String, Library> {
+        self.libraries.clone()
+    }
+
+    /// The function of that name, whatever its case, and its library.
+    pub fn function(&self, name: &str) -> Option<(&Library, &super::library::FunctionInfo)> {
+        self.libraries().find_map(|library| {
+            let function = library.functions.iter().find(|f| f.name.eq_ignore_ascii_case(name))?;
+            Some((library, function))
+        })
+    }
+
+    /// SCRIPT LOAD's scripts.
+    pub(crate) fn loaded(&self) -> impl Iterator<Item = &Bytes> {
+        self.loaded.values()
+    }
+
+    /// EVAL's scripts, in the order of their last use.
+    pub(crate) fn evaluated_last(&self) -> impl Iterator<Item = &Bytes> {
+        self.evaluated.values()
+    }
+
+    /// What a snapshot held.
+    pub(crate) fn restored(
+        loaded: Vec<Bytes>,
+        evaluated: Vec<Bytes>,
+        libraries: Vec<LibraryState>,
+    ) -> Scripts {
+        let mut scripts = Scripts::default();
+        loaded.into_iter().for_each(|body| scripts.load(sha1_hex(&body), body));
+        evaluated.into_iter().for_each(|body| scripts.evaluated(&sha1_hex(&body), &body));
+        libraries.into_iter().for_each(|library| scripts.add_library(library.into()));
+        scripts
+    }
+
+    /// Says what is wrong with a script's text.
+    pub fn check(&self, body: &Bytes) -> Result<(), CommandError> {
+        let mut interpreter = self.take_interpreter();
+        let compiled = interpreter.compile_script(body).map(drop);
+        self.give_back(interpreter);
+        compiled
+    }
+
+    /// Runs a library's text: the functions it registers.
+    pub fn functions_of(&self, code: &Bytes, rng: Rng) -> Result<Vec<FunctionInfo>, CommandError> {
+        // Little, for it runs again at each call; and a new interpreter, so that memory is the same everywhere.
+        let budget = Budget { instructions: 5_000_000, bytes: 64 << 20 };
+        Interpreter::new().load_library(Host::without_keys(rng, budget), code)
+    }
+
+    pub(super) fn take_interpreter(&self) -> Interpreter {
+        let pooled = self.pool().pop();
+        pooled.unwrap_or_else(Interpreter::new)
+    }
+
+    pub(super) fn give_back(&self, interpreter: Interpreter) {
+        let mut pool = self.pool();
+        if pool.len() < POOLED && interpreter.used_bytes() < POOLED_BYTES {
+            pool.push(interpreter);
+        }
+    }
+
+    fn pool(&self) -> MutexGuard<'_, Vec<Interpreter>> {
+        self.pool.lock().expect("no code panics while it holds this lock")
+    }
+}

@@ -1,0 +1,177 @@
+//! The data calls of a turn, run together by group.
+//!
+//! Consecutive calls for one group are one write (if any of them writes) or one read; runs for different groups are
+//! under way together. The replies come out in the order of the calls.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use quoris_engine::command::Command;
+use quoris_engine::{Batch, Call, Reply, SlotId};
+use quoris_raft::group::Group;
+use quoris_raft::types::GroupId;
+use tokio::time::Instant;
+
+use crate::clients::Client;
+use crate::forward::{self, Patience};
+use crate::limits;
+use crate::resp::{Answer, Protocol};
+use crate::route::{self, Place, Seat};
+use crate::server::Server;
+
+/// For whom calls run.
+#[derive(Clone)]
+pub struct Caller {
+    /// The client.
+    pub client: Arc<Client>,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Whether its calls are taken to wherever they belong.
+    pub plain: bool,
+    /// The mark of its writes, if it does not want to be told of them; else 0.
+    pub origin: u64,
+}
+
+/// Calls between two barriers, and the answers that are known already.
+#[derive(Default)]
+pub struct Segment {
+    answers: Vec<Option<Answer>>,
+    runs: Vec<Run>,
+}
+
+/// Calls for one group.
+struct Run {
+    group: Arc<Group>,
+    id: GroupId,
+    place: Place,
+    write: bool,
+    calls: Vec<Call>,
+    slots: Vec<Option<SlotId>>,
+    rows: Vec<&'static Command>,
+    /// Where each call's answer goes among the segment's.
+    places: Vec<usize>,
+}
+
+impl Segment {
+    /// Answers a call without running it.
+    pub fn answer(&mut self, answer: Answer) {
+        self.answers.push(Some(answer));
+    }
+
+    /// Adds a call.
+    pub fn add(&mut self, row: &'static Command, seat: Seat, call: Call) {
+        let (id, place) = (seat.group.id(), seat.place);
+        let found = self.runs.iter().position(|run| run.id == id);
+        let at = found.unwrap_or_else(|| {
+            self.runs.push(Run::new(seat.group, place));
+            self.runs.len() - 1
+        });
+        let run = &mut self.runs[at];
+        run.write |= row.writes(&call.args);
+        run.calls.push(call);
+        run.slots.push(Some(seat.slot));
+        run.rows.push(row);
+        run.places.push(self.answers.len());
+        self.answers.push(None);
+    }
+
+    /// The groups that are written to.
+    pub fn written(&self) -> impl Iterator<Item = GroupId> {
+        self.runs.iter().filter(|run| run.write).map(|run| run.id)
+    }
+
+    /// All answers, in the order of the calls.
+    pub async fn run(mut self, server: &Server, caller: &Caller) -> Vec<Answer> {
+        let place = |answers: &mut Vec<Option<Answer>>, (places, got): (Vec<usize>, Vec<Answer>)| {
+            for (place, answer) in places.into_iter().zip(got) {
+                answers[place] = Some(answer);
+            }
+        };
+        if self.runs.len() == 1
+            && let Some(run) = self.runs.pop()
+        {
+            place(&mut self.answers, run.run(server, caller).await);
+        } else {
+            let mut done = futures::stream::iter(self.runs)
+                .map(|run| run.run(server, caller))
+                .buffer_unordered(limits::GROUPS_AT_ONCE);
+            while let Some(answered) = done.next().await {
+                place(&mut self.answers, answered);
+            }
+        }
+        self.answers.into_iter().map(|answer| answer.expect("every call has been answered")).collect()
+    }
+}
+
+impl Run {
+    fn new(group: Arc<Group>, place: Place) -> Run {
+        let id = group.id();
+        let (calls, slots, rows, places) = Default::default();
+        Run { group, id, place, write: false, calls, slots, rows, places }
+    }
+
+    /// The answers, and where they go.
+    async fn run(mut self, server: &Server, caller: &Caller) -> (Vec<usize>, Vec<Answer>) {
+        let kept = server.kept(&self.calls);
+        let began = Instant::now();
+        let answers = match caller.plain {
+            true => self.wherever(server, caller).await,
+            false => {
+                let calls = std::mem::take(&mut self.calls);
+                self.here(server, caller, calls, 0).await
+            }
+        };
+        let usec = began.elapsed().as_micros() as u64 / self.rows.len() as u64;
+        for (i, (row, answer)) in self.rows.iter().zip(&answers).enumerate() {
+            let words = kept.as_ref().map(|calls| &calls[i].args[..]);
+            server.ran(&caller.client, row, words, usec, answer.is_error());
+        }
+        (self.places, answers)
+    }
+
+    /// Runs the calls where the group is led, and looks for its leader if that changes.
+    async fn wherever(&self, server: &Server, caller: &Caller) -> Vec<Answer> {
+        let patience = Patience::new(server, true);
+        let (mut place, mut done) = (self.place, Vec::with_capacity(self.calls.len()));
+        loop {
+            let from = done.len();
+            let rest = &self.calls[from..];
+            let got = match place {
+                Place::Here => self.here(server, caller, rest.to_vec(), from).await,
+                Place::At(node) => forward::forward(server, node, caller.protocol, rest, self.write).await,
+            };
+            // Nothing is run again that another call of this client has overtaken.
+            let settled = got.iter().rposition(|answer| !answer.is_misplaced()).map_or(0, |last| last + 1);
+            let next = match settled == rest.len() {
+                true => None,
+                false => patience.next(server, &self.group).await,
+            };
+            let keep = if next.is_some() { settled } else { got.len() };
+            done.extend(got.into_iter().take(keep).map(|answer| forward::for_client(answer, true)));
+            match next {
+                Some(next) => place = next,
+                None => return done,
+            }
+        }
+    }
+
+    /// Runs `calls`, which are those from the `from`th on, in this node's replica.
+    async fn here(&self, server: &Server, caller: &Caller, calls: Vec<Call>, from: usize) -> Vec<Answer> {
+        let node = &server.node;
+        let slots = &self.slots[from..];
+        let replies = if self.write {
+            // Each call is a batch: only MULTI promises that nothing comes between two of them.
+            let batches = calls.into_iter().map(|call| Batch::of(vec![call]).by(caller.origin)).collect();
+            route::written(node, self.group.write(batches).await, slots)
+        } else {
+            match self.group.read(&calls).await {
+                Ok(replies) => replies,
+                Err(refusal) => {
+                    let refused = |slot| Reply::Error(route::refused(node, refusal.clone(), slot));
+                    slots.iter().copied().map(refused).collect()
+                }
+            }
+        };
+        replies.into_iter().map(|reply| Answer::Own(route::reroute(node, reply))).collect()
+    }
+}
