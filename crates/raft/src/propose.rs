@@ -18,6 +18,7 @@ use crate::consensus::{Callback, Data, TypeConfig};
 use crate::env::Env;
 use crate::group::GroupRaft;
 use crate::limits;
+use crate::planted::{Bug, is_planted};
 use crate::types::{Refusal, WriteOutcome};
 
 /// A write on its way into the log.
@@ -117,6 +118,9 @@ async fn propose(raft: &GroupRaft, env: &Env, combined: Vec<Proposal>, permit: O
         tell_all(tells, result);
     };
     let data = Data(entry.encode_to_vec().into());
+    if is_planted(Bug::ProposeTwice) && stamp.seed.is_multiple_of(64) {
+        let _ = raft.write(data.clone()).responder(Callback(Box::new(drop))).await;
+    }
     // If the group has stopped, the callback is dropped with the request, and so tells everybody.
     let _ = raft.write(data).responder(Callback(Box::new(tell))).await;
 }
@@ -148,6 +152,9 @@ fn outcome_of(error: &ClientWriteError<TypeConfig>) -> WriteOutcome {
         }
         ClientWriteError::ForwardToLeader(_) => WriteOutcome::Refused(Refusal::NoQuorum),
         // Appended here, then cut off by another leader or covered by its snapshot: it may live on elsewhere.
+        ClientWriteError::LogEntryDiscarded(_) if is_planted(Bug::DiscardedIsRefused) => {
+            WriteOutcome::Refused(Refusal::NoQuorum)
+        }
         ClientWriteError::LogEntryDiscarded(_) => {
             WriteOutcome::Unknown("the leader has changed before the write was confirmed")
         }

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::consensus::TypeConfig;
 use crate::group::GroupRaft;
 use crate::node::ReadMode;
+use crate::planted::{Bug, is_planted};
 use crate::types::Refusal;
 
 /// A read that waits.
@@ -34,6 +35,12 @@ async fn confirm(raft: &GroupRaft, mode: ReadMode) -> Result<(), Refusal> {
         ReadMode::Lease => ReadPolicy::LeaseRead,
         ReadMode::Local => return Ok(()),
     };
+    if is_planted(Bug::ReadWithoutLeadership) {
+        return Ok(());
+    }
+    if is_planted(Bug::ReadBeforeApply) {
+        return raft.get_read_log_id(policy).await.map(drop).map_err(|error| refusal(&error));
+    }
     match raft.ensure_linearizable(policy).await {
         Ok(_) => Ok(()),
         Err(error) => Err(refusal(&error)),

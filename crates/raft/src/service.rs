@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::group::Group;
 use crate::limits;
+use crate::planted::{Bug, is_planted};
 use crate::snapshot_store::SnapshotStore;
 use crate::standing::Standing;
 use crate::types::GroupId;
@@ -58,7 +59,10 @@ impl Service {
         match body {
             frame::Body::Append(request) => {
                 self.inner.standing.leader_speaks(group, &request);
-                let request = wire::from_append_request(request).map_err(|error| words(&error))?;
+                let mut request = wire::from_append_request(request).map_err(|error| words(&error))?;
+                if let (Some(last), true) = (request.entries.last(), is_planted(Bug::ApplyBeforeCommit)) {
+                    request.leader_commit = Some(last.log_id);
+                }
                 let reply = group.raft.append_entries(request).await.map_err(|error| words(&error))?;
                 Ok(frame::Body::AppendReply(wire::append_reply(&reply)))
             }

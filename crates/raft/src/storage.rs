@@ -16,7 +16,8 @@ use quoris_engine::machine::Replies;
 use quoris_engine::snapshot::Restore;
 
 use crate::consensus::{Applied, Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig, Vote};
-use crate::log::{GroupLog, LogEntry};
+use crate::log::{Done, GroupLog, LogEntry};
+use crate::planted::{Bug, is_planted};
 use crate::snapshot_store::{SnapshotFile, SnapshotStore};
 use crate::wire;
 
@@ -99,6 +100,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        if is_planted(Bug::VoteNotDurable) {
+            return Ok(());
+        }
         self.log.save_vote(wire::vote(vote).encode_to_vec().into()).await
     }
 
@@ -120,7 +124,12 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     {
         let encode = |entry: Entry| LogEntry { index: entry.log_id.index, bytes: wire::entry(&entry) };
         let entries = entries.into_iter().map(encode).collect();
-        self.log.append(entries, Box::new(move |result| callback.io_completed(result)));
+        let mut done: Done = Box::new(move |result| callback.io_completed(result));
+        if is_planted(Bug::AcknowledgeBeforeFsync) {
+            done(Ok(()));
+            done = Box::new(|_| ());
+        }
+        self.log.append(entries, done);
         Ok(())
     }
 
@@ -157,7 +166,13 @@ impl Replica {
         let index = entry.log_id.index;
         let outcomes = match &entry.payload {
             EntryPayload::Normal(data) => {
-                let entry = quoris_engine::entry::Entry::decode(data.0.clone()).map_err(io::Error::other)?;
+                let mut entry =
+                    quoris_engine::entry::Entry::decode(data.0.clone()).map_err(io::Error::other)?;
+                if is_planted(Bug::ApplyDiverges)
+                    && let Some(stamp) = &mut entry.stamp
+                {
+                    stamp.now_ms += self.hash_seed % 2;
+                }
                 self.write_machine().apply(index, &entry, wanted)
             }
             EntryPayload::Membership(membership) => {
@@ -187,7 +202,11 @@ impl Replica {
     }
 
     fn meta(&self) -> SnapshotMeta {
-        SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() }
+        let membership = match is_planted(Bug::SnapshotWithoutMembership) {
+            true => StoredMembership::default(),
+            false => self.membership.clone(),
+        };
+        SnapshotMeta { last_log_id: self.applied, last_membership: membership }
     }
 }
 

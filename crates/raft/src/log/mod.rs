@@ -31,6 +31,7 @@ use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 
 use crate::env::{Disk, Rng};
+use crate::planted::{Bug, is_planted};
 use crate::types::GroupId;
 use format::{Kind, Record};
 use shared::{Op, Shared};
@@ -244,7 +245,11 @@ impl GroupLog {
     /// Adds `entries` after the last one; `done` is called when they are durable. Readers see them at once.
     ///
     /// `done` gets `InvalidInput`, and nothing is added, if an index does not follow its predecessor.
-    pub fn append(&self, entries: Vec<LogEntry>, done: Done) {
+    pub fn append(&self, mut entries: Vec<LogEntry>, done: Done) {
+        if is_planted(Bug::ReuseIndexAfterTruncation) {
+            let last = self.handle.shared.lock().groups.get(&self.group).and_then(|group| group.last());
+            entries.retain(|entry| last.is_none_or(|last| entry.index > last));
+        }
         let record =
             |LogEntry { index, bytes }| Record { group: self.group, kind: Kind::Entry, index, bytes };
         let records = entries.into_iter().map(record).collect();
@@ -254,6 +259,9 @@ impl GroupLog {
     /// Drops the entries after `index`, or all; ready when durable.
     pub fn truncate_after(&self, index: Option<u64>) -> impl Future<Output = io::Result<()>> + Send + use<> {
         match index {
+            Some(_) if is_planted(Bug::ReuseIndexAfterTruncation) => {
+                self.enqueue(Kind::TruncateAfter, u64::MAX - 1, Bytes::new())
+            }
             Some(index) => self.enqueue(Kind::TruncateAfter, index, Bytes::new()),
             None => self.enqueue(Kind::Clear, 0, Bytes::new()),
         }
