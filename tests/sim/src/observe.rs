@@ -112,9 +112,7 @@ impl Observed {
 struct Known {
     position: Option<Position>,
     applied: u64,
-    /// The last entry whose committing has been told.
-    committed: u64,
-    /// Entries after that one, as they were last seen.
+    /// Entries that were not applied yet when they were seen.
     tail: Vec<EntryId>,
     owns: bool,
 }
@@ -125,32 +123,47 @@ pub async fn watch(observed: Shared, node: Arc<Node>) {
     loop {
         observed.borrow_mut().voters.insert(node.id(), node.is_voter());
         for (group, known) in node.groups().iter().zip(&mut known) {
-            look_at_log(&observed, &node, group, known).await;
-            look_at_machine(&observed, &node, group, known);
+            look(&observed, &node, group, known).await;
         }
         tokio::time::sleep(INTERVAL).await;
     }
 }
 
-async fn look_at_log(observed: &Shared, node: &Node, group: &Group, known: &mut Known) {
+async fn look(observed: &Shared, node: &Node, group: &Group, known: &mut Known) {
+    // What is applied is looked at first: the log then has those entries for good.
+    let applied = group.with_machine(Machine::applied);
     let position = group.position();
-    if known.position == Some(position) {
+    if known.applied == applied && known.position == Some(position) {
         return;
     }
     note_position(&mut observed.borrow_mut(), node.id(), group.id(), known.position, position);
     known.position = Some(position);
-    // From the last committed entry on, whose successor is new; at the beginning of a life all of the log.
-    let Ok(entries) = node.entry_ids(group.id(), known.committed..u64::MAX).await else {
-        // Its disk has failed: the node is about to stop.
-        return;
-    };
-    let mut observed = observed.borrow_mut();
+    if known.applied != applied {
+        look_at_machine(observed, node, group, known);
+    }
+    // From the last applied entry on, whose successor is new; at the beginning of a life all of the log. If the disk
+    // has failed, the node is about to stop.
+    if let Ok(entries) = node.entry_ids(group.id(), known.applied..u64::MAX).await {
+        look_at_log(&mut observed.borrow_mut(), node.id(), group.id(), applied, known, entries);
+    }
+    known.applied = applied;
+}
+
+fn look_at_log(
+    observed: &mut Observed,
+    node: NodeId,
+    group: GroupId,
+    applied: u64,
+    known: &mut Known,
+    entries: Vec<EntryId>,
+) {
     for (i, entry) in entries.iter().enumerate() {
         let before = i.checked_sub(1).map(|i| &entries[i]);
-        let verdict = observed.log_matching.has(group.id(), node.id(), before, entry);
+        let verdict = observed.log_matching.has(group, node, before, entry);
         observed.judge("log matching", verdict);
-        if entry.index <= position.committed {
-            let verdict = observed.committed.committed(group.id(), node.id(), entry);
+        // The log may run behind what the node knows to be committed, never behind what it has applied.
+        if entry.index <= applied {
+            let verdict = observed.committed.committed(group, node, entry);
             observed.judge("committed is immutable", verdict);
         }
     }
@@ -158,8 +171,7 @@ async fn look_at_log(observed: &Shared, node: &Node, group: &Group, known: &mut 
     if known.tail.iter().any(cut) {
         observed.coverage.count(Event::ConflictTruncated);
     }
-    known.committed = known.committed.max(position.committed);
-    known.tail = entries.into_iter().filter(|entry| entry.index > known.committed).collect();
+    known.tail = entries.into_iter().filter(|entry| entry.index > applied).collect();
 }
 
 fn note_position(observed: &mut Observed, node: NodeId, group: GroupId, was: Option<Position>, is: Position) {
@@ -179,19 +191,12 @@ fn note_position(observed: &mut Observed, node: NodeId, group: GroupId, was: Opt
 }
 
 fn look_at_machine(observed: &Shared, node: &Node, group: &Group, known: &mut Known) {
-    let applied = group.with_machine(Machine::applied);
-    if applied == known.applied {
-        return;
-    }
     let (index, digest) = group.digest();
     let mut observed = observed.borrow_mut();
-    if known.applied > 0
-        && known.position.is_some_and(|position| position.snapshot == index)
-        && index > known.applied + 1
-    {
+    let jumped = known.applied > 0 && index > known.applied + 1;
+    if jumped && known.position.is_some_and(|position| position.snapshot == index) {
         observed.coverage.count(Event::SnapshotInstalled);
     }
-    known.applied = index;
     observed.states.insert((node.id(), group.id()), (index, digest));
     let verdict = observed.digests.applied(group.id(), node.id(), index, digest);
     observed.judge("equal digest at equal index", verdict);
