@@ -296,7 +296,7 @@ async fn start(env: Env, config: NodeConfig) -> Result<Arc<Node>, StartError> {
         tasks: Mutex::new(Vec::new()),
     });
     node.spawn(upkeep::serve_peers(listener, service));
-    node.spawn(upkeep::found(Arc::downgrade(&node), empty));
+    node.spawn(upkeep::found(Arc::downgrade(&node)));
     node.spawn(upkeep::keep_leaders_spread(Arc::downgrade(&node)));
     node.spawn(upkeep::keep_log_bounded(Arc::downgrade(&node)));
     for link in node.links.values() {

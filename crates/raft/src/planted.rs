@@ -25,6 +25,8 @@ pub enum Bug {
     ApplyDiverges,
     /// A write that was cut off from a deposed leader's log is answered as certainly not applied.
     DiscardedIsRefused,
+    /// A node whose disk was wiped follows leaders before it knows the newest term.
+    NewcomerFollows,
     /// A node whose disk was wiped votes at once.
     NewcomerVotes,
     /// A write is proposed again before its fate is known.
@@ -49,11 +51,12 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Bug; 14] = [
+    pub const ALL: [Bug; 15] = [
         Bug::AcknowledgeBeforeFsync,
         Bug::ApplyBeforeCommit,
         Bug::ApplyDiverges,
         Bug::DiscardedIsRefused,
+        Bug::NewcomerFollows,
         Bug::NewcomerVotes,
         Bug::ProposeTwice,
         Bug::PurgeBeforeSnapshotDurable,

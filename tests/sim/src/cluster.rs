@@ -17,7 +17,7 @@ use crate::coverage::Event;
 use crate::env::{Machine, SeededRng};
 use crate::observe;
 use crate::plan::{Fault, Plan};
-use crate::run::trace;
+use crate::run::{set_now, trace};
 
 /// A disk that stands still takes so long for an fsync.
 const STANDSTILL_US: u64 = 1_000_000;
@@ -102,6 +102,7 @@ impl<'a> Cluster<'a> {
 
     /// One millisecond.
     pub fn step(&mut self) -> anyhow::Result<()> {
+        set_now(self.sim.elapsed());
         self.sim.step().map_err(|error| anyhow::anyhow!("the simulation broke: {error}"))?;
         for id in 1..=self.plan.nodes {
             if self.node(id).ended.get() {

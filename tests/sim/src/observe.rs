@@ -68,6 +68,12 @@ impl Observed {
         self.voters.get(&node).copied().unwrap_or(false)
     }
 
+    fn votes(&mut self, node: NodeId, is_voter: bool) {
+        if self.voters.insert(node, is_voter) != Some(is_voter) {
+            crate::run::trace(|| format!("node {node} votes: {is_voter}"));
+        }
+    }
+
     /// `node`'s disk was wiped.
     pub fn wiped(&mut self, node: NodeId) {
         self.voters.insert(node, false);
@@ -121,7 +127,7 @@ struct Known {
 pub async fn watch(observed: Shared, node: Arc<Node>) {
     let mut known: Vec<Known> = node.groups().iter().map(|_| Known::default()).collect();
     loop {
-        observed.borrow_mut().voters.insert(node.id(), node.is_voter());
+        observed.borrow_mut().votes(node.id(), node.is_voter());
         for (group, known) in node.groups().iter().zip(&mut known) {
             look(&observed, &node, group, known).await;
         }
@@ -177,7 +183,10 @@ fn look_at_log(
 fn note_position(observed: &mut Observed, node: NodeId, group: GroupId, was: Option<Position>, is: Position) {
     if is.is_leader {
         match observed.leaders.leads(group, is.term, node) {
-            Ok(true) => observed.coverage.count(Event::LeaderElected),
+            Ok(true) => {
+                crate::run::trace(|| format!("node {node} leads group {group} in term {}", is.term));
+                observed.coverage.count(Event::LeaderElected);
+            }
             Ok(false) => {}
             Err(wrong) => observed.violate("one leader per term", wrong),
         }

@@ -221,6 +221,15 @@ impl SharedLog {
         self.usage().bytes_used
     }
 
+    /// Ready when all that was accepted before the call is durable.
+    pub async fn flush(&self) -> io::Result<()> {
+        let (tell, told) = oneshot::channel();
+        // Operations are made durable in order, so one without records vouches for those before it.
+        let done: Done = Box::new(move |result| drop(tell.send(result)));
+        self.handle.shared.enqueue(Op { group: 0, records: Vec::new(), done });
+        told.await.unwrap_or_else(|_| Err(io::Error::other("the log's writer is gone")))
+    }
+
     /// Writes all that waits, then marks the end, so that even a flipped bit in the last batch will be noticed.
     /// Operations that come later fail.
     pub async fn close(&self) -> io::Result<()> {
