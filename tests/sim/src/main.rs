@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::Parser;
 use quoris_raft::planted::{self, Bug};
 use quoris_sim::coverage::Coverage;
+use quoris_sim::plan::Kind;
 
 /// Runs simulations of a whole quoris cluster.
 #[derive(Parser)]
@@ -20,26 +21,19 @@ struct Options {
     /// Simulations at a time.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
+    /// Have faults of these kinds alone, by their names in quoris_sim::plan, separated by commas.
+    #[arg(long, value_delimiter = ',', value_parser = kind_named)]
+    only: Vec<Kind>,
     /// Plant a bug, by its name in quoris_raft::planted. Of many seeds, stop at the first that finds it.
-    #[arg(long)]
-    plant: Option<String>,
+    #[arg(long, value_parser = bug_named)]
+    plant: Option<Bug>,
 }
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let bug = match options.plant.as_deref().map(bug_named) {
-        Some(Err(wrong)) => return refuse(&wrong),
-        Some(Ok(bug)) => Some(bug),
-        None => None,
-    };
     match parse(&options.seeds) {
-        Some(Seeds::One(seed)) => {
-            if let Some(bug) = bug {
-                planted::plant(bug);
-            }
-            one(seed, options.trace)
-        }
-        Some(Seeds::Many(seeds)) => many(seeds, options.jobs.max(1), bug),
+        Some(Seeds::One(seed)) => one(seed, &options),
+        Some(Seeds::Many(seeds)) => many(seeds, &options),
         None => refuse(&format!("seeds: got '{}', takes a number or a range such as 1..201", options.seeds)),
     }
 }
@@ -49,16 +43,17 @@ fn refuse(wrong: &str) -> ExitCode {
     ExitCode::from(2)
 }
 
+fn kind_named(name: &str) -> Result<Kind, String> {
+    let named = |kind: &&Kind| format!("{kind:?}") == name;
+    Kind::ALL.iter().find(named).copied().ok_or_else(|| format!("takes some of {:?}", Kind::ALL))
+}
+
 fn bug_named(name: &str) -> Result<Bug, String> {
     if !planted::POSSIBLE {
-        return Err("plant: this build can have no bug planted (it is a release build)".into());
+        return Err("this build can have no bug planted: it is a release build".into());
     }
     let named = |bug: &&Bug| format!("{bug:?}") == name;
-    Bug::ALL
-        .iter()
-        .find(named)
-        .copied()
-        .ok_or_else(|| format!("plant: got '{name}', takes one of {:?}", Bug::ALL))
+    Bug::ALL.iter().find(named).copied().ok_or_else(|| format!("takes one of {:?}", Bug::ALL))
 }
 
 enum Seeds {
@@ -73,13 +68,16 @@ fn parse(text: &str) -> Option<Seeds> {
     }
 }
 
-fn one(seed: u64, trace: bool) -> ExitCode {
+fn one(seed: u64, options: &Options) -> ExitCode {
+    if let Some(bug) = options.plant {
+        planted::plant(bug);
+    }
     // No panic is expected, on whatever task: there is no state to go on with.
     std::panic::set_hook(Box::new(move |panic| {
         println!("seed {seed}: VIOLATION nothing panics: {panic}");
         std::process::exit(1);
     }));
-    let report = match quoris_sim::run::run(seed, trace) {
+    let report = match quoris_sim::run::run(seed, &options.only, options.trace) {
         Ok(report) => report,
         Err(error) => {
             println!("seed {seed}: {error:#}");
@@ -110,8 +108,8 @@ struct Tally {
     coverage: Coverage,
 }
 
-/// Runs every seed in a process of its own, `jobs` at a time; prints those that fail.
-fn many(seeds: Range<u64>, jobs: usize, bug: Option<Bug>) -> ExitCode {
+/// Runs every seed in a process of its own, some at a time; prints those that fail.
+fn many(seeds: Range<u64>, options: &Options) -> ExitCode {
     let program = match std::env::current_exe() {
         Ok(program) => program,
         Err(error) => return refuse(&format!("cannot find this program to run it again: {error}")),
@@ -119,15 +117,16 @@ fn many(seeds: Range<u64>, jobs: usize, bug: Option<Bug>) -> ExitCode {
     let (queue, tally, enough) = (Mutex::new(seeds), Mutex::new(Tally::default()), AtomicBool::new(false));
     let next = || queue.lock().expect("no holder panics").next().filter(|_| !enough.load(Ordering::Relaxed));
     std::thread::scope(|scope| {
-        for _ in 0..jobs {
+        for _ in 0..options.jobs.max(1) {
             scope.spawn(|| {
                 while let Some(seed) = next() {
                     let mut command = Command::new(&program);
                     command.arg(seed.to_string());
-                    command.args(bug.iter().flat_map(|bug| ["--plant".to_string(), format!("{bug:?}")]));
+                    command.args(options.only.iter().map(|kind| format!("--only={kind:?}")));
+                    command.args(options.plant.iter().map(|bug| format!("--plant={bug:?}")));
                     let output = command.output();
                     let failed = note(&mut tally.lock().expect("no holder panics"), seed, output);
-                    enough.fetch_or(failed && bug.is_some(), Ordering::Relaxed);
+                    enough.fetch_or(failed && options.plant.is_some(), Ordering::Relaxed);
                 }
             });
         }

@@ -71,12 +71,55 @@ pub enum Fault {
     SlowDisk(u64, u64),
 }
 
-/// The kinds of faults, as far as the mix is concerned.
-const KINDS: usize = 13;
+/// The kinds of faults that a mix is made of. What mends comes by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // each is the fault of that name
+pub enum Kind {
+    ClockJump,
+    DiskError,
+    Isolate,
+    Kill,
+    OneWay,
+    Partition,
+    Pause,
+    PowerCut,
+    PowerCutInOperation,
+    PowerCutOfAll,
+    PowerCutOfAllBut,
+    SlowDisk,
+    Wipe,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Kind; 13] = [
+        Kind::ClockJump,
+        Kind::DiskError,
+        Kind::Isolate,
+        Kind::Kill,
+        Kind::OneWay,
+        Kind::Partition,
+        Kind::Pause,
+        Kind::PowerCut,
+        Kind::PowerCutInOperation,
+        Kind::PowerCutOfAll,
+        Kind::PowerCutOfAllBut,
+        Kind::SlowDisk,
+        Kind::Wipe,
+    ];
+
+    /// How many shares a run's mix has of it at most.
+    fn most(self) -> u64 {
+        match self {
+            Kind::PowerCutOfAll | Kind::PowerCutOfAllBut => 1,
+            _ => 3,
+        }
+    }
+}
 
 impl Plan {
-    /// What `seed` draws.
-    pub fn of(seed: u64) -> Plan {
+    /// What `seed` draws; faults of the kinds in `only` alone, if there are any.
+    pub fn of(seed: u64, only: &[Kind]) -> Plan {
         let rng = SeededRng::new(seed);
         let draw = |from: u64, to: u64| from + rng.next_u64() % (to - from + 1);
         let snapshot_entries = [3, 5, 20, 200][draw(0, 3) as usize];
@@ -92,7 +135,17 @@ impl Plan {
             faults_ms: draw(2000, 7000),
             faults: Vec::new(),
         };
-        let mix: Vec<u64> = (0..KINDS).map(|_| draw(0, 3)).collect();
+        let share = |kind: &Kind| match only.is_empty() {
+            true => draw(0, kind.most()),
+            false => {
+                if only.contains(kind) {
+                    kind.most()
+                } else {
+                    0
+                }
+            }
+        };
+        let mix: Vec<u64> = Kind::ALL.iter().map(share).collect();
         let longest_pause_ms = draw(150, 1200);
         let mut at = draw(0, 500);
         while at < plan.faults_ms {
@@ -119,21 +172,21 @@ fn draw_fault(draw: &dyn Fn(u64, u64) -> u64, mix: &[u64], nodes: u64) -> Fault 
         ticket = ticket.saturating_sub(*share);
         hit
     });
-    match kind {
-        Some(0) => Fault::PowerCut(node),
-        Some(1) => Fault::PowerCutInOperation(node, draw(0, 40)),
-        Some(2) => Fault::Kill(node),
-        Some(3) => Fault::Partition(node, other),
-        Some(4) => Fault::OneWay(node, other),
-        Some(5) => Fault::Isolate(node),
-        Some(6) => Fault::Pause(node),
-        Some(7) => Fault::ClockJump(node, draw(0, 20_000) as i64 - 10_000),
-        Some(8) => Fault::SlowDisk(node, draw(1_000, 300_000)),
-        Some(9) => Fault::Wipe(node),
-        Some(10) => Fault::DiskError(node, draw(0, 40)),
-        Some(11) if draw(0, 2) == 0 => Fault::PowerCutOfAll,
-        Some(12) if draw(0, 2) == 0 => Fault::PowerCutOfAllBut(node),
-        _ => match draw(0, 3) {
+    match kind.map(|place| Kind::ALL[place]) {
+        Some(Kind::ClockJump) => Fault::ClockJump(node, draw(0, 20_000) as i64 - 10_000),
+        Some(Kind::DiskError) => Fault::DiskError(node, draw(0, 40)),
+        Some(Kind::Isolate) => Fault::Isolate(node),
+        Some(Kind::Kill) => Fault::Kill(node),
+        Some(Kind::OneWay) => Fault::OneWay(node, other),
+        Some(Kind::Partition) => Fault::Partition(node, other),
+        Some(Kind::Pause) => Fault::Pause(node),
+        Some(Kind::PowerCut) => Fault::PowerCut(node),
+        Some(Kind::PowerCutInOperation) => Fault::PowerCutInOperation(node, draw(0, 40)),
+        Some(Kind::PowerCutOfAll) => Fault::PowerCutOfAll,
+        Some(Kind::PowerCutOfAllBut) => Fault::PowerCutOfAllBut(node),
+        Some(Kind::SlowDisk) => Fault::SlowDisk(node, draw(1_000, 300_000)),
+        Some(Kind::Wipe) => Fault::Wipe(node),
+        None => match draw(0, 3) {
             0 => Fault::Start(node),
             1 => Fault::StartAll,
             _ => Fault::Repair,

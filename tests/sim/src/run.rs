@@ -11,7 +11,7 @@ use crate::coverage::{Coverage, Event};
 use crate::history::{Fate, History};
 use crate::invariants::{acknowledged_is_never_lost, reads_are_linearizable, unknown_appears_at_most_once};
 use crate::observe::{self, Observed};
-use crate::plan::Plan;
+use crate::plan::{Kind, Plan};
 use crate::workload::table::Table;
 use crate::workload::{self, Shared};
 
@@ -54,10 +54,10 @@ pub struct Report {
     pub violations: Vec<String>,
 }
 
-/// Runs `seed`; with `tracing`, every call and every fault is printed.
-pub fn run(seed: u64, tracing: bool) -> anyhow::Result<Report> {
+/// Runs `seed` with faults of the kinds in `only`, or of all; with `tracing`, every call and every fault is printed.
+pub fn run(seed: u64, only: &[Kind], tracing: bool) -> anyhow::Result<Report> {
     TRACING.set(tracing);
-    let plan = Plan::of(seed);
+    let plan = Plan::of(seed, only);
     trace(|| format!("{plan:?}"));
     let observed = Rc::new(RefCell::new(Observed::default()));
     let shared = Shared { history: Rc::default(), table: Rc::new(Table::load()?), over: Rc::default() };
