@@ -23,8 +23,8 @@ pub enum Bug {
     ApplyBeforeCommit,
     /// Replicas use a number of their own while they apply.
     ApplyDiverges,
-    /// A write that was cut off from a deposed leader's log is answered as certainly not applied.
-    DiscardedIsRefused,
+    /// A node takes part in founding a cluster though it is part of one.
+    FoundTwice,
     /// A node whose disk was wiped follows leaders before it knows the newest term.
     NewcomerFollows,
     /// A node whose disk was wiped votes at once.
@@ -45,17 +45,19 @@ pub enum Bug {
     SlotOwnedTwice,
     /// A snapshot does not say who the voters are.
     SnapshotWithoutMembership,
+    /// A write that has entered the log and not been confirmed in time is answered as certainly not applied.
+    TimeoutIsRefused,
     /// A vote is given and not written.
     VoteNotDurable,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Bug; 15] = [
+    pub const ALL: [Bug; 16] = [
         Bug::AcknowledgeBeforeFsync,
         Bug::ApplyBeforeCommit,
         Bug::ApplyDiverges,
-        Bug::DiscardedIsRefused,
+        Bug::FoundTwice,
         Bug::NewcomerFollows,
         Bug::NewcomerVotes,
         Bug::ProposeTwice,
@@ -66,6 +68,7 @@ impl Bug {
         Bug::SkipNoop,
         Bug::SlotOwnedTwice,
         Bug::SnapshotWithoutMembership,
+        Bug::TimeoutIsRefused,
         Bug::VoteNotDurable,
     ];
 }

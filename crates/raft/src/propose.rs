@@ -65,7 +65,9 @@ impl Waiter {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) if self.stage.advance(WITHDRAWN) => WriteOutcome::Refused(Refusal::ShuttingDown),
             Ok(Err(_)) => WriteOutcome::Unknown("the node is shutting down"),
-            Err(_) if self.stage.advance(WITHDRAWN) => WriteOutcome::Refused(Refusal::NoQuorum),
+            Err(_) if self.stage.advance(WITHDRAWN) || is_planted(Bug::TimeoutIsRefused) => {
+                WriteOutcome::Refused(Refusal::NoQuorum)
+            }
             Err(_) => WriteOutcome::Unknown("no quorum has confirmed the write in time"),
         }
     }
@@ -152,9 +154,6 @@ fn outcome_of(error: &ClientWriteError<TypeConfig>) -> WriteOutcome {
         }
         ClientWriteError::ForwardToLeader(_) => WriteOutcome::Refused(Refusal::NoQuorum),
         // Appended here, then cut off by another leader or covered by its snapshot: it may live on elsewhere.
-        ClientWriteError::LogEntryDiscarded(_) if is_planted(Bug::DiscardedIsRefused) => {
-            WriteOutcome::Refused(Refusal::NoQuorum)
-        }
         ClientWriteError::LogEntryDiscarded(_) => {
             WriteOutcome::Unknown("the leader has changed before the write was confirmed")
         }

@@ -286,3 +286,39 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         Ok(openraft::Snapshot { meta: self.meta.clone(), snapshot })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::env::Rng;
+    use crate::env::fake_disk::{FakeDisk, FakeDiskOptions};
+    use crate::env::fake_disk::{FakeDisk, FakeDiskOptions};
+    use crate::log::{LogOptions, SharedLog};
+
+    struct AnyRng;
+
+    impl Rng for AnyRng {
+        fn next_u64(&self) -> u64 {
+            7
+        }
+    }
+
+    #[tokio::test]
+    async fn entries_are_sent_from_the_first_on_or_not_at_all() {
+        let disk = FakeDisk::new(1, FakeDiskOptions::default());
+        let log = SharedLog::open(disk.mount(), Arc::new(AnyRng), Path::new("/log"), LogOptions::default());
+        let log = log.expect("a fresh log").group(0);
+        let entry = |index| {
+            let entry = Entry::new(LogId::new_term_index(1, index), EntryPayload::Blank);
+            LogEntry { index, bytes: wire::entry(&entry) }
+        };
+        log.append((1..=4).map(entry).collect(), Box::new(|_| ()));
+        log.purge(2, bytes::Bytes::new()).await.expect("a good disk");
+        let mut store = LogStore::new(log);
+        let indexes = |entries: Vec<Entry>| entries.iter().map(|e| e.log_id.index).collect::<Vec<_>>();
+        assert_eq!(indexes(store.limited_get_log_entries(3, 5).await.expect("a readable log")), [3, 4]);
+        assert!(store.limited_get_log_entries(2, 5).await.expect("a readable log").is_empty());
+    }
+}
