@@ -294,7 +294,6 @@ mod tests {
     use super::*;
     use crate::env::Rng;
     use crate::env::fake_disk::{FakeDisk, FakeDiskOptions};
-    use crate::env::fake_disk::{FakeDisk, FakeDiskOptions};
     use crate::log::{LogOptions, SharedLog};
 
     struct AnyRng;

@@ -85,13 +85,7 @@ impl<'a> Cluster<'a> {
                     Err(error) => error.to_string(),
                 };
                 trace(|| format!("node {id} has stopped: {reason}"));
-                let mut observed = observed.borrow_mut();
-                if excused.get() {
-                    observed.coverage.count(Event::DiskFailed);
-                } else {
-                    observed.violate("a node stops only when its disk fails", format!("node {id}: {reason}"));
-                }
-                drop(observed);
+                observed.borrow_mut().ended(id, &reason, excused.get());
                 ended.set(true);
                 // Until the process is taken away.
                 std::future::pending().await

@@ -81,6 +81,16 @@ impl Observed {
         self.stopped(node);
     }
 
+    /// `node` has ended by itself, because of `reason`; `excused` if its disk was told to fail.
+    pub fn ended(&mut self, node: NodeId, reason: &str, excused: bool) {
+        if excused {
+            self.coverage.count(Event::DiskFailed);
+        } else {
+            self.violate("a node stops only when its disk fails", format!("node {node}: {reason}"));
+        }
+        self.stopped(node);
+    }
+
     /// `node` runs no longer.
     pub fn stopped(&mut self, node: NodeId) {
         self.states.retain(|(of, _), _| *of != node);

@@ -10,11 +10,11 @@ const SEEDS: u64 = 200;
 /// The kinds of faults that bring a bug out soonest; none: all of them, as in any run.
 fn faults(bug: Bug) -> &'static [&'static str] {
     match bug {
-        Bug::AcknowledgeBeforeFsync => &["PowerCut", "PowerCutOfAll", "PowerCutOfAllBut", "SlowDisk"],
+        Bug::AcknowledgeBeforeFsync => &["PowerCutOfAll", "SlowDisk"],
         Bug::ApplyBeforeCommit | Bug::ReuseIndexAfterTruncation => &["Isolate", "Kill", "Partition"],
         Bug::FoundTwice | Bug::NewcomerFollows => &["Isolate", "Wipe"],
         Bug::NewcomerVotes => &["Isolate", "PowerCutOfAllBut", "Wipe"],
-        Bug::ReadBeforeApply => &["Isolate", "Kill"],
+        Bug::ReadBeforeApply => &["Isolate", "Kill", "SlowDisk"],
         Bug::ReadWithoutLeadership => &["Isolate", "Pause"],
         Bug::TimeoutIsRefused => &["Pause", "SlowDisk"],
         Bug::VoteNotDurable => &["Kill", "OneWay", "Partition", "PowerCut"],
