@@ -72,10 +72,15 @@ fn run_script(path: &Path) -> Result<(), Failed> {
 /// A row without a script is a command nobody has looked at.
 fn every_row_has_a_script() -> Result<(), Failed> {
     let runs_here = |row: &&Command| matches!(row.run, Run::Read(_) | Run::Write(_) | Run::ByWords(_));
-    let rows = command::table().chain(command::table().flat_map(|row| row.subcommands));
-    let missing: Vec<String> = rows
-        .filter(runs_here)
-        .map(|row| format!("{}/{}", row.chapter.name(), row.name))
+    let path = |row: &Command, name: String| format!("{}/{name}", row.chapter.name());
+    let missing: Vec<String> = command::table()
+        .flat_map(|row| {
+            // A subcommand's script is called `container-subcommand`.
+            let named = |sub: &'static Command| (sub, format!("{}-{}", row.name, sub.name));
+            std::iter::once((row, row.name.to_string())).chain(row.subcommands.iter().map(named))
+        })
+        .filter(|(row, _)| runs_here(row))
+        .map(|(row, name)| path(row, name))
         .filter(|name| !root().join(name).is_file())
         .collect();
     if missing.is_empty() { Ok(()) } else { Err(format!("no script for {}", missing.join(", ")).into()) }

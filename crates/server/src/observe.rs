@@ -177,7 +177,7 @@ impl Session {
 
     /// Notes how many calls wait for EXEC, for CLIENT LIST.
     pub(crate) fn note_queued(&self) {
-        self.client.state().queued = self.transaction.as_ref().map(Transaction::len);
+        self.client.state().queued = self.transaction.as_ref().map(Transaction::count);
     }
 
     /// Notes how it tracks, for itself and for CLIENT LIST.

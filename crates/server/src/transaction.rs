@@ -118,7 +118,7 @@ impl Transaction {
     }
 
     /// How many calls wait.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.queued.len()
     }
 

@@ -411,7 +411,8 @@ proptest! {
             let kept = Content::of(&value, 0);
             let again = Content::load(&kept.dump()).expect("whole").into_value().expect("possible");
             prop_assert_eq!(Content::of(&again, 0), kept.clone());
-            if matches!(content, Content::String(_) | Content::List(_) | Content::Hash(_) | Content::Stream(_)) {
+            // Hashes, sets and sorted sets have an order of their own.
+            if matches!(content, Content::String(_) | Content::List(_) | Content::Stream(_)) {
                 prop_assert_eq!(kept, content);
             }
         }
