@@ -106,6 +106,8 @@ fn memory(session: &Session, text: &mut Text) {
     text.field("maxmemory", config.maxmemory);
     text.field("maxmemory_human", human(config.maxmemory));
     text.field("maxmemory_policy", &config.maxmemory_policy);
+    text.field("mem_not_counted_for_evict", 0);
+    text.field("lazyfree_pending_objects", 0);
     text.field("mem_clients_normal", mem_clients(session));
 }
 
