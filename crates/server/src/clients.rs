@@ -121,7 +121,8 @@ impl Client {
     /// Ends its blocked call (CLIENT UNBLOCK); false if it has none.
     pub fn unblock(&self, ending: Ending) -> bool {
         let mut waiting = self.waiting();
-        let ended = if waiting.as_ref().is_some_and(|waiting| waiting.blocked) { waiting.take() } else { None };
+        let ended =
+            if waiting.as_ref().is_some_and(|waiting| waiting.blocked) { waiting.take() } else { None };
         ended.is_some_and(|waiting| waiting.end.send(ending).is_ok())
     }
 

@@ -38,7 +38,9 @@ pub async fn gather(server: &Server, row: &'static Command, words: Vec<Bytes>, p
     }
     let call = Call { args: words };
     match row.gather {
-        Gather::Scan if asked.iter().any(|(_, place)| *place != Place::Here) => scan_everywhere(server, &call).await.unwrap_or_else(Reply::Error),
+        Gather::Scan if asked.iter().any(|(_, place)| *place != Place::Here) => {
+            scan_everywhere(server, &call).await.unwrap_or_else(Reply::Error)
+        }
         Gather::Scan => {
             let led: Vec<_> = asked.into_iter().map(|(group, _)| group).collect();
             scan_led(node, &led, &call).await.unwrap_or_else(Reply::Error)
