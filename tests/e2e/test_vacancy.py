@@ -6,7 +6,7 @@ import time
 
 from cluster import Cluster
 from load import tag_for
-from resp import Connection, ReplyError
+from resp import Connection, ReplyError, cluster_connection
 
 WAIT_S = 0.6
 # Far more than any election here takes, so that only an election that never ends is answered CLUSTERDOWN.
@@ -133,7 +133,7 @@ def test_commands_over_all_keys_wait_for_every_group(cluster):
         victim.kill()
         counted = 0
         for node in cluster.answering():
-            with Connection(node.client_addr, 10.0) as connection:
+            with cluster_connection(node.client_addr, 10.0) as connection:
                 counted += connection.call("DBSIZE")
         assert counted == 90, f"{counted} keys right after {victim} died"
         victim.start()
