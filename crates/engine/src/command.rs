@@ -110,6 +110,9 @@ pub enum Verb {
     ConfigResetstat,
     ConfigRewrite,
     ConfigSet,
+    DebugAccept,
+    DebugProtocol,
+    DebugSleep,
     Discard,
     Echo,
     Exec,
@@ -117,6 +120,10 @@ pub enum Verb {
     Help,
     Info,
     Lolwut,
+    MemoryDoctor,
+    MemoryMallocStats,
+    MemoryPurge,
+    MemoryStats,
     Multi,
     Ping,
     Quit,
@@ -240,6 +247,8 @@ pub enum Gather {
     Sum,
     /// Arrays, one after the other.
     Concat,
+    /// Digests in hexadecimal, combined by exclusive or.
+    Xor,
     /// `+OK` if all say so.
     AllOk,
     /// One group's answer, drawn by its number of keys.
@@ -282,6 +291,8 @@ bitflags::bitflags! {
         const SKIP_MONITOR = 1 << 13;
         /// Not in SLOWLOG.
         const SKIP_SLOWLOG = 1 << 14;
+        /// Only where the setting `enable-debug-command` allows it.
+        const PROTECTED = 1 << 15;
     }
 }
 

@@ -260,6 +260,7 @@ mod tests {
             Reply::Array(vec![Reply::bulk("ab")]),
             Reply::Set(vec![Reply::Int(1)]),
             Reply::Double(1.0),
+            Reply::Decimal(1.0),
             Reply::Bool(true),
             Reply::Error(CommandError::WrongType),
         ];

@@ -161,11 +161,6 @@ impl Keyspace {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    /// Keeps clients from choosing colliding keys; without influence on order or replies.
-    pub(crate) fn hash_seed(&self) -> u64 {
-        self.hash_seed
-    }
-
     /// How many keys `slot` holds (due ones included).
     pub fn count_in_slot(&self, slot: SlotId) -> usize {
         self.slot(slot).len()
@@ -410,7 +405,7 @@ impl Keyspace {
         if self.collection::<C>(key)?.is_some() {
             return self.edit_there(key, edit);
         }
-        let mut collection = C::empty(self.hash_seed);
+        let mut collection = C::empty();
         let edit = edit(&mut collection);
         if edit.changed {
             self.set(key, collection.into_value(), NEVER);

@@ -170,7 +170,7 @@ impl Restore {
             return Err("there is no such slot");
         }
         while chunk.has_remaining() {
-            let (key, object) = take_object(&mut chunk, self.machine.keyspace.hash_seed()).ok_or(SHORT)?;
+            let (key, object) = take_object(&mut chunk).ok_or(SHORT)?;
             if !self.machine.keyspace.restore(slot, key, object) {
                 return Err("a key is there twice, or in another slot");
             }
@@ -186,11 +186,11 @@ fn put_object(out: &mut BytesMut, key: &[u8], object: &Object) {
     object.value.put(out);
 }
 
-fn take_object(from: &mut Bytes, hash_seed: u64) -> Option<(Key, Object)> {
+fn take_object(from: &mut Bytes) -> Option<(Key, Object)> {
     let key = Key::from(&take_bytes(from)?[..]);
     let expire_ms = from.try_get_u64_le().ok()?;
     let version = from.try_get_u64_le().ok()?;
-    let value = Value::take(from, hash_seed)?;
+    let value = Value::take(from)?;
     Some((key, Object { value, expire_ms, version }))
 }
 

@@ -5,14 +5,15 @@ use std::sync::{Arc, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::raft::{ClientWriteResult, TransferLeaderRequest};
+use openraft::errors::{Fatal, RaftError};
+use openraft::raft::{ClientWriteResult, TransferLeaderRequest, VoteRequest};
 use openraft::{Raft, ServerState};
 use prost::Message;
 use quoris_engine::digest::Difference;
 use quoris_engine::{Batch, Call, Entry, Machine, Stamp};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::consensus::{Callback, Data, TypeConfig};
+use crate::consensus::{Callback, Data, LogId, TypeConfig, Vote};
 use crate::env::Env;
 use crate::limits;
 use crate::log::SharedLog;
@@ -129,7 +130,7 @@ impl Group {
     /// Figures for people.
     pub fn status(&self) -> GroupStatus {
         let metrics = self.raft.metrics().borrow_watched().clone();
-        let index = |id: Option<crate::consensus::LogId>| id.map_or(0, |id| id.index);
+        let index = |id: Option<LogId>| id.map_or(0, |id| id.index);
         GroupStatus {
             id: self.id,
             leader: metrics.current_leader,
@@ -250,6 +251,28 @@ impl Group {
             // Refused, timed out or applied: the caller looks and, if need be, tries again.
             let _ = tokio::time::timeout(self.write_timeout, told).await;
         }
+    }
+
+    /// For whom this replica has voted in the newest term it knows.
+    pub(crate) async fn vote(&self) -> Result<Vote, Fatal<TypeConfig>> {
+        self.raft.with_raft_state(|state| *state.vote_ref()).await
+    }
+
+    /// Makes this replica vote as `vote` says, durably, unless it has a newer vote; nobody counts it. From then on it
+    /// follows no leader of an older term.
+    pub(crate) async fn adopt_vote(&self, vote: Vote) -> Result<(), RaftError<TypeConfig>> {
+        let candidate = Vote::new(vote.leader_id().term, vote.leader_id().voted_for);
+        // Granted whatever the replica's log and lease say: it elects nobody.
+        let any_log = LogId::new_term_index(u64::MAX, u64::MAX);
+        let mut request = VoteRequest::new(candidate, Some(any_log));
+        request.leadership_transfer = true;
+        self.raft.vote(request).await.map(drop)
+    }
+
+    /// Whether nothing has ever happened in the group, as far as this replica knows.
+    pub(crate) async fn is_blank(&self) -> bool {
+        // A replica that cannot tell is about to stop.
+        self.raft.is_initialized().await.is_ok_and(|initialized| !initialized)
     }
 
     /// Whether `follower`'s log is at most a few entries behind this leader's.

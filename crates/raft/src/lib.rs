@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`types`] (the words), [`group`] (what the server calls), `storage` (openraft's view of log and
 //! machine), `network` and [`peer`] (the links between nodes), `service` (what a peer asks of us), [`node`].
-//! Only `consensus`, `wire`, `storage`, `network`, `service`, `group` and `vacancy` name openraft; only [`env`] names the
+//! Only `consensus`, `wire`, `storage`, `network`, `service`, `group`, `vacancy` and `observe` name openraft; only [`env`] names the
 //! operating system.
 
 mod catalog;
@@ -16,7 +16,9 @@ pub mod log;
 #[allow(missing_docs)] // openraft's trait
 mod network;
 pub mod node;
+pub mod observe;
 pub mod peer;
+pub mod planted;
 mod propose;
 mod read_gate;
 #[allow(missing_docs)]

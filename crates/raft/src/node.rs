@@ -21,6 +21,7 @@ use crate::limits;
 use crate::log::{LogError, LogOptions, SharedLog};
 use crate::network::{Links, Network};
 use crate::peer::Link;
+use crate::planted::{Bug, is_planted};
 use crate::service::Service;
 use crate::snapshot_store::{SnapshotStore, SnapshotStoreError};
 use crate::standing::Standing;
@@ -338,7 +339,7 @@ async fn start(env: Env, config: NodeConfig, watcher: Arc<dyn Watcher>) -> Resul
         tasks: Mutex::new(Vec::new()),
     });
     node.spawn(upkeep::serve_peers(listener, service));
-    node.spawn(upkeep::found(Arc::downgrade(&node), empty));
+    node.spawn(upkeep::found(Arc::downgrade(&node)));
     node.spawn(upkeep::keep_leaders_spread(Arc::downgrade(&node)));
     node.spawn(upkeep::keep_log_bounded(Arc::downgrade(&node)));
     for link in node.links.values() {
@@ -412,7 +413,7 @@ fn raft_config(config: &NodeConfig) -> Config {
         allow_log_reversion: Some(true),
         // A leader that restarts must be elected anew: what it knows to be committed may be older than what it had
         // acknowledged, and only the no-op of a new term makes its reads as fresh as they must be.
-        enable_leader_restore: Some(false),
+        enable_leader_restore: Some(is_planted(Bug::SkipNoop)),
         // A snapshot of any size gets through as long as its bytes move.
         install_snapshot_timeout: 600_000,
         ..Config::default()

@@ -20,6 +20,7 @@ use crate::env::Env;
 use crate::group::GroupRaft;
 use crate::limits;
 use crate::log::SharedLog;
+use crate::planted::{Bug, is_planted};
 use crate::types::{Refusal, WriteOutcome};
 use crate::vacancy::Vacancy;
 
@@ -75,7 +76,9 @@ impl Waiter {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) if self.stage.advance(WITHDRAWN) => WriteOutcome::Refused(Refusal::ShuttingDown),
             Ok(Err(_)) => GONE,
-            Err(_) if self.stage.advance(WITHDRAWN) => WriteOutcome::Refused(Refusal::NoQuorum),
+            Err(_) if self.stage.advance(WITHDRAWN) || is_planted(Bug::TimeoutIsRefused) => {
+                WriteOutcome::Refused(Refusal::NoQuorum)
+            }
             Err(_) => WriteOutcome::Unknown("no quorum has confirmed the write in time"),
         }
     }
@@ -167,6 +170,9 @@ impl Offer {
 fn propose(raft: GroupRaft, vacancy: Vacancy, offer: Offer) -> BoxFuture<'static, ()> {
     Box::pin(async move {
         let (data, again) = (offer.data.clone(), raft.clone());
+        if is_planted(Bug::ProposeTwice) && data.0.len().is_multiple_of(8) {
+            let _ = raft.write(data.clone()).responder(Callback(Box::new(drop))).await;
+        }
         let settle = move |result: ClientWriteResult<TypeConfig>| settle(again, vacancy, offer, result);
         // If the group has stopped, the callback is dropped with the request, and so tells everybody.
         let _ = raft.write(data).responder(Callback(Box::new(settle))).await;

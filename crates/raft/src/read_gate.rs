@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::group::GroupRaft;
 use crate::node::ReadMode;
+use crate::planted::{Bug, is_planted};
 use crate::types::Refusal;
 use crate::vacancy::Vacancy;
 
@@ -34,6 +35,12 @@ async fn confirm(raft: &GroupRaft, vacancy: &Vacancy, mode: ReadMode) -> Result<
         ReadMode::Lease => ReadPolicy::LeaseRead,
         ReadMode::Local => return Ok(()),
     };
+    if is_planted(Bug::ReadWithoutLeadership) {
+        return Ok(());
+    }
+    if is_planted(Bug::ReadBeforeApply) {
+        return raft.get_read_log_id(policy).await.map(drop).map_err(|_| Refusal::NoQuorum);
+    }
     if vacancy.is_old() {
         return Err(vacancy.refusal());
     }

@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::group::Group;
 use crate::limits;
 use crate::log::SharedLog;
+use crate::planted::{Bug, is_planted};
 use crate::snapshot_store::SnapshotStore;
 use crate::standing::Standing;
 use crate::types::GroupId;
@@ -62,10 +63,15 @@ impl Service {
         let words = |error: &dyn std::fmt::Display| error.to_string();
         match body {
             frame::Body::Append(request) => {
-                self.inner.standing.leader_speaks(group, &request);
+                self.inner.standing.check_may_follow()?;
                 self.check_has_room(&request)?;
-                let request = wire::from_append_request(request).map_err(|error| words(&error))?;
+                let mut request = wire::from_append_request(request).map_err(|error| words(&error))?;
+                if let (Some(last), true) = (request.entries.last(), is_planted(Bug::ApplyBeforeCommit)) {
+                    request.leader_commit = Some(last.log_id);
+                }
+                let (vote, commit) = (request.vote, request.leader_commit);
                 let reply = group.raft.append_entries(request).await.map_err(|error| words(&error))?;
+                self.inner.standing.leader_spoke(group.id(), &vote, commit.as_ref(), &reply);
                 Ok(frame::Body::AppendReply(wire::append_reply(&reply)))
             }
             frame::Body::Vote(request) => {
@@ -94,8 +100,12 @@ impl Service {
                 Ok(frame::Body::TransferReply(proto::TransferReply { accepted: reply.is_ok() }))
             }
             frame::Body::Found(_) => {
-                let ready = self.inner.standing.accept_founding().await;
+                let ready = self.inner.standing.accept_founding(self.inner.groups.values()).await;
                 Ok(frame::Body::FoundReply(proto::FoundReply { ready }))
+            }
+            frame::Body::Recall(_) => {
+                let vote = group.vote().await.map_err(|error| words(&error))?;
+                Ok(frame::Body::RecallReply(proto::RecallReply { vote: Some(wire::vote(&vote)) }))
             }
             _ => Err("this is no request".into()),
         }
@@ -165,6 +175,7 @@ impl Peer for Service {
         let head = parts.message().await?.and_then(|part| part.head);
         let head = head.ok_or_else(|| Status::invalid_argument("the first part must have a head"))?;
         self.check_cluster(&head.cluster_id)?;
+        self.inner.standing.check_may_follow().map_err(Status::failed_precondition)?;
         let unknown = || Status::not_found(format!("it has no group {}", head.group));
         let group = self.inner.groups.get(&head.group).ok_or_else(unknown)?;
         let store = self.inner.snapshots.get(&head.group).ok_or_else(unknown)?;

@@ -20,6 +20,7 @@ use bytes::{Bytes, BytesMut};
 use crate::env::Disk;
 use crate::env::disk::File;
 use crate::env::offload::offload;
+use crate::planted::{Bug, is_planted};
 use crate::types::GroupId;
 
 /// A frame longer than this is damage, not data: a chunk holds one object at most beyond its usual size.
@@ -177,7 +178,9 @@ impl Store {
         let path = self.dir.join(format!("{:08x}-{index:016x}.snap", self.group));
         self.disk.rename(&temp.path, &path).map_err(|e| failed(&temp.path, e))?;
         temp.kept.store(true, Ordering::Relaxed);
-        self.disk.sync_dir(&self.dir).map_err(|e| failed(&self.dir, e))?;
+        if !is_planted(Bug::PurgeBeforeSnapshotDurable) {
+            self.disk.sync_dir(&self.dir).map_err(|e| failed(&self.dir, e))?;
+        }
         let adopted = open_verified(&self.disk, &path, Verify::Header)?;
         let older = state.current.replace(adopted.clone()).map(|older| older.file.path.clone());
         if let Some(older) = older.filter(|older| *older != path) {
@@ -309,7 +312,9 @@ impl SnapshotReceiver {
         let Self { store, temp, file, .. } = self;
         let disk = store.disk.clone();
         let verify = move || {
-            file.sync().map_err(|e| failed(&temp.path, e))?;
+            if !is_planted(Bug::PurgeBeforeSnapshotDurable) {
+                file.sync().map_err(|e| failed(&temp.path, e))?;
+            }
             let whole = open_verified(&store.disk, &temp.path, Verify::All)?;
             if whole.file.header.group != store.group {
                 return Err(whole.file.damaged(12, "it is another group's"));

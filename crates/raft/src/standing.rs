@@ -1,21 +1,32 @@
-//! Whether this node may vote.
+//! Whether this node may follow leaders, and whether it may vote.
 //!
-//! A node whose disk was wiped has forgotten which entries it acknowledged and for whom it voted. Until a leader has
-//! brought it up to date it grants no vote and stands for no election: else it could help elect a leader that lacks
-//! an acknowledged write. So an empty node begins as a *newcomer*; it becomes a voter by being founded together with
-//! a cluster that is empty everywhere, or by catching up. That it is a voter is durable.
+//! A node whose disk was wiped has forgotten which entries it acknowledged and for whom it voted. So an empty node begins
+//! as a *newcomer*, and takes part in two steps.
 //!
-//! Founding: the node with the lowest number asks all others whether they are empty as well. Who says yes is a voter
-//! from then on, and only if all say so does the founder begin the groups.
+//! 1. It *follows*, that is: takes entries and snapshots, and its acknowledgements count, once it knows a term that is at
+//!    least as new as any it may have voted in before. Else it could help a deposed leader commit what the leader it
+//!    had elected lacks. Whoever got its vote has a vote of its own in that term, on disk, before it asks for others'. So
+//!    the newcomer asks *every* other node for its votes, and adopts the newest.
+//! 2. It *votes*, and stands for election, once it has everything it may have acknowledged before: when for every group a
+//!    leader that it follows has told a commit index of its own term, and what is up to there has been applied here and
+//!    is on disk. Else it could help elect a leader that lacks an acknowledged write. That it votes is durable.
+//!
+//! Or it votes at once, by being founded together with a cluster that is empty everywhere: the node with the lowest number
+//! asks all others whether they are empty, too. Who says yes votes from then on, and only if all say so does the founder
+//! begin the groups.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use openraft::raft::AppendEntriesResponse;
+
 use crate::catalog::Catalog;
+use crate::consensus::{LogId, TypeConfig, Vote};
 use crate::group::Group;
+use crate::log::SharedLog;
+use crate::planted::{Bug, is_planted};
 use crate::types::GroupId;
-use crate::wire::proto::AppendRequest;
 
 /// This node's standing.
 pub struct Standing {
@@ -24,6 +35,8 @@ pub struct Standing {
     stands: AtomicBool,
     /// Whether all groups' logs were empty at start.
     empty: bool,
+    /// Whether it knows the newest term that it may have voted in.
+    recalled: AtomicBool,
     catalog: Catalog,
     /// For each group the index that must be applied here, once a leader that has committed in its own term has
     /// told its commit index.
@@ -35,7 +48,8 @@ impl Standing {
     pub fn new(catalog: Catalog, empty: bool, groups: u32) -> Standing {
         let voter = AtomicBool::new(catalog.is_voter());
         let stands = AtomicBool::new(catalog.is_voter());
-        Standing { voter, stands, empty, catalog, catch_up: Mutex::new(BTreeMap::new()), groups }
+        let recalled = AtomicBool::new(false);
+        Standing { voter, stands, empty, recalled, catalog, catch_up: Mutex::new(BTreeMap::new()), groups }
     }
 
     pub fn is_voter(&self) -> bool {
@@ -44,34 +58,84 @@ impl Standing {
 
     /// Refuses, in words, what only a voter may answer.
     pub fn check_may_vote(&self) -> Result<(), String> {
-        match self.is_voter() {
+        match self.is_voter() || is_planted(Bug::NewcomerVotes) {
             true => Ok(()),
             false => Err("it is new or was wiped, and has not caught up with a leader yet".into()),
         }
     }
 
-    /// Whether the cluster may be founded with this node: it is empty, and if so, a voter from now on.
-    pub async fn accept_founding(&self) -> bool {
-        self.empty && self.become_voter().await
+    /// Whether this node may take what leaders send.
+    pub fn may_follow(&self) -> bool {
+        self.is_voter() || self.recalled.load(Ordering::Acquire) || is_planted(Bug::NewcomerFollows)
     }
 
-    /// A leader sends entries: the first commit index of a leader in its own term covers every write that was ever
-    /// acknowledged before.
-    pub fn leader_speaks(&self, group: &Arc<Group>, request: &AppendRequest) {
-        if self.is_voter() {
+    /// Refuses, in words, what a leader sends to a node that may not follow yet.
+    pub fn check_may_follow(&self) -> Result<(), String> {
+        match self.may_follow() {
+            true => Ok(()),
+            false => {
+                Err("it is new or was wiped, and has not heard yet how every other node has voted".into())
+            }
+        }
+    }
+
+    /// The newest votes of all other nodes have been adopted.
+    pub fn has_recalled(&self) {
+        self.recalled.store(true, Ordering::Release);
+    }
+
+    /// Whether the cluster may be founded with this node: it is empty, and if so, a voter from now on.
+    pub async fn accept_founding<'a>(&self, groups: impl IntoIterator<Item = &'a Arc<Group>>) -> bool {
+        if !self.empty {
+            return false;
+        }
+        for group in groups {
+            // Empty at start, and part of a cluster since.
+            if !group.is_blank().await && !is_planted(Bug::FoundTwice) {
+                return false;
+            }
+        }
+        self.become_voter().await
+    }
+
+    /// Whether this node is part of a cluster that somebody has founded.
+    pub async fn has_joined(&self, groups: &[Arc<Group>]) -> bool {
+        for group in groups {
+            if group.is_blank().await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// This replica has answered `reply` to a leader with `vote` that knew `commit` to be committed: the first commit
+    /// index of a leader in its own term covers every write that was ever acknowledged before.
+    pub fn leader_spoke(
+        &self,
+        group: GroupId,
+        vote: &Vote,
+        commit: Option<&LogId>,
+        reply: &AppendEntriesResponse<TypeConfig>,
+    ) {
+        // A reply of success to a newcomer's first entries also says that the leader has dealt with all that this
+        // node had answered before it was wiped.
+        if self.is_voter() || !matches!(reply, AppendEntriesResponse::Success) {
             return;
         }
-        let (Some(vote), Some(commit)) = (&request.vote, &request.commit) else { return };
-        if vote.term == commit.term {
+        if let Some(commit) = commit.filter(|commit| commit.leader_id.term == vote.leader_id().term) {
             let mut catch_up = self.catch_up.lock().expect("no code panics while it holds this lock");
-            catch_up.entry(group.id()).or_insert(commit.index);
+            catch_up.entry(group).or_insert(commit.index);
         }
     }
 
     /// Makes a newcomer a voter once it has caught up in every group, and lets a new voter stand for election. Called
     /// now and then.
-    pub async fn review(&self, groups: &[Arc<Group>]) {
-        if !self.is_voter() && self.has_caught_up(groups) && self.become_voter().await {
+    pub async fn review(&self, groups: &[Arc<Group>], log: &SharedLog) {
+        if !self.is_voter()
+            && self.has_caught_up(groups)
+            && is_durable(log).await
+            && self.become_voter().await
+        {
             tracing::info!("caught up with every group: this node votes from now on");
         }
         if self.is_voter() && !self.stands.swap(true, Ordering::AcqRel) {
@@ -97,4 +161,10 @@ impl Standing {
         }
         true
     }
+}
+
+/// Entries are applied when a quorum has them on disk, which may be before this node has.
+async fn is_durable(log: &SharedLog) -> bool {
+    // If the log has failed, the node is about to stop.
+    log.flush().await.is_ok()
 }

@@ -1,21 +1,25 @@
 //! What a node does by itself, beside serving: taking peers' connections, founding, keeping leaders where they
 //! belong, noticing that a peer has died, keeping the log within its bounds.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use openraft::EmptyNode;
 use quoris_engine::entry::{Entry, Genesis, Stamp};
 
+use crate::consensus::Vote;
 use crate::env::{Listener, Stream};
 use crate::group::Group;
 use crate::limits;
 use crate::node::Node;
 use crate::peer::{Link, LinkState};
+use crate::planted::{Bug, is_planted};
 use crate::service::Service;
 use crate::types::NodeId;
+use crate::wire;
 use crate::wire::proto::peer_server::PeerServer;
-use crate::wire::proto::{Found, frame};
+use crate::wire::proto::{Found, Recall, frame};
 
 /// Answers every peer that connects.
 pub async fn serve_peers(listener: Box<dyn Listener>, service: Service) {
@@ -49,16 +53,19 @@ pub async fn serve_peers(listener: Box<dyn Listener>, service: Service) {
 }
 
 /// Begins the cluster if this node is its founder and every node is empty; then, and whenever a group this node leads
-/// has not been born, proposes its genesis; and reviews the standing of a newcomer.
-pub async fn found(node: Weak<Node>, empty: bool) {
-    let mut founded = !empty;
+/// has not been born, proposes its genesis; and brings a newcomer to follow and to vote.
+pub async fn found(node: Weak<Node>) {
+    let mut founded = false;
     loop {
         tokio::time::sleep(limits::TICK_INTERVAL).await;
         let Some(node) = node.upgrade() else { return };
         if !founded && node.is_founder() {
             founded = try_to_found(&node).await;
         }
-        node.standing.review(node.groups()).await;
+        if !node.standing.may_follow() {
+            recall_votes(&node).await;
+        }
+        node.standing.review(node.groups(), &node.log).await;
         for group in node.groups() {
             if group.is_leader() && group.with_machine(|machine| machine.genesis().cluster_id.is_empty()) {
                 let entry = genesis(&node, group);
@@ -71,34 +78,75 @@ pub async fn found(node: Weak<Node>, empty: bool) {
 
 /// Asks every peer; begins all groups if all are empty. False: to be tried again.
 async fn try_to_found(node: &Node) -> bool {
+    if !node.is_voter() && !agreed_to_found(node).await {
+        return node.standing.has_joined(node.groups()).await;
+    }
+    // A founder that votes has been through this before, and may have died in the middle of what follows.
+    let members: BTreeMap<NodeId, EmptyNode> =
+        node.config().initial_cluster.iter().map(|info| (info.id, EmptyNode {})).collect();
+    for group in node.groups() {
+        if !group.is_blank().await {
+            continue;
+        }
+        match group.raft.initialize(members.clone()).await {
+            Ok(()) => tracing::info!(group = group.id(), "founded"),
+            Err(error) => tracing::warn!(group = group.id(), %error, "cannot begin the group"),
+        }
+    }
+    true
+}
+
+/// Whether every node is empty and votes from now on.
+async fn agreed_to_found(node: &Node) -> bool {
     for link in node.links.values() {
         let asked = link.request(0, frame::Body::Found(Found {}));
         match tokio::time::timeout(limits::CONNECT_TIMEOUT, asked).await {
             Ok(Ok(frame::Body::FoundReply(reply))) if reply.ready => {}
             Ok(Ok(frame::Body::FoundReply(_))) => {
-                tracing::info!(peer = link.peer(), "the cluster exists already: joining it as a newcomer");
-                return true;
+                tracing::debug!(peer = link.peer(), "the peer is not empty: the cluster exists already");
+                return false;
             }
             _ => return false,
         }
     }
-    if !node.standing.accept_founding().await {
-        return false;
-    }
-    let members: std::collections::BTreeMap<NodeId, EmptyNode> =
-        node.config().initial_cluster.iter().map(|info| (info.id, EmptyNode {})).collect();
-    for group in node.groups() {
-        if let Err(error) = group.raft.initialize(members.clone()).await {
-            tracing::warn!(group = group.id(), %error, "cannot begin the group");
+    node.standing.accept_founding(node.groups()).await
+}
+
+/// Asks every peer for its vote in every group, and adopts the newest of each; then this newcomer may follow leaders.
+/// If a peer does not answer, the next round asks again.
+async fn recall_votes(node: &Node) {
+    let mut newest: Vec<Vote> = node.groups().iter().map(|_| Vote::new(0, 0)).collect();
+    for link in node.links.values() {
+        for (group, newest) in node.groups().iter().zip(&mut newest) {
+            let asked = link.request(group.id(), frame::Body::Recall(Recall {}));
+            match tokio::time::timeout(limits::CONNECT_TIMEOUT, asked).await {
+                Ok(Ok(frame::Body::RecallReply(reply))) => {
+                    let vote = wire::from_vote(&reply.vote.unwrap_or_default());
+                    if vote.leader_id().term > newest.leader_id().term {
+                        *newest = vote;
+                    }
+                }
+                _ => return,
+            }
         }
     }
-    tracing::info!("founded the cluster");
-    true
+    for (group, newest) in node.groups().iter().zip(newest) {
+        if newest.leader_id().term > 0
+            && let Err(error) = group.adopt_vote(newest).await
+        {
+            tracing::warn!(group = group.id(), %error, "cannot adopt the peers' vote");
+            return;
+        }
+    }
+    node.standing.has_recalled();
 }
 
 fn genesis(node: &Node, group: &Arc<Group>) -> Entry {
     let topology = node.topology();
-    let slots = topology.groups.iter().find(|info| info.id == group.id()).map(|info| info.slots.clone());
+    let mut slots = topology.groups.iter().find(|info| info.id == group.id()).map(|info| info.slots.clone());
+    if let (Some(slots), true) = (&mut slots, is_planted(Bug::SlotOwnedTwice)) {
+        slots.iter_mut().for_each(|range| range.start = range.start.saturating_sub(1));
+    }
     let genesis = Genesis {
         cluster_id: node.config().cluster_id.clone(),
         group: group.id(),

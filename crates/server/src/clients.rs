@@ -86,6 +86,11 @@ impl Client {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether it is on this machine.
+    pub fn is_local(&self) -> bool {
+        self.addr.parse::<std::net::SocketAddr>().is_ok_and(|addr| addr.ip().is_loopback())
+    }
+
     /// Has its connection closed.
     pub fn kill(&self) {
         self.killed.send_replace(true);

@@ -13,6 +13,7 @@ use futures::StreamExt;
 use quoris_engine::args::Args;
 use quoris_engine::command::{self, Chapter, Command, Gather, Run};
 use quoris_engine::commands::scan::{Cursor, ScanOf, ScanOptions, scan, scan_reply};
+use quoris_engine::fingerprint::Fingerprint;
 use quoris_engine::{Batch, Call, CommandError, Reply, SLOT_COUNT, SlotId};
 use quoris_raft::group::Group;
 use quoris_raft::node::Node;
@@ -53,7 +54,7 @@ pub async fn gather(server: &Server, row: &'static Command, words: Vec<Bytes>, p
             let (group, place) = asked.swap_remove(here);
             ask(server, &group, place, row, call, wide).await
         }
-        Gather::Sum | Gather::Concat | Gather::AllOk | Gather::Same => {
+        Gather::Sum | Gather::Concat | Gather::Xor | Gather::AllOk | Gather::Same => {
             let ask = |(group, place): (Arc<Group>, Place)| {
                 let call = call.clone();
                 async move { ask(server, &group, place, row, call, wide).await }
@@ -152,6 +153,14 @@ fn merge(gather: Gather, replies: Vec<Reply>) -> Reply {
             Reply::Array(replies.into_iter().flat_map(items).collect())
         }
         Gather::Same => replies.into_iter().next().unwrap_or(Reply::Null),
+        Gather::Xor => {
+            let one = |reply: &Reply| match reply {
+                Reply::Bulk(hex) => Fingerprint::from_hex(hex),
+                _ => None,
+            };
+            let all = replies.iter().filter_map(one).fold(Fingerprint::default(), Fingerprint::with);
+            Reply::bulk(all.to_hex())
+        }
         _ => Reply::OK,
     }
 }

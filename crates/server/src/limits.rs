@@ -78,3 +78,6 @@ pub const FORWARD_RETRY_MS: u64 = 5;
 
 /// What another node may take for its answer beyond what it gives itself, in milliseconds.
 pub const FORWARD_SLACK_MS: u64 = 1_000;
+
+/// The longest DEBUG SLEEP, in milliseconds.
+pub const DEBUG_SLEEP_MS: u64 = 60_000;

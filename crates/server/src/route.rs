@@ -23,6 +23,8 @@ pub struct Access {
     pub authenticated: bool,
     /// Whether it accepts reads of a replica (READONLY).
     pub readonly: bool,
+    /// Whether it may run commands that are for debugging.
+    pub debug: bool,
     /// Whether its calls are forwarded, rather than the client told where to go.
     pub plain: bool,
 }
@@ -62,6 +64,13 @@ pub fn route(node: &Node, words: &[Bytes], access: Access) -> Result<Route, Comm
     let row = resolved.command;
     if !access.authenticated && !row.flags.contains(command::Flags::NO_AUTH) {
         return Err(CommandError::Text("NOAUTH Authentication required."));
+    }
+    if !access.debug && row.flags.contains(command::Flags::PROTECTED) {
+        return Err(CommandError::Text(
+            "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from \
+             a local connection, otherwise you need to set this option in the configuration file, and then restart the \
+             server.",
+        ));
     }
     match row.run {
         Run::Session(verb) => return Ok(Route::Session(resolved, verb)),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quoris_raft::env::Env;
+use quoris_raft::env::{Env, Listener};
 use quoris_raft::node::{Node, StartError};
 use tokio::time::Instant;
 
@@ -97,8 +97,16 @@ impl Server {
         let addr = config.listen.clone();
         // Before the node starts: whoever cannot serve should not vote for a moment either.
         let listener = env.net.listen(&addr).await.map_err(|source| ServeError::Listen { addr, source })?;
-        let server = Server::start(env, config, file).await?;
-        let node = Arc::clone(&server.node);
+        Server::start(env, config, file).await?.serve(listener, shutdown).await
+    }
+
+    /// Serves those who connect to `listener`; the second half of [`Server::run`].
+    pub async fn serve(
+        self: Arc<Server>,
+        listener: Box<dyn Listener>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), ServeError> {
+        let node = Arc::clone(&self.node);
         tracing::info!(node = node.id(), listen = listener.local_addr().unwrap_or_default(), "serving");
         let end = async {
             tokio::select! {
@@ -112,7 +120,7 @@ impl Server {
                 }
             }
         };
-        let ended = listener::serve(&server, listener, end).await;
+        let ended = listener::serve(&self, listener, end).await;
         match &ended {
             Ok(()) => node.shutdown().await,
             Err(error) => tracing::error!(%error),

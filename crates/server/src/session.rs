@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
+use quoris_engine::args::Args;
 use quoris_engine::command::{self, Command, Flags, Resolved, Verb};
 use quoris_engine::{Call, CommandError, Reply};
 use quoris_raft::types::GroupId;
@@ -104,8 +105,12 @@ impl Session {
     pub fn access(&self) -> Access {
         let config = self.server.settings.get();
         let authenticated = self.authenticated || config.requirepass.is_empty();
+        let debug = match config.enable_debug_command.as_str() {
+            "local" => self.client.is_local(),
+            value => value == "yes",
+        };
         let plain = self.kind == Kind::Plain && config.forward;
-        Access { authenticated, readonly: self.readonly, plain }
+        Access { authenticated, readonly: self.readonly, debug, plain }
     }
 
     /// For whom calls run.
@@ -262,6 +267,7 @@ impl Session {
                 let versions = transaction::versions_here(&self.server, &words[2..]).await;
                 Some(Answer::Own(versions))
             }
+            Verb::DebugSleep => Some(Answer::Own(verbs::debug::sleep(Args(words)).await)),
             verb => verbs::run(self, resolved, verb, words).map(Answer::Own),
         };
         let failed = answer.as_ref().is_some_and(Answer::is_error);

@@ -252,3 +252,29 @@ async fn a_stopping_server_answers_who_is_blocked() {
     world.stop().await;
     assert_eq!(rest_of(&mut blocked).await, "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n");
 }
+
+#[tokio::test]
+async fn debug_is_refused_unless_the_setting_allows_it() {
+    const CALLS: &[u8] = b"DEBUG OBJECT a\r\nDEBUG SLEEP 0\r\nQUIT\r\n";
+    for (setting, refused) in [("no", true), ("local", false), ("yes", false)] {
+        let world = World::new(&[("enable-debug-command", setting)]).await;
+        let mut client = world.connect().await;
+        client.write_all(CALLS).await.expect("room");
+        let replies = rest_of(&mut client).await;
+        assert_eq!(replies.matches("-ERR DEBUG command not allowed.").count(), if refused { 2 } else { 0 });
+        assert_eq!(replies == "-ERR no such key\r\n+OK\r\n+OK\r\n", !refused, "{replies}");
+    }
+}
+
+#[tokio::test]
+async fn debug_sleep_delays_nobody_else() {
+    let world = World::new(&[("enable-debug-command", "yes")]).await;
+    let (mut sleeper, mut other) = (world.connect().await, world.connect().await);
+    let began = tokio::time::Instant::now();
+    sleeper.write_all(b"DEBUG SLEEP 0.6\r\n").await.expect("room");
+    other.write_all(b"SET a 1\r\nGET a\r\n").await.expect("room");
+    expect(&mut other, "+OK\r\n$1\r\n1\r\n").await;
+    assert!(began.elapsed() < Duration::from_millis(600), "the other client waited");
+    expect(&mut sleeper, "+OK\r\n").await;
+    assert!(began.elapsed() >= Duration::from_millis(600), "nobody slept");
+}

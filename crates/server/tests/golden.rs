@@ -108,7 +108,7 @@ struct World {
 impl World {
     fn new() -> World {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let (server, dir) = runtime.block_on(support::server(&[]));
+        let (server, dir) = runtime.block_on(support::server(&[("enable-debug-command", "local")]));
         let (place, session) = runtime.block_on(async { connect(&server) });
         World { runtime, server, place, session, _dir: dir }
     }

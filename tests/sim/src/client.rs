@@ -6,17 +6,19 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use turmoil::net::TcpStream;
 
-/// How long a client waits for a reply.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a client waits for a connection or a reply.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A reply, as far as the workload needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// Anything that is not an error: a status, a number or a string.
-    Value(String),
+    /// A status, a number or a string.
+    Value(Vec<u8>),
     /// No value.
     Null,
-    /// An error line.
+    /// Several replies; what is in them is of no interest here.
+    Many,
+    /// The command was run, or found wrong, and answered with this error.
     Error(String),
 }
 
@@ -26,7 +28,7 @@ pub enum Outcome {
     /// Answered.
     Ok(Reply),
     /// Certainly not applied.
-    NotApplied(String),
+    Refused(String),
     /// May have been applied, or may be yet.
     Unknown(String),
 }
@@ -45,32 +47,25 @@ impl Client {
     }
 
     /// One call and its outcome. After an error the next call goes where the error points, or to another node.
-    pub async fn call(&mut self, words: &[&str]) -> Outcome {
+    pub async fn call(&mut self, words: &[&[u8]]) -> Outcome {
         if self.connection.is_none() {
             match tokio::time::timeout(PATIENCE, TcpStream::connect(self.nodes[self.at].clone())).await {
                 Ok(Ok(stream)) => self.connection = Some(BufReader::new(stream)),
                 _ => {
                     self.elsewhere();
-                    return Outcome::NotApplied("cannot connect".into());
+                    return Outcome::Refused("cannot connect".into());
                 }
             }
         }
         let Some(connection) = &mut self.connection else { unreachable!("connected above") };
-        let reply = match tokio::time::timeout(PATIENCE, exchange(connection, words)).await {
-            Ok(Ok(reply)) => reply,
-            Ok(Err(error)) => {
-                self.elsewhere();
-                return Outcome::Unknown(error.to_string());
-            }
-            Err(_) => {
-                self.elsewhere();
-                return Outcome::Unknown("no reply in time".into());
-            }
+        let failure = match tokio::time::timeout(PATIENCE, exchange(connection, words)).await {
+            Ok(Ok(Reply::Error(line))) => return self.failed(line),
+            Ok(Ok(reply)) => return Outcome::Ok(reply),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no reply in time".into(),
         };
-        match reply {
-            Reply::Error(line) => self.failed(line),
-            reply => Outcome::Ok(reply),
-        }
+        self.elsewhere();
+        Outcome::Unknown(failure)
     }
 
     fn failed(&mut self, line: String) -> Outcome {
@@ -79,13 +74,14 @@ impl Client {
             (Some("MOVED"), Some(addr)) => {
                 self.at = self.nodes.iter().position(|node| node == addr).unwrap_or(self.at);
                 self.connection = None;
-                Outcome::NotApplied(line)
+                Outcome::Refused(line)
             }
             (Some("UNKNOWN"), _) => Outcome::Unknown(line),
-            _ => {
+            (Some("CLUSTERDOWN" | "TRYAGAIN"), _) => {
                 self.elsewhere();
-                Outcome::NotApplied(line)
+                Outcome::Refused(line)
             }
+            _ => Outcome::Ok(Reply::Error(line)),
         }
     }
 
@@ -95,28 +91,59 @@ impl Client {
     }
 }
 
-async fn exchange(connection: &mut BufReader<TcpStream>, words: &[&str]) -> io::Result<Reply> {
-    let mut call = format!("*{}\r\n", words.len());
+async fn exchange(connection: &mut BufReader<TcpStream>, words: &[&[u8]]) -> io::Result<Reply> {
+    let mut call = format!("*{}\r\n", words.len()).into_bytes();
     for word in words {
-        call.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+        call.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        call.extend_from_slice(word);
+        call.extend_from_slice(b"\r\n");
     }
-    connection.get_mut().write_all(call.as_bytes()).await?;
+    connection.get_mut().write_all(&call).await?;
+    let reply = read(connection).await?;
+    // The parts of a reply of several.
+    let Part::Several(mut parts) = reply else { return Ok(reply.alone()) };
+    while parts > 0 {
+        parts -= 1;
+        if let Part::Several(more) = read(connection).await? {
+            parts += more;
+        }
+    }
+    Ok(Reply::Many)
+}
+
+enum Part {
+    One(Reply),
+    Several(usize),
+}
+
+impl Part {
+    fn alone(self) -> Reply {
+        match self {
+            Part::One(reply) => reply,
+            Part::Several(_) => Reply::Many,
+        }
+    }
+}
+
+async fn read(connection: &mut BufReader<TcpStream>) -> io::Result<Part> {
     let mut line = String::new();
     if connection.read_line(&mut line).await? == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    let (kind, rest) = line.trim_end().split_at(1);
-    match kind {
-        "+" | ":" => Ok(Reply::Value(rest.into())),
-        "-" => Ok(Reply::Error(rest.into())),
-        "$" if rest == "-1" => Ok(Reply::Null),
-        "$" => {
+    let strange = || io::Error::other(format!("unexpected reply {line:?}"));
+    let rest = line.get(1..).ok_or_else(strange)?.trim_end();
+    Ok(Part::One(match (&line[..1], rest) {
+        ("+" | ":", _) => Reply::Value(rest.into()),
+        ("-", _) => Reply::Error(rest.into()),
+        ("$" | "*", "-1") => Reply::Null,
+        ("*", _) => return Ok(Part::Several(rest.parse().map_err(io::Error::other)?)),
+        ("$", _) => {
             let len: usize = rest.parse().map_err(io::Error::other)?;
             let mut bytes = vec![0; len + 2];
             connection.read_exact(&mut bytes).await?;
             bytes.truncate(len);
-            Ok(Reply::Value(String::from_utf8(bytes).map_err(io::Error::other)?))
+            Reply::Value(bytes)
         }
-        _ => Err(io::Error::other(format!("unexpected reply {line:?}"))),
-    }
+        _ => return Err(strange()),
+    }))
 }

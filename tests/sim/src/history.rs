@@ -1,120 +1,134 @@
-//! What clients saw, and whether a linearizable store that loses nothing can have shown it.
+//! What clients saw, in the order in which they saw it.
 //!
-//! Each key has one writer, which writes 1, 2, 3 … in turn, and many readers. Such a history is linearizable exactly
-//! if every read returns a number that was not certainly refused, that is no lower than any number acknowledged, or
-//! read by anybody, before the read began, and no higher than what had been tried when it ended. A write of unknown
-//! fate may show up or not; once a higher number has shown up it may not come back, which the same rule forbids.
+//! Two kinds of keys. A *register* is set to numbers that are never used twice, by any client, and read. A *list* is a
+//! string to which clients append tokens that are never used twice; to read it is to see them all, in order. Moments are
+//! counted, not measured: the simulator runs one thing at a time, so that the n-th event is before the n+1st.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-/// One key's history so far.
-#[derive(Default, Debug)]
-struct Register {
-    tried: u64,
-    /// The highest number that any read or acknowledgement has proved.
-    proved: u64,
-    refused: BTreeSet<u64>,
+/// The n-th event.
+pub type Moment = u64;
+
+/// What became of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It was acknowledged at this moment.
+    Acknowledged(Moment),
+    /// It was answered as certainly not applied.
+    Refused,
+    /// It may have been applied, or may be yet.
+    Unknown,
+}
+
+/// A number written to a register, or a token appended to a list.
+#[derive(Clone, Copy, Debug)]
+pub struct Write {
+    /// What; never 0.
+    pub value: u64,
+    /// When the client sent it.
+    pub began: Moment,
+    /// How it ended.
+    pub fate: Fate,
+}
+
+/// A read of a register (one value, or none if it is empty) or of a list (all its tokens).
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// What was there.
+    pub values: Vec<u64>,
+    /// When the client asked.
+    pub began: Moment,
+    /// When it had the answer.
+    pub ended: Moment,
+}
+
+/// All that happened to one key.
+#[derive(Clone, Debug, Default)]
+pub struct KeyHistory {
+    /// In the order in which they began.
+    pub writes: Vec<Write>,
+    /// In the order in which they ended.
+    pub reads: Vec<Read>,
+}
+
+impl KeyHistory {
+    /// The write of `value`.
+    pub fn write_of(&self, value: u64) -> Option<&Write> {
+        self.writes.iter().find(|write| write.value == value)
+    }
+}
+
+/// What a key is used as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// SET and GET.
+    Register,
+    /// APPEND and GET.
+    List,
 }
 
 /// All that clients saw.
 #[derive(Default, Debug)]
 pub struct History {
-    registers: BTreeMap<String, Register>,
-    /// Writes acknowledged.
+    now: Moment,
+    next_value: u64,
+    /// Every key.
+    pub keys: BTreeMap<(Kind, String), KeyHistory>,
+    /// Writes acknowledged, table calls included.
     pub acknowledged: u64,
     /// Writes of unknown fate.
     pub unknown: u64,
     /// Reads answered.
     pub reads: u64,
-    /// What cannot be.
-    pub violations: Vec<String>,
 }
 
 impl History {
-    /// A write begins; the number to write.
-    pub fn begin_write(&mut self, key: &str) -> u64 {
-        let register = self.registers.entry(key.into()).or_default();
-        register.tried += 1;
-        register.tried
+    fn tick(&mut self) -> Moment {
+        self.now += 1;
+        self.now
     }
 
-    /// A write has been acknowledged.
-    pub fn acknowledge(&mut self, key: &str, number: u64) {
-        self.acknowledged += 1;
-        let register = self.registers.entry(key.into()).or_default();
-        register.proved = register.proved.max(number);
+    /// A write begins; the value to write.
+    pub fn begin_write(&mut self, kind: Kind, key: &str) -> u64 {
+        let began = self.tick();
+        self.next_value += 1;
+        let value = self.next_value;
+        let write = Write { value, began, fate: Fate::Unknown };
+        self.keys.entry((kind, key.into())).or_default().writes.push(write);
+        value
     }
 
-    /// A write has certainly not been applied.
-    pub fn refuse(&mut self, key: &str, number: u64) {
-        self.registers.entry(key.into()).or_default().refused.insert(number);
-    }
-
-    /// A write's fate is unknown.
-    pub fn lose_track(&mut self) {
-        self.unknown += 1;
-    }
-
-    /// A read begins; what to give to [`History::end_read`].
-    pub fn begin_read(&self, key: &str) -> u64 {
-        self.registers.get(key).map_or(0, |register| register.proved)
-    }
-
-    /// A read that began at `floor` has returned `number` (0: no value).
-    pub fn end_read(&mut self, key: &str, floor: u64, number: u64) {
-        self.reads += 1;
-        let register = self.registers.entry(key.into()).or_default();
-        let wrong = if number < floor {
-            Some(format!("{key} was at least {floor} before the read and then read as {number}"))
-        } else if number > register.tried {
-            Some(format!("{key} read as {number}, which nobody wrote (last: {})", register.tried))
-        } else if register.refused.contains(&number) {
-            Some(format!("{key} read as {number}, whose write was answered as certainly not applied"))
-        } else {
-            None
+    /// The write of `value` has ended: acknowledged, refused, or with its fate unknown.
+    pub fn end_write(&mut self, kind: Kind, key: &str, value: u64, applied: Option<bool>) {
+        let fate = match applied {
+            Some(true) => Fate::Acknowledged(self.tick()),
+            Some(false) => Fate::Refused,
+            None => Fate::Unknown,
         };
-        self.violations.extend(wrong);
-        register.proved = register.proved.max(number);
+        self.acknowledged += u64::from(applied == Some(true));
+        self.unknown += u64::from(applied.is_none());
+        let writes = &mut self.keys.entry((kind, key.into())).or_default().writes;
+        let write = writes.iter_mut().rev().find(|write| write.value == value);
+        write.expect("a write ends after it began").fate = fate;
     }
 
-    /// The keys that were written.
-    pub fn keys(&self) -> Vec<String> {
-        self.registers.keys().cloned().collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lost_write_a_stale_read_and_a_lie_are_found() {
-        let mut history = History::default();
-        let first = history.begin_write("k");
-        history.acknowledge("k", first);
-        let floor = history.begin_read("k");
-        history.end_read("k", floor, 0);
-        assert_eq!(history.violations.len(), 1, "lost: {history:?}");
-        let second = history.begin_write("k");
-        history.refuse("k", second);
-        history.end_read("k", floor, second);
-        assert_eq!(history.violations.len(), 2, "a lie: {history:?}");
-        history.end_read("k", floor, 9);
-        assert_eq!(history.violations.len(), 3, "out of thin air: {history:?}");
+    /// A read begins.
+    pub fn begin_read(&mut self) -> Moment {
+        self.tick()
     }
 
-    #[test]
-    fn an_unknown_write_may_show_up_but_not_come_back() {
-        let mut history = History::default();
-        let unknown = history.begin_write("k");
-        history.lose_track();
-        let before = history.begin_read("k");
-        history.end_read("k", before, unknown);
-        let next = history.begin_write("k");
-        history.acknowledge("k", next);
-        assert!(history.violations.is_empty());
-        let floor = history.begin_read("k");
-        history.end_read("k", floor, unknown);
-        assert_eq!(history.violations.len(), 1);
+    /// A read that began at `began` has shown `values`.
+    pub fn end_read(&mut self, kind: Kind, key: &str, began: Moment, values: Vec<u64>) {
+        self.reads += 1;
+        let ended = self.tick();
+        self.keys.entry((kind, key.into())).or_default().reads.push(Read { values, began, ended });
+    }
+
+    /// The keys of `kind`, with their histories.
+    pub fn of(&self, kind: Kind) -> impl Iterator<Item = (&str, &KeyHistory)> {
+        self.keys
+            .iter()
+            .filter(move |((of, _), _)| *of == kind)
+            .map(|((_, key), history)| (key.as_str(), history))
     }
 }

@@ -4,12 +4,17 @@
 //! that whatever a run shows can be looked at again. The hosts run the very server that the product runs; clients
 //! speak RESP to it over the simulated network.
 //!
-//! Reading order: [`plan`] (what a seed draws), [`run`] (cluster, faults, healing), [`workload`] (clients),
-//! [`history`] (what they saw, and whether it may be so), [`env`] (the simulated world).
+//! Reading order: [`plan`] (what a seed draws), [`run`] (its acts), [`cluster`] (nodes and faults), [`workload`] (clients),
+//! [`history`] (what they saw), [`observe`] (what replicas were seen to do), [`invariants`] (what must hold), [`env`] (the
+//! simulated world).
 
 pub mod client;
+pub mod cluster;
+pub mod coverage;
 pub mod env;
 pub mod history;
+pub mod invariants;
+pub mod observe;
 pub mod plan;
 pub mod run;
 pub mod workload;

@@ -1,11 +1,11 @@
 //! What a seed draws: the cluster's size and limits, and the faults.
+//!
+//! Each seed draws its own mix (swarm testing): some runs have no partitions, some little else; some take a snapshot every
+//! few entries, some never.
 
 use quoris_raft::env::Rng;
 
 use crate::env::SeededRng;
-
-/// How long faults strike, in milliseconds of simulated time, counted from the first acknowledged write.
-pub const FAULTS_MS: u64 = 12_000;
 
 /// A run.
 #[derive(Debug)]
@@ -16,12 +16,18 @@ pub struct Plan {
     pub groups: u64,
     /// 2 to 4.
     pub clients: u64,
-    /// From 5 (a snapshot every few entries) to 200.
+    /// From 3 (a snapshot every few entries) to 200.
     pub snapshot_entries: u64,
-    /// Longest fsync, in microseconds.
+    /// Entries kept behind a snapshot.
+    pub entries_behind_snapshot: u64,
+    /// Longest fsync of the log, in microseconds.
     pub sync_us: u64,
+    /// Longest other use of the disk, in microseconds.
+    pub offload_us: u64,
     /// Longest time a message takes, in milliseconds.
     pub latency_ms: u64,
+    /// How long faults strike, in milliseconds of simulated time, counted from the first acknowledged write.
+    pub faults_ms: u64,
     /// The faults, in the order of their time.
     pub faults: Vec<(u64, Fault)>,
 }
@@ -31,56 +37,159 @@ pub struct Plan {
 pub enum Fault {
     /// The node's power fails: what was not fsynced may be lost or torn.
     PowerCut(u64),
+    /// The node's power fails during an operation of its disk that changes something, after so many more.
+    PowerCutInOperation(u64, u64),
+    /// The power of all nodes fails.
+    PowerCutOfAll,
+    /// The power of all nodes but one fails.
+    PowerCutOfAllBut(u64),
     /// The node's process is killed; the disk keeps what was written.
     Kill(u64),
     /// The node starts again.
     Start(u64),
+    /// Every node that is down starts again.
+    StartAll,
+    /// An operation of the node's disk fails, after so many more.
+    DiskError(u64, u64),
+    /// The node loses its disk and comes back with an empty one, if all others can vote.
+    Wipe(u64),
     /// Nothing passes between two nodes.
     Partition(u64, u64),
     /// Nothing passes from the first to the second.
     OneWay(u64, u64),
+    /// Nothing passes between the node and any other node.
+    Isolate(u64),
+    /// Nothing leaves or reaches the node, and its disk stands still, until it resumes: then all comes at once.
+    Pause(u64),
+    /// The node goes on.
+    Resume(u64),
     /// All nodes reach each other.
     Repair,
     /// The node's clock jumps, in milliseconds.
     ClockJump(u64, i64),
-    /// The node's disk takes so many microseconds for an fsync.
+    /// The node's disk takes up to so many microseconds for an fsync.
     SlowDisk(u64, u64),
 }
 
+/// The kinds of faults that a mix is made of. What mends comes by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // each is the fault of that name
+pub enum Kind {
+    ClockJump,
+    DiskError,
+    Isolate,
+    Kill,
+    OneWay,
+    Partition,
+    Pause,
+    PowerCut,
+    PowerCutInOperation,
+    PowerCutOfAll,
+    PowerCutOfAllBut,
+    SlowDisk,
+    Wipe,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Kind; 13] = [
+        Kind::ClockJump,
+        Kind::DiskError,
+        Kind::Isolate,
+        Kind::Kill,
+        Kind::OneWay,
+        Kind::Partition,
+        Kind::Pause,
+        Kind::PowerCut,
+        Kind::PowerCutInOperation,
+        Kind::PowerCutOfAll,
+        Kind::PowerCutOfAllBut,
+        Kind::SlowDisk,
+        Kind::Wipe,
+    ];
+
+    /// How many shares a run's mix has of it at most.
+    fn most(self) -> u64 {
+        match self {
+            Kind::PowerCutOfAll | Kind::PowerCutOfAllBut => 1,
+            _ => 3,
+        }
+    }
+}
+
 impl Plan {
-    /// What `seed` draws.
-    pub fn of(seed: u64) -> Plan {
+    /// What `seed` draws; faults of the kinds in `only` alone, if there are any.
+    pub fn of(seed: u64, only: &[Kind]) -> Plan {
         let rng = SeededRng::new(seed);
         let draw = |from: u64, to: u64| from + rng.next_u64() % (to - from + 1);
-        let nodes = draw(3, 5);
+        let snapshot_entries = [3, 5, 20, 200][draw(0, 3) as usize];
         let mut plan = Plan {
-            nodes,
+            nodes: draw(3, 5),
             groups: draw(2, 4),
             clients: draw(2, 4),
-            snapshot_entries: [5, 20, 200][draw(0, 2) as usize],
-            sync_us: draw(200, 5000),
+            snapshot_entries,
+            entries_behind_snapshot: draw(0, snapshot_entries / 2),
+            sync_us: draw(200, 8000),
+            offload_us: draw(1, 8000),
             latency_ms: draw(1, 10),
+            faults_ms: draw(2000, 7000),
             faults: Vec::new(),
         };
-        let mut at = 0;
-        while at < FAULTS_MS {
-            at += draw(100, 2000);
-            let (node, other) = (draw(1, nodes), draw(1, nodes));
-            let fault = match draw(0, 9) {
-                0..=1 => Fault::PowerCut(node),
-                2 => Fault::Kill(node),
-                3..=4 => Fault::Start(node),
-                5 if node != other => Fault::Partition(node, other),
-                6 if node != other => Fault::OneWay(node, other),
-                7 => Fault::ClockJump(node, draw(0, 20_000) as i64 - 10_000),
-                8 => Fault::SlowDisk(node, draw(1_000, 300_000)),
-                _ => Fault::Repair,
-            };
-            plan.faults.push((at, fault));
-            if draw(0, 19) == 0 {
-                plan.faults.extend((1..=nodes).map(|node| (at, Fault::PowerCut(node))));
+        let share = |kind: &Kind| match only.is_empty() {
+            true => draw(0, kind.most()),
+            false => {
+                if only.contains(kind) {
+                    kind.most()
+                } else {
+                    0
+                }
             }
+        };
+        let mix: Vec<u64> = Kind::ALL.iter().map(share).collect();
+        let longest_pause_ms = draw(150, 1200);
+        let mut at = draw(0, 500);
+        while at < plan.faults_ms {
+            let fault = draw_fault(&draw, &mix, plan.nodes);
+            plan.faults.push((at, fault));
+            if let Fault::Pause(node) = fault {
+                plan.faults.push((at + draw(100, 2500), Fault::Resume(node)));
+            }
+            at += draw(10, longest_pause_ms);
         }
+        plan.faults.sort_by_key(|(at, _)| *at);
         plan
+    }
+}
+
+fn draw_fault(draw: &dyn Fn(u64, u64) -> u64, mix: &[u64], nodes: u64) -> Fault {
+    let (node, next) = (draw(1, nodes), draw(1, nodes - 1));
+    let other = (node + next - 1) % nodes + 1;
+    // Starts and repairs come by themselves, lest everything soon stands still.
+    let healing = 2 + mix.iter().sum::<u64>() / 2;
+    let mut ticket = draw(0, healing + mix.iter().sum::<u64>() - 1);
+    let kind = mix.iter().position(|share| {
+        let hit = ticket < *share;
+        ticket = ticket.saturating_sub(*share);
+        hit
+    });
+    match kind.map(|place| Kind::ALL[place]) {
+        Some(Kind::ClockJump) => Fault::ClockJump(node, draw(0, 20_000) as i64 - 10_000),
+        Some(Kind::DiskError) => Fault::DiskError(node, draw(0, 40)),
+        Some(Kind::Isolate) => Fault::Isolate(node),
+        Some(Kind::Kill) => Fault::Kill(node),
+        Some(Kind::OneWay) => Fault::OneWay(node, other),
+        Some(Kind::Partition) => Fault::Partition(node, other),
+        Some(Kind::Pause) => Fault::Pause(node),
+        Some(Kind::PowerCut) => Fault::PowerCut(node),
+        Some(Kind::PowerCutInOperation) => Fault::PowerCutInOperation(node, draw(0, 40)),
+        Some(Kind::PowerCutOfAll) => Fault::PowerCutOfAll,
+        Some(Kind::PowerCutOfAllBut) => Fault::PowerCutOfAllBut(node),
+        Some(Kind::SlowDisk) => Fault::SlowDisk(node, draw(1_000, 300_000)),
+        Some(Kind::Wipe) => Fault::Wipe(node),
+        None => match draw(0, 3) {
+            0 => Fault::Start(node),
+            1 => Fault::StartAll,
+            _ => Fault::Repair,
+        },
     }
 }

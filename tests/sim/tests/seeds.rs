@@ -2,16 +2,21 @@
 
 use std::process::{Command, Output};
 
+use quoris_sim::coverage::{Coverage, Event};
+
 fn quoris_sim(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_quoris-sim")).args(arguments).output().expect("the simulator runs")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 #[test]
 fn one_seed_is_one_run() {
     for seed in ["1", "2", "3"] {
-        let (first, second) = (quoris_sim(&[seed, "--trace"]), quoris_sim(&[seed, "--trace"]));
-        let lines = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
-        let (first, second) = (lines(&first), lines(&second));
+        let (first, second) =
+            (stdout(&quoris_sim(&[seed, "--trace"])), stdout(&quoris_sim(&[seed, "--trace"])));
         let differs = first.lines().zip(second.lines()).position(|(a, b)| a != b);
         assert_eq!(differs, None, "seed {seed} is not one run: its two traces part at this line");
         assert_eq!(first.len(), second.len(), "one trace of seed {seed} is longer");
@@ -24,8 +29,15 @@ fn another_seed_is_another_run() {
     assert_ne!(quoris_sim(&["1", "--trace"]).stdout, quoris_sim(&["2", "--trace"]).stdout);
 }
 
+/// No invariant is violated in 200 runs, and between them they reach every rare event.
 #[test]
-fn nothing_acknowledged_is_lost() {
+fn every_invariant_holds() {
     let output = quoris_sim(&["1000..1200"]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let said = stdout(&output);
+    assert!(output.status.success(), "{said}");
+    let mut coverage = Coverage::default();
+    let line = said.lines().rev().find_map(|line| line.strip_prefix("coverage "));
+    coverage.add_line(line.expect("a line of coverage"));
+    let missed: Vec<&Event> = Event::ALL.iter().filter(|event| coverage.of(**event) == 0).collect();
+    assert!(missed.is_empty(), "no run reached {missed:?}");
 }

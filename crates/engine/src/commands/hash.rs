@@ -327,30 +327,20 @@ impl<'a> Draw<'a> {
     }
 }
 
-/// The cursor is how many positions are yet to be looked at; a small hash is answered whole.
 fn hscan(context: &mut ReadContext, args: Args) -> Outcome {
     let cursor = parse_cursor(args.bytes(2))?;
-    let now_ms = context.keys.now_ms();
     let Some(hash) = context.keys.hash(args.bytes(1))? else { return Ok(hscan_reply(0, Vec::new())) };
     let options = ScanOptions::parse(args, 3, ScanOf::Fields)?;
+    let count = usize::try_from(options.count).unwrap_or(usize::MAX);
+    let (next, fields) = hash.scan(cursor, count, context.keys.now_ms());
     let mut words = Vec::new();
-    let mut show = |field: Field| {
-        if options.matches(field.name) {
-            words.push(Reply::bulk(field.name));
-            if !options.no_values {
-                words.push(Reply::bulk(field.value));
-            }
+    for field in fields.into_iter().filter(|field| options.matches(field.name)) {
+        words.push(Reply::bulk(field.name));
+        if !options.no_values {
+            words.push(Reply::bulk(field.value));
         }
-    };
-    if hash.is_small() {
-        hash.iter(now_ms).for_each(show);
-        return Ok(hscan_reply(0, words));
     }
-    let positions = hash.positions() as u64;
-    let left = if cursor == 0 { positions } else { cursor.min(positions) };
-    let stop = left.saturating_sub(options.count);
-    (stop..left).rev().filter_map(|i| hash.at(i as usize, now_ms)).for_each(&mut show);
-    Ok(hscan_reply(stop, words))
+    Ok(hscan_reply(next, words))
 }
 
 fn hscan_reply(cursor: u64, words: Vec<Reply>) -> Reply {

@@ -1,6 +1,10 @@
 //! The handlers, a file for each family, and the table of all rows.
 
+mod bitfield;
+pub mod bitmap;
 pub mod counter;
+pub mod debug;
+pub mod dump;
 pub mod expire;
 pub mod function;
 pub mod generic;
@@ -8,6 +12,7 @@ pub mod geo;
 pub mod geo_search;
 pub mod hash;
 pub mod hash_expire;
+pub mod hyperloglog;
 pub mod lcs;
 pub mod list;
 pub mod list_move;
@@ -35,9 +40,12 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
     [
         generic::COMMANDS,
         expire::COMMANDS,
+        dump::COMMANDS,
         scan::COMMANDS,
         string::COMMANDS,
         counter::COMMANDS,
+        bitmap::COMMANDS,
+        hyperloglog::COMMANDS,
         lcs::COMMANDS,
         hash::COMMANDS,
         hash_expire::COMMANDS,
@@ -60,6 +68,7 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         script::COMMANDS,
         function::COMMANDS,
         session::COMMANDS,
+        debug::COMMANDS,
     ]
     .into_iter()
     .flatten()

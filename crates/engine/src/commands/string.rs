@@ -291,7 +291,7 @@ fn value_of(keys: &Keyspace, key: &[u8]) -> Outcome {
 }
 
 /// Sets `key` to a string; to one that has already expired, which removes it, if `expire_ms` has passed.
-fn store(keys: &mut Keyspace, key: &[u8], value: &[u8], expire_ms: u64) {
+pub(super) fn store(keys: &mut Keyspace, key: &[u8], value: &[u8], expire_ms: u64) {
     if expire_ms <= keys.now_ms() {
         keys.remove(key);
     } else {
@@ -300,7 +300,7 @@ fn store(keys: &mut Keyspace, key: &[u8], value: &[u8], expire_ms: u64) {
 }
 
 /// Changes in place the string that the caller has found at `key`.
-fn edit(keys: &mut Keyspace, key: &[u8], change: impl FnOnce(&mut Vec<u8>)) {
+pub(super) fn edit(keys: &mut Keyspace, key: &[u8], change: impl FnOnce(&mut Vec<u8>)) {
     keys.update(key, |object| match &mut object.value {
         Value::String(string) => change(string.make_mut()),
         other => unreachable!("the caller found a string, not a {}", other.type_name()),

@@ -10,8 +10,9 @@ use crate::commands::zset::{elements_reply, store};
 use crate::error::CommandError;
 use crate::keyspace::Keyspace;
 use crate::reply::Reply;
+use crate::value::set::Member;
 use crate::value::zset::Element;
-use crate::value::{Value, ZsetValue, number};
+use crate::value::{SetValue, Value, ZsetValue, number};
 
 /// The rows.
 pub const COMMANDS: &[Command] = &[
@@ -66,7 +67,7 @@ const STORE_KEYS: Keys = Keys::ONE.and(MoreKeys::Counted(2));
 trait Scored {
     fn len(&self) -> usize;
     fn score(&self, member: &[u8]) -> Option<f64>;
-    fn elements(&self) -> Box<dyn Iterator<Item = Element<'_>> + '_>;
+    fn elements(&self) -> Box<dyn Iterator<Item = (Member<'_>, f64)> + '_>;
 }
 
 impl Scored for ZsetValue {
@@ -78,14 +79,30 @@ impl Scored for ZsetValue {
         ZsetValue::score(self, member)
     }
 
-    fn elements(&self) -> Box<dyn Iterator<Item = Element<'_>> + '_> {
-        Box::new(self.iter())
+    fn elements(&self) -> Box<dyn Iterator<Item = (Member<'_>, f64)> + '_> {
+        Box::new(self.iter().map(|element| (Member::Borrowed(element.member), element.score)))
+    }
+}
+
+/// A set's members have the score 1.
+impl Scored for SetValue {
+    fn len(&self) -> usize {
+        SetValue::len(self)
+    }
+
+    fn score(&self, member: &[u8]) -> Option<f64> {
+        self.contains(member).then_some(1.0)
+    }
+
+    fn elements(&self) -> Box<dyn Iterator<Item = (Member<'_>, f64)> + '_> {
+        Box::new(self.iter().map(|member| (member, 1.0)))
     }
 }
 
 /// `value` as an operand, if its type can be one.
 fn scored(value: &Value) -> Option<&dyn Scored> {
     match value {
+        Value::Set(set) => Some(&**set),
         Value::Zset(zset) => Some(&**zset),
         _ => None,
     }
@@ -154,7 +171,7 @@ impl<'a> Operand<'a> {
         self.scored.map_or(0, Scored::len)
     }
 
-    fn elements(&self) -> impl Iterator<Item = Element<'a>> {
+    fn elements(&self) -> impl Iterator<Item = (Member<'a>, f64)> {
         self.scored.into_iter().flat_map(Scored::elements)
     }
 
@@ -235,7 +252,7 @@ impl<'a> Query<'a> {
     }
 
     /// The elements of the result, in no particular order.
-    fn run(mut self) -> Vec<Element<'a>> {
+    fn run(mut self) -> Vec<(Member<'a>, f64)> {
         // Sums of floating point numbers depend on their order, and Redis begins with the shortest.
         if self.operation != Operation::Diff {
             self.operands.sort_by_key(Operand::len);
@@ -247,35 +264,32 @@ impl<'a> Query<'a> {
         }
     }
 
-    fn union(&self) -> Vec<Element<'a>> {
-        let mut scores: BTreeMap<&[u8], f64> = BTreeMap::new();
+    fn union(&self) -> Vec<(Member<'a>, f64)> {
+        let mut scores: BTreeMap<Member<'a>, f64> = BTreeMap::new();
         for operand in &self.operands {
-            for element in operand.elements() {
-                let score = or_zero(operand.weight * element.score);
-                scores
-                    .entry(element.member)
-                    .and_modify(|sum| *sum = self.aggregate.of(*sum, score))
-                    .or_insert(score);
+            for (member, score) in operand.elements() {
+                let score = or_zero(operand.weight * score);
+                scores.entry(member).and_modify(|sum| *sum = self.aggregate.of(*sum, score)).or_insert(score);
             }
         }
-        scores.into_iter().map(|(member, score)| Element { member, score }).collect()
+        scores.into_iter().collect()
     }
 
-    fn inter(&self) -> impl Iterator<Item = Element<'a>> {
+    fn inter(&self) -> impl Iterator<Item = (Member<'a>, f64)> {
         let (shortest, others) = self.operands.split_first().expect("there is at least one operand");
-        shortest.elements().filter_map(move |element| {
-            let start = or_zero(shortest.weight * element.score);
+        shortest.elements().filter_map(move |(member, score)| {
+            let start = or_zero(shortest.weight * score);
             let score = others.iter().try_fold(start, |score, other| {
-                Some(self.aggregate.of(score, other.score(element.member)? * other.weight))
+                Some(self.aggregate.of(score, other.score(&member)? * other.weight))
             });
-            Some(Element { member: element.member, score: score? })
+            Some((member, score?))
         })
     }
 
-    fn diff(&self) -> Vec<Element<'a>> {
+    fn diff(&self) -> Vec<(Member<'a>, f64)> {
         let (first, others) = self.operands.split_first().expect("there is at least one operand");
-        let in_others = |element: &Element| others.iter().any(|other| other.score(element.member).is_some());
-        first.elements().filter(|element| !in_others(element)).collect()
+        let in_others = |member: &[u8]| others.iter().any(|other| other.score(member).is_some());
+        first.elements().filter(|(member, _)| !in_others(member)).collect()
     }
 
     fn count(mut self) -> usize {
@@ -283,6 +297,10 @@ impl<'a> Query<'a> {
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };
         self.inter().take(limit).count()
     }
+}
+
+fn elements<'a>(result: &'a [(Member, f64)]) -> impl Iterator<Item = Element<'a>> {
+    result.iter().map(|(member, score)| Element { member, score: *score })
 }
 
 fn operand<'a>(keys: &'a Keyspace, key: &Bytes) -> Result<Operand<'a>, CommandError> {
@@ -308,7 +326,8 @@ fn zdiff(context: &mut ReadContext, args: Args) -> Outcome {
 fn read(context: &ReadContext, args: Args, operation: Operation, name: &str) -> Outcome {
     let query = Query::parse(context.keys, args, 1, operation, Wanted::Reply, name)?;
     let with_scores = query.with_scores;
-    let mut elements = query.run();
+    let result = query.run();
+    let mut elements: Vec<Element> = elements(&result).collect();
     elements.sort_unstable_by(Element::order);
     Ok(elements_reply(elements.into_iter(), with_scores))
 }
@@ -332,7 +351,7 @@ fn run_and_store(
     name: &'static str,
 ) -> Outcome {
     let query = Query::parse(context.keys, args, 2, operation, Wanted::Store, name)?;
-    let result = ZsetValue::of(query.run());
+    let result = ZsetValue::of(elements(&query.run()).collect());
     store(context, args.bytes(1), result, name)
 }
 

@@ -17,9 +17,15 @@ use super::tree::Iter;
 pub type Name = Arc<[u8]>;
 
 /// A map from names to `V` in the order of the names' hashes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ByName<V> {
     tree: Tree<Key, V>,
+}
+
+impl<V> Default for ByName<V> {
+    fn default() -> ByName<V> {
+        ByName { tree: Tree::new() }
+    }
 }
 
 /// Ordered by hash, then by name.
@@ -43,7 +49,7 @@ impl Key {
 impl<V: Clone> ByName<V> {
     /// A map without elements.
     pub fn new() -> ByName<V> {
-        ByName { tree: Tree::new() }
+        ByName::default()
     }
 
     /// The map of `elements`, which may be in any order; `None` if a name is there twice.

@@ -1,6 +1,7 @@
 //! Hashes, whose fields may expire one by one.
 //!
-//! Invariants: order is state (the same on every replica, kept by snapshots); a field whose deadline is at or
+//! Invariants: order is the same on every replica (a small hash's is that in which fields came, which snapshots keep; a
+//! big one's follows from the names); a field whose deadline is at or
 //! before the clock that a reader passes in is absent to it, whether or not it has been removed yet;
 //! `next_deadline_ms` is the earliest deadline of all fields. A hash starts out small and becomes big when it
 //! outgrows [`MAX_SMALL_FIELDS`] or [`MAX_SMALL_BYTES`], never the other way: Redis's OBJECT ENCODING shows it.
@@ -46,7 +47,6 @@ impl Field<'_> {
 pub struct HashValue {
     repr: Repr,
     next_deadline_ms: u64,
-    hash_seed: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -55,10 +55,16 @@ enum Repr {
     Big(Box<Big>),
 }
 
+impl Default for HashValue {
+    fn default() -> HashValue {
+        HashValue { repr: Repr::Small(Small::default()), next_deadline_ms: NEVER }
+    }
+}
+
 impl HashValue {
-    /// A hash without fields. `hash_seed`: see [`crate::Machine::new`].
-    pub fn new(hash_seed: u64) -> HashValue {
-        HashValue { repr: Repr::Small(Small::default()), next_deadline_ms: NEVER, hash_seed }
+    /// A hash without fields.
+    pub fn new() -> HashValue {
+        HashValue::default()
     }
 
     /// The name that OBJECT ENCODING answers.
@@ -135,8 +141,19 @@ impl HashValue {
         }
     }
 
-    /// The field at `position`, if it is not due. A big hash keeps its fields as a slot keeps its keys
-    /// ([`crate::slot`]): a walk from the last position to the first meets every field that stays.
+    /// A step of a scan of a big hash, as [`super::ByName::scan`] takes it; a small one is met whole. Of what it meets,
+    /// due fields are left out.
+    pub fn scan(&self, cursor: u64, count: usize, now_ms: u64) -> (u64, Vec<Field<'_>>) {
+        match &self.repr {
+            Repr::Small(_) => (0, self.iter(now_ms).collect()),
+            Repr::Big(big) => {
+                let (next, fields) = big.scan(cursor, count);
+                (next, fields.filter(|field| field.is_live(now_ms)).collect())
+            }
+        }
+    }
+
+    /// The field at `position`, if it is not due.
     pub fn at(&self, position: usize, now_ms: u64) -> Option<Field<'_>> {
         let field = match &self.repr {
             Repr::Small(small) => small.iter().nth(position),
@@ -213,7 +230,7 @@ impl HashValue {
 
     fn become_big(&mut self) {
         if let Repr::Small(small) = &self.repr {
-            let mut big = Big::new(self.hash_seed);
+            let mut big = Big::default();
             small.iter().for_each(|field| big.put(field.name, field.value, field.expire_ms));
             self.repr = Repr::Big(Box::new(big));
         }
@@ -247,8 +264,8 @@ impl HashValue {
     }
 
     /// Takes what [`HashValue::put_snapshot`] wrote; `None` if it is cut short or no hash has such a form.
-    pub(crate) fn take_snapshot(from: &mut Bytes, hash_seed: u64) -> Option<HashValue> {
-        let mut hash = HashValue::new(hash_seed);
+    pub(crate) fn take_snapshot(from: &mut Bytes) -> Option<HashValue> {
+        let mut hash = HashValue::new();
         let big = match from.try_get_u8().ok()? {
             0 => false,
             1 => true,

@@ -1,7 +1,9 @@
 //! What a key can hold.
 
+pub mod bits;
 pub mod by_name;
 pub mod hash;
+pub mod hyperloglog;
 pub mod list;
 pub mod long_double;
 pub mod number;
@@ -47,8 +49,8 @@ pub enum Value {
 
 /// A type whose values come into being with their first element and are gone with their last.
 pub trait Collection: Sized {
-    /// A value without elements. `hash_seed`: see [`crate::Machine::new`].
-    fn empty(hash_seed: u64) -> Self;
+    /// A value without elements.
+    fn empty() -> Self;
     /// The collection in `value`, if it is of this type.
     fn of(value: &Value) -> Option<&Self>;
     /// The collection in `value`, to change, if it is of this type.
@@ -58,8 +60,8 @@ pub trait Collection: Sized {
 }
 
 impl Collection for HashValue {
-    fn empty(hash_seed: u64) -> HashValue {
-        HashValue::new(hash_seed)
+    fn empty() -> HashValue {
+        HashValue::new()
     }
 
     fn of(value: &Value) -> Option<&HashValue> {
@@ -82,7 +84,7 @@ impl Collection for HashValue {
 }
 
 impl Collection for ListValue {
-    fn empty(_: u64) -> ListValue {
+    fn empty() -> ListValue {
         ListValue::new()
     }
 
@@ -106,7 +108,7 @@ impl Collection for ListValue {
 }
 
 impl Collection for SetValue {
-    fn empty(_: u64) -> SetValue {
+    fn empty() -> SetValue {
         SetValue::new()
     }
 
@@ -130,7 +132,7 @@ impl Collection for SetValue {
 }
 
 impl Collection for ZsetValue {
-    fn empty(_: u64) -> ZsetValue {
+    fn empty() -> ZsetValue {
         ZsetValue::new()
     }
 
@@ -154,7 +156,7 @@ impl Collection for ZsetValue {
 }
 
 impl Collection for StreamValue {
-    fn empty(_: u64) -> StreamValue {
+    fn empty() -> StreamValue {
         StreamValue::default()
     }
 
@@ -294,10 +296,10 @@ impl Value {
     }
 
     /// Takes what [`Value::put`] wrote; `None` if it is cut short or of an unknown type.
-    pub(crate) fn take(from: &mut Bytes, hash_seed: u64) -> Option<Value> {
+    pub(crate) fn take(from: &mut Bytes) -> Option<Value> {
         match from.try_get_u8().ok()? {
             tag::STRING => Some(Value::string(&take_bytes(from)?)),
-            tag::HASH => Some(Value::Hash(Arc::new(HashValue::take_snapshot(from, hash_seed)?))),
+            tag::HASH => Some(Value::Hash(Arc::new(HashValue::take_snapshot(from)?))),
             tag::LIST => Some(Value::List(ListValue::take_snapshot(from)?)),
             tag::SET => Some(Value::Set(Arc::new(SetValue::take_snapshot(from)?))),
             tag::ZSET => Some(Value::Zset(Arc::new(ZsetValue::take_snapshot(from)?))),

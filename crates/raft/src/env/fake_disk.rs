@@ -172,6 +172,20 @@ impl FakeDisk {
         state.power_fails_at = Some(state.ops + ops);
     }
 
+    /// Whether the power has failed, as [`FakeDisk::fail_power_after`] demanded.
+    pub fn power_is_off(&self) -> bool {
+        let state = self.lock();
+        state.power_fails_at.is_some_and(|at| state.ops > at)
+    }
+
+    /// The disk is replaced by an empty one; all mounts are dead.
+    pub fn wipe(&self) {
+        let mut state = self.lock();
+        let options = state.options.clone();
+        *state =
+            State { options, random: state.random, life: state.life + 1, ops: state.ops, ..State::default() };
+    }
+
     /// Lets one operation fail, after `ops` more.
     pub fn fail_once_after(&self, ops: u64) {
         let mut state = self.lock();

@@ -31,6 +31,7 @@ use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 
 use crate::env::{Disk, Rng};
+use crate::planted::{Bug, is_planted};
 use crate::types::GroupId;
 use format::{Kind, Record};
 use shared::{Op, Shared};
@@ -218,6 +219,15 @@ impl SharedLog {
         self.usage().bytes_used
     }
 
+    /// Ready when all that was accepted before the call is durable.
+    pub async fn flush(&self) -> io::Result<()> {
+        let (tell, told) = oneshot::channel();
+        // Operations are made durable in order, so one without records vouches for those before it.
+        let done: Done = Box::new(move |result| drop(tell.send(result)));
+        self.handle.shared.enqueue(Op { group: 0, records: Vec::new(), done });
+        told.await.unwrap_or_else(|_| Err(io::Error::other("the log's writer is gone")))
+    }
+
     /// Writes all that waits, then marks the end, so that even a flipped bit in the last batch will be noticed.
     /// Operations that come later fail.
     pub async fn close(&self) -> io::Result<()> {
@@ -242,7 +252,11 @@ impl GroupLog {
     /// Adds `entries` after the last one; `done` is called when they are durable. Readers see them at once.
     ///
     /// `done` gets `InvalidInput`, and nothing is added, if an index does not follow its predecessor.
-    pub fn append(&self, entries: Vec<LogEntry>, done: Done) {
+    pub fn append(&self, mut entries: Vec<LogEntry>, done: Done) {
+        if is_planted(Bug::ReuseIndexAfterTruncation) {
+            let last = self.handle.shared.lock().groups.get(&self.group).and_then(|group| group.last());
+            entries.retain(|entry| last.is_none_or(|last| entry.index > last));
+        }
         let record =
             |LogEntry { index, bytes }| Record { group: self.group, kind: Kind::Entry, index, bytes };
         let records = entries.into_iter().map(record).collect();
@@ -252,6 +266,9 @@ impl GroupLog {
     /// Drops the entries after `index`, or all; ready when durable.
     pub fn truncate_after(&self, index: Option<u64>) -> impl Future<Output = io::Result<()>> + Send + use<> {
         match index {
+            Some(_) if is_planted(Bug::ReuseIndexAfterTruncation) => {
+                self.enqueue(Kind::TruncateAfter, u64::MAX - 1, Bytes::new())
+            }
             Some(index) => self.enqueue(Kind::TruncateAfter, index, Bytes::new()),
             None => self.enqueue(Kind::Clear, 0, Bytes::new()),
         }

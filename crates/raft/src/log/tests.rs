@@ -482,6 +482,23 @@ fn a_full_disk_is_an_error_and_no_loss() {
 }
 
 #[test]
+fn a_flush_vouches_for_what_was_accepted_before_it() {
+    for seed in 0..20 {
+        run(async {
+            let disk =
+                FakeDisk::new(seed, FakeDiskOptions { sync_us: 50..100, ..FakeDiskOptions::default() });
+            let log = open(&disk, seed).expect("a fresh log");
+            let entry = LogEntry { index: 1, bytes: bytes("entry") };
+            log.group(1).append(vec![entry], Box::new(|_| ()));
+            log.flush().await.expect("a good disk");
+            disk.crash();
+            let log = open(&disk, seed).expect("a torn tail at most");
+            assert_eq!(log.group(1).read(0..9).await.expect("a readable log").len(), 1);
+        });
+    }
+}
+
+#[test]
 fn waiting_operations_share_an_fsync() {
     run(async {
         let options = FakeDiskOptions { sync_us: 1000..1001, ..FakeDiskOptions::default() };

@@ -36,6 +36,8 @@ pub enum Field<'a> {
     Forward(&'a mut bool),
     /// How much is logged.
     LogLevel(&'a mut String),
+    /// One of these words.
+    OneOf(&'a mut String, &'static [&'static str]),
     /// The nodes.
     Members(&'a mut Vec<Member>),
 }
@@ -56,6 +58,7 @@ impl Field<'_> {
             Field::ReadMode(place) => *place = READ_MODES.iter().find(|(name, _)| *name == text)?.1,
             Field::Forward(place) => *place = FORWARD.iter().find(|(name, _)| *name == text)?.1,
             Field::LogLevel(place) => *place = LOG_LEVELS.iter().find(|name| **name == text)?.to_string(),
+            Field::OneOf(place, words) => *place = words.iter().find(|word| **word == text)?.to_string(),
             Field::Members(place) => *place = members::parse(text)?,
         }
         Some(())
@@ -64,7 +67,9 @@ impl Field<'_> {
     /// The value, as [`Field::parse`] reads it.
     pub fn show(&self) -> String {
         match self {
-            Field::Text(value) | Field::Address(value) | Field::LogLevel(value) => value.to_string(),
+            Field::Text(value) | Field::Address(value) | Field::LogLevel(value) | Field::OneOf(value, _) => {
+                value.to_string()
+            }
             Field::Path(value) => value.display().to_string(),
             Field::Number(value, _) | Field::Bytes(value, _) => value.to_string(),
             Field::ReadMode(value) => {
@@ -97,6 +102,7 @@ impl Field<'_> {
             Field::ReadMode(_) => names(&READ_MODES.map(|(name, _)| name)),
             Field::Forward(_) => names(&FORWARD.map(|(name, _)| name)),
             Field::LogLevel(_) => names(&LOG_LEVELS),
+            Field::OneOf(_, words) => names(words),
             Field::Members(_) => members::TAKES.to_string(),
         }
     }

@@ -75,6 +75,7 @@ pub struct Config {
     pub entries_behind_snapshot: u64,
     pub proto_max_bulk_len: u64,
     pub client_query_buffer_limit: u64,
+    pub enable_debug_command: String,
 }
 
 impl Config {
@@ -105,6 +106,7 @@ impl Config {
             entries_behind_snapshot: 0,
             proto_max_bulk_len: 0,
             client_query_buffer_limit: 0,
+            enable_debug_command: String::new(),
         }
     }
 

@@ -122,6 +122,12 @@ pub const ROWS: &[Row] = &[
         |c| Field::Forward(&mut c.forward),
     ),
     fixed("log-level", "info", "How much is told on standard error.", |c| Field::LogLevel(&mut c.log_level)),
+    fixed(
+        "enable-debug-command",
+        "no",
+        "Who may use DEBUG: nobody, clients on this machine (`local`), or everybody (`yes`).",
+        |c| Field::OneOf(&mut c.enable_debug_command, &["no", "local", "yes"]),
+    ),
     live("requirepass", "", "The password that clients must give with AUTH; empty for none.", |c| {
         Field::Text(&mut c.requirepass)
     }),

@@ -4,6 +4,7 @@ mod client;
 mod command;
 mod config;
 mod connection;
+pub mod debug;
 mod info;
 
 use bytes::Bytes;
@@ -75,10 +76,16 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         }
         Verb::ConfigRewrite => config::rewrite(session),
         Verb::ConfigSet => config::set(session, args),
+        Verb::DebugAccept => Ok(Reply::OK),
+        Verb::DebugProtocol => debug::protocol(session, args),
         Verb::Discard => session.discard(),
         Verb::Help => Ok(help(resolved)),
         Verb::Info => Ok(info::info(session, args)),
         Verb::Lolwut => Ok(View::text(format!("quoris ver. {}\n", crate::VERSION))),
+        Verb::MemoryDoctor => Ok(debug::doctor()),
+        Verb::MemoryMallocStats => Ok(debug::malloc_stats()),
+        Verb::MemoryPurge => Ok(Reply::OK),
+        Verb::MemoryStats => Ok(debug::stats(session)),
         Verb::Multi => session.begin(),
         Verb::QuorisForwarded => {
             session.kind = Kind::Relay;
@@ -90,7 +97,8 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
             session.watched.clear();
             Ok(Reply::OK)
         }
-        Verb::Exec
+        Verb::DebugSleep
+        | Verb::Exec
         | Verb::QuorisDurable
         | Verb::QuorisGroup
         | Verb::QuorisTransaction

@@ -1,46 +1,39 @@
-//! A big hash: fields in a dense array with an index over it. A new field goes to the end, and a removed one's
-//! place is taken by the last, as a slot does with its keys ([`crate::slot`] says what that is good for).
+//! A big hash: fields in the order of their names' hashes ([`crate::value::by_name`]), so that a clone costs a pointer
+//! and a write after it a path.
 
-use std::collections::BTreeSet;
-
-use foldhash::fast::FixedState;
-use indexmap::IndexMap;
+use std::cmp::Ordering;
+use std::sync::Arc;
 
 use super::Field;
 use crate::slot::NEVER;
+use crate::value::by_name::{ByName, Name};
+use crate::value::tree::Tree;
 
-type Name = Box<[u8]>;
-
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Big {
-    fields: IndexMap<Name, Held, FixedState>,
+    fields: ByName<Held>,
     /// Exactly the fields that expire.
-    deadlines: BTreeSet<(u64, Name)>,
+    deadlines: Tree<(u64, Name), ()>,
     /// The sum of the fields' names and values, in bytes.
     text_bytes: usize,
 }
 
 #[derive(Clone, Debug)]
 struct Held {
-    value: Box<[u8]>,
+    value: Arc<[u8]>,
     expire_ms: u64,
 }
 
 impl Big {
-    pub(super) fn new(hash_seed: u64) -> Big {
-        let fields = IndexMap::with_hasher(FixedState::with_seed(hash_seed));
-        Big { fields, deadlines: BTreeSet::new(), text_bytes: 0 }
-    }
-
     pub(super) fn len(&self) -> usize {
         self.fields.len()
     }
 
     pub(super) fn bytes(&self) -> usize {
-        /// A place in the array and in its index, and two allocations.
-        const FIELD_BYTES: usize = 80;
-        /// A place in `deadlines`, whose names are copies (of no more than usual length).
-        const DEADLINE_BYTES: usize = 64;
+        /// A place in the tree (whose nodes are two thirds full or better), and two allocations.
+        const FIELD_BYTES: usize = 48 * 3 / 2 + 2 * 32;
+        /// A place in `deadlines`, which shares the names.
+        const DEADLINE_BYTES: usize = 24 * 3 / 2;
         self.text_bytes + FIELD_BYTES * self.fields.len() + DEADLINE_BYTES * self.deadlines.len()
     }
 
@@ -49,25 +42,31 @@ impl Big {
     }
 
     pub(super) fn at(&self, position: usize) -> Option<Field<'_>> {
-        self.fields.get_index(position).map(field_of)
+        self.fields.at(position).map(field_of)
+    }
+
+    pub(super) fn scan(&self, cursor: u64, count: usize) -> (u64, impl Iterator<Item = Field<'_>>) {
+        let (next, fields) = self.fields.scan(cursor, count);
+        (next, fields.map(field_of))
     }
 
     pub(super) fn find(&self, name: &[u8]) -> Option<Field<'_>> {
-        self.fields.get_key_value(name).map(field_of)
+        self.fields.get(name).map(field_of)
     }
 
     pub(super) fn put(&mut self, name: &[u8], value: &[u8], expire_ms: u64) {
-        let held = Held { value: Box::from(value), expire_ms };
+        let name = match self.fields.get(name) {
+            Some((known, _)) => known.clone(),
+            None => Name::from(name),
+        };
         self.text_bytes += value.len();
-        let before = match self.fields.get_mut(name) {
-            Some(place) => {
-                let before = std::mem::replace(place, held);
+        let before = match self.fields.insert(name.clone(), Held { value: Arc::from(value), expire_ms }) {
+            Some(before) => {
                 self.text_bytes -= before.value.len();
                 before.expire_ms
             }
             None => {
                 self.text_bytes += name.len();
-                self.fields.insert(Box::from(name), held);
                 NEVER
             }
         };
@@ -75,14 +74,14 @@ impl Big {
     }
 
     pub(super) fn set_deadline(&mut self, name: &[u8], expire_ms: u64) {
-        if let Some(held) = self.fields.get_mut(name) {
-            let before = std::mem::replace(&mut held.expire_ms, expire_ms);
-            self.move_deadline(name, before, expire_ms);
-        }
+        let Some(name) = self.fields.get(name).map(|(name, _)| name.clone()) else { return };
+        let held = self.fields.get_mut(&name).expect("was found above");
+        let before = std::mem::replace(&mut held.expire_ms, expire_ms);
+        self.move_deadline(name, before, expire_ms);
     }
 
     pub(super) fn remove(&mut self, name: &[u8]) {
-        if let Some(held) = self.take(name) {
+        if let Some((name, held)) = self.take(name) {
             self.move_deadline(name, held.expire_ms, NEVER);
         }
     }
@@ -91,7 +90,7 @@ impl Big {
     pub(super) fn remove_due(&mut self, now_ms: u64, limit: usize) -> usize {
         let mut removed = 0;
         while removed < limit && self.earliest() <= now_ms {
-            let Some((_, name)) = self.deadlines.pop_first() else { break };
+            let Some(((_, name), ())) = self.deadlines.remove_at(0) else { break };
             self.take(&name);
             removed += 1;
         }
@@ -99,34 +98,36 @@ impl Big {
     }
 
     pub(super) fn earliest(&self) -> u64 {
-        self.deadlines.first().map_or(NEVER, |(at, _)| *at)
+        self.deadlines.first().map_or(NEVER, |((at, _), ())| *at)
     }
 
     /// How many fields are due.
     pub(super) fn due(&self, now_ms: u64) -> usize {
-        self.deadlines.iter().take_while(|(at, _)| *at <= now_ms).count()
+        let order = |(at, _): &(u64, Name)| if *at <= now_ms { Ordering::Less } else { Ordering::Greater };
+        self.deadlines.rank_by(order).unwrap_or_else(|position| position)
     }
 
     /// Whether every field is due, at the cost of a look.
     pub(super) fn all_due(&self, now_ms: u64) -> bool {
-        self.deadlines.len() == self.fields.len() && self.deadlines.last().is_none_or(|(at, _)| *at <= now_ms)
+        self.deadlines.len() == self.fields.len()
+            && self.deadlines.last().is_none_or(|((at, _), ())| *at <= now_ms)
     }
 
-    fn take(&mut self, name: &[u8]) -> Option<Held> {
-        let held = self.fields.swap_remove(name)?;
+    fn take(&mut self, name: &[u8]) -> Option<(Name, Held)> {
+        let (name, held) = self.fields.remove(name)?;
         self.text_bytes -= name.len() + held.value.len();
-        Some(held)
+        Some((name, held))
     }
 
-    fn move_deadline(&mut self, name: &[u8], before: u64, after: u64) {
+    fn move_deadline(&mut self, name: Name, before: u64, after: u64) {
         if before == after {
             return;
         }
         if before != NEVER {
-            self.deadlines.remove(&(before, Box::from(name)));
+            self.deadlines.remove(&(before, name.clone()));
         }
         if after != NEVER {
-            self.deadlines.insert((after, Box::from(name)));
+            self.deadlines.insert((after, name), ());
         }
     }
 }

@@ -1,0 +1,94 @@
+//! Bugs that can be planted, so that the simulator can be shown to find them.
+//!
+//! A test that cannot fail proves nothing. Each [`Bug`] is a mistake that a system like this one has made; the place
+//! where it would be made asks [`is_planted`]. `tests/sim/tests/planted.rs` plants one after the other and demands that
+//! the simulator notices.
+//!
+//! Only a build with the feature `planted-bugs`, which tests/sim alone turns on, *and* with debug assertions knows
+//! them. In every other one, in a release build of the whole workspace too, [`is_planted`] is the constant `false` and
+//! nothing is left of them.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// Whether this build can have a bug planted.
+pub const POSSIBLE: bool = cfg!(all(feature = "planted-bugs", debug_assertions));
+
+/// A mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Bug {
+    /// The log says that entries are durable when it has accepted them.
+    AcknowledgeBeforeFsync = 1,
+    /// A follower takes every entry that it is sent for committed, and applies it.
+    ApplyBeforeCommit,
+    /// Replicas use a number of their own while they apply.
+    ApplyDiverges,
+    /// A node takes part in founding a cluster though it is part of one.
+    FoundTwice,
+    /// A node whose disk was wiped follows leaders before it knows the newest term.
+    NewcomerFollows,
+    /// A node whose disk was wiped votes at once.
+    NewcomerVotes,
+    /// A write is proposed again before its fate is known.
+    ProposeTwice,
+    /// The log is purged behind a snapshot that is not durable.
+    PurgeBeforeSnapshotDurable,
+    /// A read does not wait until what is committed is applied.
+    ReadBeforeApply,
+    /// A read does not confirm that its node still leads.
+    ReadWithoutLeadership,
+    /// After another leader's entries should have been cut off, their indexes count as filled.
+    ReuseIndexAfterTruncation,
+    /// A leader that restarts goes on in its term, without the no-op of a new one.
+    SkipNoop,
+    /// A group is born with a slot of its neighbour's.
+    SlotOwnedTwice,
+    /// A snapshot does not say who the voters are.
+    SnapshotWithoutMembership,
+    /// A write that has entered the log and not been confirmed in time is answered as certainly not applied.
+    TimeoutIsRefused,
+    /// A vote is given and not written.
+    VoteNotDurable,
+}
+
+impl Bug {
+    /// Every bug.
+    pub const ALL: [Bug; 16] = [
+        Bug::AcknowledgeBeforeFsync,
+        Bug::ApplyBeforeCommit,
+        Bug::ApplyDiverges,
+        Bug::FoundTwice,
+        Bug::NewcomerFollows,
+        Bug::NewcomerVotes,
+        Bug::ProposeTwice,
+        Bug::PurgeBeforeSnapshotDurable,
+        Bug::ReadBeforeApply,
+        Bug::ReadWithoutLeadership,
+        Bug::ReuseIndexAfterTruncation,
+        Bug::SkipNoop,
+        Bug::SlotOwnedTwice,
+        Bug::SnapshotWithoutMembership,
+        Bug::TimeoutIsRefused,
+        Bug::VoteNotDurable,
+    ];
+}
+
+/// 0, or the bug that is planted.
+static PLANTED: AtomicU8 = AtomicU8::new(0);
+
+/// Plants `bug` in this process for good.
+///
+/// # Panics
+/// If this build cannot have one.
+pub fn plant(bug: Bug) {
+    if !POSSIBLE {
+        panic!("this build can have no bug planted");
+    }
+    PLANTED.store(bug as u8, Ordering::Relaxed);
+}
+
+/// Whether `bug` is planted.
+#[inline(always)]
+pub fn is_planted(bug: Bug) -> bool {
+    POSSIBLE && PLANTED.load(Ordering::Relaxed) == bug as u8
+}

@@ -1,0 +1,262 @@
+//! The simulated nodes, and what happens to them.
+
+use std::cell::Cell;
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use quoris::config::Config;
+use quoris::server::{ServeError, Server};
+use quoris_raft::env::Env;
+use quoris_raft::env::fake_disk::{FakeDisk, FakeDiskOptions};
+use turmoil::Sim;
+
+use crate::coverage::Event;
+use crate::env::{Machine, SeededRng};
+use crate::observe;
+use crate::plan::{Fault, Plan};
+use crate::run::{set_now, trace};
+
+/// A disk that stands still takes so long for an fsync.
+const STANDSTILL_US: u64 = 1_000_000;
+
+/// What the plan knows of a node.
+struct Node {
+    machine: Machine,
+    /// Its server has ended by itself: its process is about to exit.
+    ended: Rc<Cell<bool>>,
+    /// Its disk was told to fail: it may stop for that.
+    excused: Rc<Cell<bool>>,
+}
+
+/// All nodes, and the simulation that they live in.
+pub struct Cluster<'a> {
+    /// Time and network.
+    pub sim: Sim<'a>,
+    plan: &'a Plan,
+    nodes: Vec<Node>,
+    observed: observe::Shared,
+}
+
+/// Where clients reach a node.
+pub fn client_addr(id: u64) -> String {
+    format!("n{id}:7000")
+}
+
+fn host(id: u64) -> String {
+    format!("n{id}")
+}
+
+impl<'a> Cluster<'a> {
+    /// Nodes that are about to found a cluster.
+    pub fn new(plan: &'a Plan, seed: u64, observed: observe::Shared) -> Cluster<'a> {
+        let sim = turmoil::Builder::new()
+            .rng_seed(seed)
+            .simulation_duration(Duration::from_secs(3600))
+            .tick_duration(Duration::from_millis(1))
+            .max_message_latency(Duration::from_millis(plan.latency_ms))
+            .tcp_capacity(100_000)
+            .build();
+        let mut cluster = Cluster { sim, plan, nodes: Vec::new(), observed };
+        for id in 1..=plan.nodes {
+            let node = cluster.add_node(seed, id);
+            cluster.nodes.push(node);
+        }
+        cluster
+    }
+
+    fn add_node(&mut self, seed: u64, id: u64) -> Node {
+        let disk = FakeDisk::new(seed.rotate_left(17) ^ id, disk_options(self.plan, 50..self.plan.sync_us));
+        let rng = Arc::new(SeededRng::new(seed.rotate_left(31) ^ id));
+        let machine = Machine { disk, skew_ms: Arc::new(AtomicI64::new(0)), rng };
+        let node = Node { machine, ended: Rc::default(), excused: Rc::default() };
+        let config = settings(self.plan, id);
+        let (machine, ended, excused) =
+            (node.machine.clone(), Rc::clone(&node.ended), Rc::clone(&node.excused));
+        let observed = Rc::clone(&self.observed);
+        self.sim.host(host(id), move || {
+            let (env, config, observed) = (machine.env(), config.clone(), Rc::clone(&observed));
+            let (ended, excused) = (Rc::clone(&ended), Rc::clone(&excused));
+            async move {
+                let reason = match serve(env, config, &observed).await {
+                    Ok(()) => "it was not asked to".into(),
+                    Err(error) => error.to_string(),
+                };
+                trace(|| format!("node {id} has stopped: {reason}"));
+                observed.borrow_mut().ended(id, &reason, excused.get());
+                ended.set(true);
+                // Until the process is taken away.
+                std::future::pending().await
+            }
+        });
+        node
+    }
+
+    /// One millisecond.
+    pub fn step(&mut self) -> anyhow::Result<()> {
+        set_now(self.sim.elapsed());
+        self.sim.step().map_err(|error| anyhow::anyhow!("the simulation broke: {error}"))?;
+        for id in 1..=self.plan.nodes {
+            if self.node(id).ended.get() {
+                self.stop(id, FakeDisk::kill);
+            }
+            if self.node(id).machine.disk.power_is_off() {
+                trace(|| format!("node {id}: the power has failed during an operation"));
+                self.observed.borrow_mut().coverage.count(Event::PowerCutInOperation);
+                self.stop(id, FakeDisk::crash);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets a fault strike.
+    pub fn strike(&mut self, fault: Fault) {
+        let all = 1..=self.plan.nodes;
+        match fault {
+            Fault::PowerCut(id) => self.stop(id, FakeDisk::crash),
+            Fault::PowerCutInOperation(id, ops) => self.upset_disk(id, |disk| disk.fail_power_after(ops)),
+            Fault::PowerCutOfAll => all.for_each(|id| self.stop(id, FakeDisk::crash)),
+            Fault::PowerCutOfAllBut(spared) => {
+                all.filter(|id| *id != spared).for_each(|id| self.stop(id, FakeDisk::crash));
+            }
+            Fault::Kill(id) => self.stop(id, FakeDisk::kill),
+            Fault::Start(id) => self.start(id),
+            Fault::StartAll => all.for_each(|id| self.start(id)),
+            Fault::DiskError(id, ops) => self.upset_disk(id, |disk| disk.fail_once_after(ops)),
+            Fault::Wipe(id) => self.wipe(id),
+            Fault::Partition(a, b) => self.sim.partition(host(a), host(b)),
+            Fault::OneWay(a, b) => self.sim.partition_oneway(host(a), host(b)),
+            Fault::Isolate(id) => {
+                all.filter(|other| *other != id).for_each(|other| self.sim.partition(host(id), host(other)));
+            }
+            Fault::Pause(id) => {
+                self.set_sync_us(id, STANDSTILL_US..2 * STANDSTILL_US);
+                self.everybody_but(id).for_each(|other| self.sim.hold(host(id), other));
+            }
+            Fault::Resume(id) => {
+                self.set_sync_us(id, 50..self.plan.sync_us);
+                self.everybody_but(id).for_each(|other| self.sim.release(host(id), other));
+            }
+            Fault::Repair => self.repair(),
+            Fault::ClockJump(id, ms) => {
+                self.node(id).machine.skew_ms.fetch_add(ms, Ordering::Relaxed);
+            }
+            Fault::SlowDisk(id, us) => self.set_sync_us(id, us / 2..us),
+        }
+    }
+
+    /// Ends every fault.
+    pub fn mend(&mut self) {
+        trace(|| "all is mended".into());
+        for id in 1..=self.plan.nodes {
+            self.strike(Fault::Resume(id));
+        }
+        self.repair();
+        for id in 1..=self.plan.nodes {
+            // A disk that was told to fail, and has not yet, is not mended before it is restarted.
+            if self.node(id).excused.get() {
+                self.stop(id, FakeDisk::kill);
+            }
+            self.start(id);
+        }
+    }
+
+    fn node(&self, id: u64) -> &Node {
+        &self.nodes[id as usize - 1]
+    }
+
+    /// The hosts of all other nodes and of all clients.
+    fn everybody_but(&self, id: u64) -> impl Iterator<Item = String> + use<> {
+        let nodes = (1..=self.plan.nodes).filter(move |other| *other != id).map(host);
+        nodes.chain((0..self.plan.clients).map(client_host))
+    }
+
+    fn is_running(&mut self, id: u64) -> bool {
+        self.sim.is_host_running(host(id))
+    }
+
+    fn stop(&mut self, id: u64, how: fn(&FakeDisk)) {
+        if self.is_running(id) {
+            self.sim.crash(host(id));
+        }
+        how(&self.node(id).machine.disk);
+        self.node(id).excused.set(false);
+        self.node(id).ended.set(false);
+        self.observed.borrow_mut().stopped(id);
+    }
+
+    fn start(&mut self, id: u64) {
+        if !self.is_running(id) {
+            self.sim.bounce(host(id));
+        }
+    }
+
+    /// The disk will fail the node, if it runs: it may stop for that.
+    fn upset_disk(&mut self, id: u64, how: impl FnOnce(&FakeDisk)) {
+        if self.is_running(id) {
+            self.node(id).excused.set(true);
+            how(&self.node(id).machine.disk);
+        }
+    }
+
+    fn wipe(&mut self, id: u64) {
+        let observed = Rc::clone(&self.observed);
+        let others_vote = (1..=self.plan.nodes).all(|other| other == id || observed.borrow().is_voter(other));
+        if others_vote && observed.borrow().is_voter(id) {
+            self.stop(id, FakeDisk::wipe);
+            observed.borrow_mut().wiped(id);
+            self.start(id);
+        }
+    }
+
+    fn repair(&mut self) {
+        for a in 1..=self.plan.nodes {
+            for b in 1..a {
+                self.sim.repair(host(a), host(b));
+            }
+        }
+    }
+
+    fn set_sync_us(&self, id: u64, sync_us: Range<u64>) {
+        self.node(id).machine.disk.set_options(disk_options(self.plan, sync_us));
+    }
+}
+
+/// The host of client `me`.
+pub fn client_host(me: u64) -> String {
+    format!("client-{me}")
+}
+
+/// The product's server, as its `main` runs it, with a watcher beside it.
+async fn serve(env: Env, config: Config, observed: &observe::Shared) -> Result<(), ServeError> {
+    let addr = config.listen.clone();
+    let listener = env.net.listen(&addr).await.map_err(|source| ServeError::Listen { addr, source })?;
+    let server = Server::start(env, config, None).await?;
+    let watcher = observe::watch(Rc::clone(observed), Arc::clone(&server.node));
+    tokio::select! {
+        biased;
+        ended = server.serve(listener, std::future::pending()) => ended,
+        () = watcher => unreachable!("it watches for ever"),
+    }
+}
+
+fn disk_options(plan: &Plan, sync_us: Range<u64>) -> FakeDiskOptions {
+    FakeDiskOptions { sync_us, offload_us: 0..plan.offload_us, ..FakeDiskOptions::default() }
+}
+
+fn settings(plan: &Plan, id: u64) -> Config {
+    let members: Vec<String> = (1..=plan.nodes).map(|id| format!("{id}=n{id}:7000@n{id}:17000")).collect();
+    let text = format!(
+        "node_id = {id}\nlisten = \"n{id}:7000\"\npeer_listen = \"n{id}:17000\"\ndata_dir = \"/data\"\n\
+         cluster_id = \"sim\"\ngroups = {}\ninitial_cluster = \"{}\"\nsnapshot_entries = {}\n\
+         entries_behind_snapshot = {}\nlog_segment_bytes = \"64kb\"\nlog_cache_bytes = \"64kb\"\n\
+         log_max_bytes = \"16mb\"\nwrite_timeout_ms = 1000\n",
+        plan.groups,
+        members.join(","),
+        plan.snapshot_entries,
+        plan.entries_behind_snapshot,
+    );
+    Config::load(&text, []).unwrap_or_else(|error| panic!("the simulator's settings: {error}"))
+}

@@ -1,0 +1,244 @@
+//! Watches the replicas while a run goes on, through the product's own observation API, and tells the invariants.
+//!
+//! Each life of a node has a watcher of its own, a task on the node's host that looks at every group every few
+//! milliseconds and reports what has changed.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quoris_engine::{Machine, SLOT_COUNT};
+use quoris_raft::group::Group;
+use quoris_raft::node::Node;
+use quoris_raft::observe::{EntryId, Position};
+use quoris_raft::types::{GroupId, NodeId};
+
+use crate::coverage::{Coverage, Event};
+use crate::invariants::Verdict;
+use crate::invariants::committed_is_immutable::CommittedIsImmutable;
+use crate::invariants::equal_digest_at_equal_index::EqualDigestAtEqualIndex;
+use crate::invariants::log_matching::LogMatching;
+use crate::invariants::one_leader_per_term::OneLeaderPerTerm;
+use crate::invariants::slots_are_owned_once::{Slots, SlotsAreOwnedOnce};
+
+/// How often a watcher looks.
+const INTERVAL: Duration = Duration::from_millis(5);
+
+/// What all watchers of a run have seen.
+#[derive(Default)]
+pub struct Observed {
+    leaders: OneLeaderPerTerm,
+    log_matching: LogMatching,
+    committed: CommittedIsImmutable,
+    digests: EqualDigestAtEqualIndex,
+    slots: SlotsAreOwnedOnce,
+    /// The last index applied and its digest, by replica, in the current life of each node.
+    states: BTreeMap<(NodeId, GroupId), (u64, u32)>,
+    /// The nodes that vote, as far as is known.
+    voters: BTreeMap<NodeId, bool>,
+    /// Rare events.
+    pub coverage: Coverage,
+    /// What cannot be.
+    pub violations: Vec<String>,
+}
+
+/// What a run's watchers share.
+pub type Shared = Rc<RefCell<Observed>>;
+
+impl Observed {
+    fn judge(&mut self, invariant: &str, verdict: Verdict) {
+        if let Err(wrong) = verdict {
+            self.violate(invariant, wrong);
+        }
+    }
+
+    /// Notes a violation, unless it has been noted.
+    pub fn violate(&mut self, invariant: &str, wrong: String) {
+        let line = format!("{invariant}: {wrong}");
+        if !self.violations.contains(&line) {
+            crate::run::trace(|| format!("VIOLATION {line}"));
+            self.violations.push(line);
+        }
+    }
+
+    /// Whether `node` was voting when it was last seen.
+    pub fn is_voter(&self, node: NodeId) -> bool {
+        self.voters.get(&node).copied().unwrap_or(false)
+    }
+
+    fn votes(&mut self, node: NodeId, is_voter: bool) {
+        if self.voters.insert(node, is_voter) != Some(is_voter) {
+            crate::run::trace(|| format!("node {node} votes: {is_voter}"));
+        }
+    }
+
+    /// `node`'s disk was wiped.
+    pub fn wiped(&mut self, node: NodeId) {
+        self.voters.insert(node, false);
+        self.coverage.count(Event::DiskWiped);
+        self.stopped(node);
+    }
+
+    /// `node` has ended by itself, because of `reason`; `excused` if its disk was told to fail.
+    pub fn ended(&mut self, node: NodeId, reason: &str, excused: bool) {
+        if excused {
+            self.coverage.count(Event::DiskFailed);
+        } else {
+            self.violate("a node stops only when its disk fails", format!("node {node}: {reason}"));
+        }
+        self.stopped(node);
+    }
+
+    /// `node` runs no longer.
+    pub fn stopped(&mut self, node: NodeId) {
+        self.states.retain(|(of, _), _| *of != node);
+    }
+
+    /// Whether all of `nodes` vote, and their replicas of each of `groups` groups have applied the same entries.
+    pub fn have_converged(&self, nodes: u64, groups: u64) -> bool {
+        let state = |node, group| self.states.get(&(node, group as GroupId)).map(|(index, _)| *index);
+        let equal = |group| {
+            let first = state(1, group);
+            first.is_some() && (2..=nodes).all(|node| state(node, group) == first)
+        };
+        (1..=nodes).all(|node| self.is_voter(node)) && (0..groups).all(equal)
+    }
+
+    /// The end: what can only be judged when everything has been seen.
+    pub fn finish(&mut self) {
+        let verdict = self.slots.all_are_owned();
+        self.judge("slots are owned once", verdict);
+        self.coverage.add(Event::DigestCompared, self.digests.compared);
+    }
+
+    /// How far each replica is, for people.
+    pub fn summary(&self) -> String {
+        let state = |((node, group), (index, digest)): (&(NodeId, GroupId), &(u64, u32))| {
+            format!("n{node}/g{group} {index} {digest:08x}")
+        };
+        let states: Vec<String> = self.states.iter().map(state).collect();
+        format!("voters {:?}; {}", self.voters, states.join(", "))
+    }
+}
+
+/// What a watcher knows of one replica.
+#[derive(Default)]
+struct Known {
+    position: Option<Position>,
+    applied: u64,
+    /// Entries that were not applied yet when they were seen.
+    tail: Vec<EntryId>,
+    owns: bool,
+}
+
+/// Watches `node` for as long as it lives.
+pub async fn watch(observed: Shared, node: Arc<Node>) {
+    let mut known: Vec<Known> = node.groups().iter().map(|_| Known::default()).collect();
+    loop {
+        observed.borrow_mut().votes(node.id(), node.is_voter());
+        for (group, known) in node.groups().iter().zip(&mut known) {
+            look(&observed, &node, group, known).await;
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+async fn look(observed: &Shared, node: &Node, group: &Group, known: &mut Known) {
+    // What is applied is looked at first: the log then has those entries for good.
+    let applied = group.with_machine(Machine::applied);
+    let position = group.position();
+    if known.applied == applied && known.position == Some(position) {
+        return;
+    }
+    note_position(&mut observed.borrow_mut(), node.id(), group.id(), known.position, position);
+    known.position = Some(position);
+    if known.applied != applied {
+        look_at_machine(observed, node, group, known);
+    }
+    // From the last applied entry on, whose successor is new; at the beginning of a life all of the log. If the disk
+    // has failed, the node is about to stop.
+    if let Ok(entries) = node.entry_ids(group.id(), known.applied..u64::MAX).await {
+        look_at_log(&mut observed.borrow_mut(), node.id(), group.id(), applied, known, entries);
+    }
+    known.applied = applied;
+}
+
+fn look_at_log(
+    observed: &mut Observed,
+    node: NodeId,
+    group: GroupId,
+    applied: u64,
+    known: &mut Known,
+    entries: Vec<EntryId>,
+) {
+    for (i, entry) in entries.iter().enumerate() {
+        let before = i.checked_sub(1).map(|i| &entries[i]);
+        let verdict = observed.log_matching.has(group, node, before, entry);
+        observed.judge("log matching", verdict);
+        // The log may run behind what the node knows to be committed, never behind what it has applied.
+        if entry.index <= applied {
+            let verdict = observed.committed.committed(group, node, entry);
+            observed.judge("committed is immutable", verdict);
+        }
+    }
+    let cut = |old: &EntryId| entries.iter().any(|new| new.index == old.index && new.term != old.term);
+    if known.tail.iter().any(cut) {
+        observed.coverage.count(Event::ConflictTruncated);
+    }
+    known.tail = entries.into_iter().filter(|entry| entry.index > applied).collect();
+}
+
+fn note_position(observed: &mut Observed, node: NodeId, group: GroupId, was: Option<Position>, is: Position) {
+    if is.is_leader {
+        match observed.leaders.leads(group, is.term, node) {
+            Ok(true) => {
+                crate::run::trace(|| format!("node {node} leads group {group} in term {}", is.term));
+                observed.coverage.count(Event::LeaderElected);
+            }
+            Ok(false) => {}
+            Err(wrong) => observed.violate("one leader per term", wrong),
+        }
+    }
+    if was.is_some_and(|was| was.snapshot < is.snapshot) {
+        observed.coverage.count(Event::SnapshotTaken);
+    }
+    if was.is_some_and(|was| was.is_leader && !is.is_leader && was.last_index > was.committed) {
+        observed.coverage.count(Event::DeposedMidFlight);
+    }
+}
+
+fn look_at_machine(observed: &Shared, node: &Node, group: &Group, known: &mut Known) {
+    let (index, digest) = group.digest();
+    let mut observed = observed.borrow_mut();
+    let jumped = known.applied > 0 && index > known.applied + 1;
+    if jumped && known.position.is_some_and(|position| position.snapshot == index) {
+        observed.coverage.count(Event::SnapshotInstalled);
+    }
+    observed.states.insert((node.id(), group.id()), (index, digest));
+    let verdict = observed.digests.applied(group.id(), node.id(), index, digest);
+    observed.judge("equal digest at equal index", verdict);
+    if !known.owns
+        && let Some(slots) = group.with_machine(owned)
+    {
+        let verdict = observed.slots.owns(node.topology().epoch, group.id(), slots);
+        observed.judge("slots are owned once", verdict);
+        known.owns = true;
+    }
+}
+
+/// The slots that the machine serves, as runs; `None` before its genesis.
+fn owned(machine: &Machine) -> Option<Slots> {
+    if machine.genesis().cluster_id.is_empty() {
+        return None;
+    }
+    let mut runs = Slots::new();
+    for slot in (0..SLOT_COUNT).filter(|slot| machine.keyspace().owns(*slot)) {
+        match runs.last_mut() {
+            Some(run) if *run.end() + 1 == slot => *run = *run.start()..=slot,
+            _ => runs.push(slot..=slot),
+        }
+    }
+    Some(runs)
+}

@@ -1,0 +1,47 @@
+//! The simulator can fail: each bug of `quoris_raft::planted` is found, and within so few runs.
+
+use std::process::Command;
+
+use quoris_raft::planted::Bug;
+
+/// Each bug is found by one of so many seeds, counted from 1.
+const SEEDS: u64 = 200;
+
+/// The kinds of faults that bring a bug out soonest; none: all of them, as in any run.
+fn faults(bug: Bug) -> &'static [&'static str] {
+    match bug {
+        Bug::AcknowledgeBeforeFsync => &["PowerCutOfAll", "SlowDisk"],
+        Bug::ApplyBeforeCommit | Bug::ReuseIndexAfterTruncation => &["Isolate", "Kill", "Partition"],
+        Bug::FoundTwice | Bug::NewcomerFollows => &["Isolate", "Wipe"],
+        Bug::NewcomerVotes => &["Isolate", "PowerCutOfAllBut", "Wipe"],
+        Bug::ReadBeforeApply => &["Isolate", "Kill", "SlowDisk"],
+        Bug::ReadWithoutLeadership => &["Isolate", "Pause"],
+        Bug::TimeoutIsRefused => &["Pause", "SlowDisk"],
+        Bug::VoteNotDurable => &["Kill", "OneWay", "Partition", "PowerCut"],
+        Bug::ApplyDiverges
+        | Bug::ProposeTwice
+        | Bug::PurgeBeforeSnapshotDurable
+        | Bug::SkipNoop
+        | Bug::SlotOwnedTwice
+        | Bug::SnapshotWithoutMembership => &[],
+    }
+}
+
+#[test]
+fn every_planted_bug_is_found() {
+    let mut missed = Vec::new();
+    for bug in Bug::ALL {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quoris-sim"));
+        command.arg(format!("1..{}", SEEDS + 1)).arg(format!("--plant={bug:?}"));
+        command.args(faults(bug).iter().map(|kind| format!("--only={kind}")));
+        let output = command.output().expect("the simulator runs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let found = said.lines().find(|line| line.contains("VIOLATION"));
+        let tally = said.lines().find(|line| line.contains(" simulations, ")).unwrap_or_default();
+        println!("{bug:?}: {tally}; {}", found.unwrap_or("not found"));
+        if found.is_none() {
+            missed.push(bug);
+        }
+    }
+    assert!(missed.is_empty(), "{SEEDS} seeds did not find {missed:?}");
+}
