@@ -32,7 +32,11 @@ impl Filled {
         let mut filled = Filled { machine: Machine::new(1), index: 0 };
         let slots = vec![SlotRange { start: 0, end: u32::from(SLOT_COUNT) - 1 }];
         let genesis = Some(Genesis { cluster_id: "memory".to_string(), group: 1, slots, topology: None });
-        filled.apply(Entry { stamp: Some(Stamp { now_ms: 1, seed: 1, ..Stamp::default() }), genesis, ..Entry::default() });
+        filled.apply(Entry {
+            stamp: Some(Stamp { now_ms: 1, seed: 1, ..Stamp::default() }),
+            genesis,
+            ..Entry::default()
+        });
         filled
     }
 
