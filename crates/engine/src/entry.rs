@@ -30,7 +30,12 @@ impl Batch {
 
     /// A transaction: `calls` run if no watched key has changed.
     pub fn transaction(calls: Vec<Call>, watches: Vec<Watch>) -> Batch {
-        Batch { calls, watches, transaction: true, cancel: 0 }
+        Batch { calls, watches, transaction: true, ..Batch::default() }
+    }
+
+    /// Written by `origin`, who knows of its own changes ([`crate::events::KeyEvent::Changed`]).
+    pub fn by(self, origin: u64) -> Batch {
+        Batch { origin, ..self }
     }
 
     /// Forgets a blocked call.

@@ -38,7 +38,12 @@ pub enum KeyEvent {
     /// A notification, as Redis words it (`lpush`, `expired`).
     Notice(EventClass, &'static str, Bytes),
     /// The key's value or expiry is no longer what a client may have cached.
-    Changed(Bytes),
+    Changed {
+        /// The key.
+        key: Bytes,
+        /// Whose write it was ([`crate::Batch::by`]); 0 for nobody's in particular.
+        origin: u64,
+    },
     /// No cached key is good any more (FLUSHALL).
     AllChanged,
 }

@@ -37,6 +37,8 @@ pub struct Keyspace {
     pub(crate) waiters: Waiters,
     /// What has happened since it was last taken, while somebody watches; not state.
     events: Option<Vec<KeyEvent>>,
+    /// Whose batch is being applied, for `events`; not state.
+    pub(crate) origin: u64,
     /// What a script that may have to be undone has changed so far.
     undo: Option<Undo>,
 }
@@ -61,6 +63,7 @@ impl Keyspace {
             hash_seed,
             waiters: Waiters::default(),
             events: None,
+            origin: 0,
             undo: None,
         }
     }
@@ -96,7 +99,7 @@ impl Keyspace {
             self.waiters.key_changed(key);
         }
         if let Some(events) = &mut self.events {
-            events.push(KeyEvent::Changed(Bytes::copy_from_slice(key)));
+            events.push(KeyEvent::Changed { key: Bytes::copy_from_slice(key), origin: self.origin });
         }
     }
 
@@ -517,7 +520,10 @@ impl Keyspace {
         self.move_deadline(key, before, after);
         self.notify(EventClass::HASH, "hexpired", key);
         match nothing_left {
-            true => drop(self.remove(key)),
+            true => {
+                self.remove(key);
+                self.notify(EventClass::GENERIC, "del", key);
+            }
             false => self.changed(key),
         }
         removed

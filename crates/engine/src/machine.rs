@@ -154,7 +154,9 @@ impl Machine {
         let mut run = EntryRun { stamp, calls: 0, replies };
         self.serve_waiters(&mut run, &mut applied.served);
         for batch in &entry.batches {
+            self.keyspace.origin = batch.origin;
             let outcome = self.run_batch(batch, &mut run);
+            self.keyspace.origin = 0;
             if replies == Replies::Wanted {
                 applied.outcomes.push(outcome);
             }

@@ -220,6 +220,19 @@ impl Group {
         self.machine.write().expect("apply has panicked").observe(observe);
     }
 
+    /// Ready when this node has led the group and leads it no longer. False: it has stopped for good.
+    pub async fn lost_leadership(&self) -> bool {
+        let mut metrics = self.raft.server_metrics();
+        for leads in [true, false] {
+            while (metrics.borrow_watched().state == ServerState::Leader) != leads {
+                if metrics.changed().await.is_err() {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
     /// Asks `to` to take over; ready when the request is on its way.
     pub async fn transfer_leader(&self, to: NodeId) -> Result<(), Refusal> {
         self.raft.trigger().transfer_leader(to).await.map_err(|_| Refusal::ShuttingDown)

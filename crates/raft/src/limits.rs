@@ -21,6 +21,12 @@ pub const WAITING_FRAMES: usize = 4096;
 /// Most frames sent as one message.
 pub const FRAMES_PER_PACKET: usize = 64;
 
+/// Bytes of notices that may wait for one peer's stream; more are lost.
+pub const WAITING_NOTICE_BYTES: usize = 64 << 20;
+
+/// A frame of notices is closed once it has this many bytes; a single one may exceed it.
+pub const NOTICE_BYTES_PER_FRAME: usize = 1 << 20;
+
 /// Largest message a peer may send.
 pub const PACKET_BYTES: usize = 600 << 20;
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
+use bytes::Bytes;
 use openraft::{Config, Raft, SnapshotPolicy};
 use openraft_rt::deterministic_rng::DeterministicRng;
 use openraft_rt_tokio::TokioRuntime;
@@ -179,6 +180,12 @@ impl Node {
         node == self.id() || self.links.get(&node).is_some_and(Link::is_up)
     }
 
+    /// Tells the servers on all other nodes ([`Watcher::told`]): at most once, in order, and not at all those that cannot
+    /// be reached now or do not take what they are sent. How many have been told, as far as is known.
+    pub fn tell_peers(&self, notice: &Bytes) -> usize {
+        self.links.values().filter(|link| link.tell(notice.clone())).count()
+    }
+
     /// The nodes in reach, this one included, in the order in which they stand for election when the process of
     /// `group`'s leader dies. Rotated by the group, so that groups which die together do not all go to one node.
     pub fn heirs(&self, group: GroupId) -> Vec<NodeId> {
@@ -321,8 +328,9 @@ async fn start(env: Env, config: NodeConfig, watcher: Arc<dyn Watcher>) -> Resul
         groups.push(group);
     }
     let standing = Arc::new(Standing::new(catalog, empty, config.groups));
+    let (standing_here, log_here) = (Arc::clone(&standing), log.clone());
     let service =
-        Service::new(config.cluster_id.clone(), &groups, snapshots, log.clone(), Arc::clone(&standing));
+        Service::new(config.cluster_id.clone(), &groups, snapshots, log_here, standing_here, watcher);
     let listener = env.net.listen(&config.peer_listen).await;
     let listener =
         listener.map_err(|source| StartError::Listen { addr: config.peer_listen.clone(), source })?;

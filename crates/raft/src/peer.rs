@@ -3,13 +3,14 @@
 //!
 //! Invariants: a request gets exactly one answer, a reply or [`LinkDown`]; requests are sent in the order given.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use futures::StreamExt;
 use hyper_util::rt::TokioIo;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 
@@ -17,7 +18,7 @@ use crate::env::{Env, Stream};
 use crate::limits;
 use crate::types::{GroupId, NodeId};
 use crate::wire::proto::peer_client::PeerClient;
-use crate::wire::proto::{Frame, Hello, Packet, frame};
+use crate::wire::proto::{self, Frame, Hello, Packet, frame};
 
 /// The link is not up, or went down before the reply came: the request may or may not have been seen.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +51,7 @@ struct Inner {
     channel: Mutex<Option<Channel>>,
     state: watch::Sender<LinkState>,
     closing: AtomicBool,
+    notices: Notices,
 }
 
 impl Link {
@@ -63,6 +65,7 @@ impl Link {
             channel: Mutex::new(None),
             state: watch::Sender::new(LinkState::Down),
             closing: AtomicBool::new(false),
+            notices: Notices::default(),
         });
         let link = Link { inner };
         tokio::spawn(keep_up(link.clone(), env, hello, addr));
@@ -107,6 +110,11 @@ impl Link {
         told.await.map_err(|_| down())
     }
 
+    /// Sends a notice, if the link is up and the peer takes what it is sent. False: it is lost, and no trace is left.
+    pub fn tell(&self, notice: Bytes) -> bool {
+        self.is_up() && self.inner.notices.push(notice)
+    }
+
     fn answer(&self, frame: Frame) {
         let waiting = lock(&self.inner.waiting).remove(&frame.request);
         if let (Some(waiting), Some(body)) = (waiting, frame.body) {
@@ -126,6 +134,7 @@ impl Link {
         *lock(&self.inner.channel) = None;
         // Dropping the senders tells those who wait.
         lock(&self.inner.waiting).clear();
+        self.inner.notices.clear();
         self.inner.state.send_if_modified(|current| std::mem::replace(current, state) != state);
     }
 }
@@ -221,10 +230,81 @@ async fn run(link: &Link, channel: Channel, hello: &Hello) -> Ended {
         Err(_) => return Ended::Refused("it does not answer".into()),
     };
     tracing::info!(peer = link.peer(), "link up");
+    // Weak: when the link is closed, its stream ends.
+    let notices = outbound.downgrade();
     link.came_up(outbound, channel);
     // An error here is the end of the link, whatever its kind; those who wait are told by `went_down`.
-    while let Ok(Some(packet)) = inbound.message().await {
-        packet.frames.into_iter().for_each(|frame| link.answer(frame));
+    let answers = async {
+        while let Ok(Some(packet)) = inbound.message().await {
+            packet.frames.into_iter().for_each(|frame| link.answer(frame));
+        }
+    };
+    tokio::select! {
+        biased;
+        () = answers => {}
+        () = link.inner.notices.send(&notices) => {}
     }
     Ended::AfterHello
+}
+
+/// Notices on their way to the peer. They have a queue of their own, so that neither they nor requests crowd the other out.
+#[derive(Default)]
+struct Notices {
+    queue: Mutex<NoticeQueue>,
+    arrived: Notify,
+}
+
+#[derive(Default)]
+struct NoticeQueue {
+    notices: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+impl Notices {
+    fn push(&self, notice: Bytes) -> bool {
+        let mut queue = lock(&self.queue);
+        if queue.bytes + notice.len() > limits::WAITING_NOTICE_BYTES {
+            return false;
+        }
+        queue.bytes += notice.len();
+        queue.notices.push_back(notice);
+        drop(queue);
+        self.arrived.notify_one();
+        true
+    }
+
+    fn clear(&self) {
+        *lock(&self.queue) = NoticeQueue::default();
+    }
+
+    /// The next frame's notices; none if none wait.
+    fn take(&self) -> Vec<Bytes> {
+        let mut queue = lock(&self.queue);
+        let (mut taken, mut bytes) = (Vec::new(), 0);
+        while bytes < limits::NOTICE_BYTES_PER_FRAME
+            && let Some(notice) = queue.notices.pop_front()
+        {
+            bytes += notice.len();
+            taken.push(notice);
+        }
+        queue.bytes -= bytes;
+        taken
+    }
+
+    /// Sends what arrives until the stream ends.
+    async fn send(&self, outbound: &mpsc::WeakSender<Frame>) {
+        loop {
+            let notices = self.take();
+            if notices.is_empty() {
+                self.arrived.notified().await;
+                continue;
+            }
+            let body = Some(frame::Body::Notices(proto::Notices { notices }));
+            let frame = Frame { group: 0, request: 0, body };
+            match outbound.upgrade() {
+                Some(outbound) if outbound.send(frame).await.is_ok() => {}
+                _ => return,
+            }
+        }
+    }
 }

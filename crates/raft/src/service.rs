@@ -16,7 +16,7 @@ use crate::log::SharedLog;
 use crate::planted::{Bug, is_planted};
 use crate::snapshot_store::SnapshotStore;
 use crate::standing::Standing;
-use crate::types::GroupId;
+use crate::types::{GroupId, Watcher};
 use crate::wire;
 use crate::wire::proto::{
     self, AppendRequest, Frame, Packet, SnapshotPart, SnapshotReply, frame, peer_server::Peer,
@@ -34,6 +34,7 @@ struct Inner {
     snapshots: BTreeMap<GroupId, SnapshotStore>,
     log: SharedLog,
     standing: Arc<Standing>,
+    watcher: Arc<dyn Watcher>,
 }
 
 impl Service {
@@ -43,9 +44,10 @@ impl Service {
         snapshots: BTreeMap<GroupId, SnapshotStore>,
         log: SharedLog,
         standing: Arc<Standing>,
+        watcher: Arc<dyn Watcher>,
     ) -> Service {
         let groups = groups.iter().map(|group| (group.id(), Arc::clone(group))).collect();
-        Service { inner: Arc::new(Inner { cluster_id, groups, snapshots, log, standing }) }
+        Service { inner: Arc::new(Inner { cluster_id, groups, snapshots, log, standing, watcher }) }
     }
 
     /// Answers one frame; what cannot be answered is refused, in words.
@@ -200,6 +202,11 @@ fn internal(error: impl std::fmt::Display) -> Status {
 async fn serve(service: Service, mut inbound: Streaming<Packet>, outbound: mpsc::Sender<Frame>) {
     while let Ok(Some(packet)) = inbound.message().await {
         for frame in packet.frames {
+            // In their order, so not each on its own task.
+            if let Some(frame::Body::Notices(told)) = frame.body {
+                told.notices.into_iter().for_each(|notice| service.inner.watcher.told(notice));
+                continue;
+            }
             let (service, outbound) = (service.clone(), outbound.clone());
             tokio::spawn(async move {
                 let answer = service.answer(frame).await;

@@ -1,5 +1,6 @@
 //! The words that all of this crate, and the server above it, share.
 
+use bytes::Bytes;
 use quoris_engine::Reply;
 use quoris_engine::digest::Difference;
 use quoris_engine::events::KeyEvent;
@@ -45,6 +46,9 @@ pub trait Watcher: Send + Sync {
 
     /// The replica of `group` has been replaced by a leader's snapshot: what was applied in between is not told.
     fn replaced(&self, group: GroupId);
+
+    /// Another node's server has something to say ([`crate::node::Node::tell_peers`]).
+    fn told(&self, notice: Bytes);
 }
 
 /// Watches nothing.
@@ -52,6 +56,8 @@ impl Watcher for () {
     fn applied(&self, _: GroupId, _: Effects) {}
 
     fn replaced(&self, _: GroupId) {}
+
+    fn told(&self, _: Bytes) {}
 }
 
 /// Why nothing was done. Always safe to try again.

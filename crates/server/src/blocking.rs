@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use crate::clients::Client;
 use crate::forward::{self, Patience, Relay};
 use crate::limits;
-use crate::resp::Answer;
+use crate::resp::{Answer, Protocol};
 use crate::route::{self, Place, Seat};
 use crate::segment::Caller;
 use crate::server::Server;
@@ -179,8 +179,8 @@ pub async fn run(
     let mut place = seat.place;
     let answer = loop {
         let answer = match place {
-            Place::Here => Answer::Own(here(&server, &seat, &call, &mut endings).await),
-            Place::At(node) => there(&server, &seat.group, node, caller, &call, &mut endings).await,
+            Place::Here => Answer::Own(here(&server, &seat, &call, caller.origin, &mut endings).await),
+            Place::At(node) => there(&server, &seat.group, node, caller.protocol, &call, &mut endings).await,
         };
         let next = match answer.is_misplaced() {
             true => patience.next(&server, &seat.group).await,
@@ -191,14 +191,14 @@ pub async fn run(
             None => break forward::for_client(answer, caller.plain),
         }
     };
-    server.stats.ran(row, 0, answer.is_error());
+    server.ran(&caller.client, row, None, 0, answer.is_error());
     answer
 }
 
 /// Runs the call in this node's replica.
-async fn here(server: &Arc<Server>, seat: &Seat, call: &Call, endings: &mut Endings) -> Reply {
+async fn here(server: &Arc<Server>, seat: &Seat, call: &Call, origin: u64, endings: &mut Endings) -> Reply {
     let node = &server.node;
-    let mut waiter = match seat.group.propose(vec![Batch::of(vec![call.clone()])]) {
+    let mut waiter = match seat.group.propose(vec![Batch::of(vec![call.clone()]).by(origin)]) {
         Ok(waiter) => waiter,
         Err(refusal) => return Reply::Error(route::refused(node, refusal, Some(seat.slot))),
     };
@@ -314,11 +314,11 @@ async fn there(
     server: &Arc<Server>,
     group: &Arc<Group>,
     to: NodeId,
-    caller: Caller,
+    protocol: Protocol,
     call: &Call,
     endings: &mut Endings,
 ) -> Answer {
-    let mut relay = match server.relays.to(server, to, caller.protocol).await {
+    let mut relay = match server.relays.to(server, to, protocol).await {
         Ok(relay) => relay,
         Err(error) => return forward::unreachable(to, &error),
     };

@@ -10,7 +10,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::blocking::{End, Ending};
+use crate::mail::{Mail, Mailbox, OutputLimit};
 use crate::resp::Protocol;
+use crate::tracking::Mode;
 
 /// One connected client, as others see it.
 pub struct Client {
@@ -22,6 +24,8 @@ pub struct Client {
     pub laddr: String,
     since: Instant,
     state: Mutex<ClientState>,
+    /// What it is sent without having asked just then.
+    pub mail: Mailbox,
     killed: watch::Sender<bool>,
     /// Its call that may block, until that is answered or ended.
     waiting: Mutex<Option<Waiting>>,
@@ -54,6 +58,16 @@ pub struct ClientState {
     pub last: Option<Resolved>,
     /// When that was.
     pub active: Instant,
+    /// How many channels, patterns and shard channels it listens to.
+    pub subscriptions: [usize; 3],
+    /// CLIENT TRACKING.
+    pub tracking: Option<Mode>,
+    /// MONITOR.
+    pub monitor: bool,
+    /// How many calls wait for EXEC, since MULTI.
+    pub queued: Option<usize>,
+    /// Bytes of the call that ran last, as RESP.
+    pub call_bytes: usize,
     /// Bytes that have arrived and are not a whole call yet.
     pub query_bytes: usize,
     /// Bytes of replies that wait for the client.
@@ -74,11 +88,17 @@ impl Client {
             protocol: Protocol::Resp2,
             last: None,
             active: now,
+            subscriptions: [0; 3],
+            tracking: None,
+            monitor: false,
+            queued: None,
+            call_bytes: 0,
             query_bytes: 0,
             output_bytes: 0,
         };
-        let (state, killed) = (Mutex::new(state), watch::Sender::new(false));
-        Client { id, addr, laddr, since: now, state, killed, waiting: Mutex::default() }
+        let (mail, killed) = (Mailbox::default(), watch::Sender::new(false));
+        let (state, waiting) = (Mutex::new(state), Mutex::default());
+        Client { id, addr, laddr, since: now, state, mail, killed, waiting }
     }
 
     /// What changes. Held for moments only.
@@ -94,6 +114,28 @@ impl Client {
     /// Has its connection closed.
     pub fn kill(&self) {
         self.killed.send_replace(true);
+    }
+
+    /// Sends it `mail`; disconnects it if it does not read what it is sent.
+    pub fn post(&self, mail: Mail, limit: OutputLimit) {
+        if !self.mail.post(mail, limit) && !*self.killed.borrow() {
+            tracing::warn!(
+                client = self.id,
+                addr = self.addr,
+                "closing a client that does not read its messages"
+            );
+            self.kill();
+        }
+    }
+
+    /// Notes how many channels, patterns and shard channels it listens to.
+    pub fn set_subscriptions(&self, counts: [usize; 3]) {
+        self.state().subscriptions = counts;
+    }
+
+    /// When it connected.
+    pub fn age_s(&self) -> u64 {
+        self.since.elapsed().as_secs()
     }
 
     /// Turns true when the client is killed.
@@ -143,30 +185,48 @@ impl Client {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Its line in CLIENT LIST. Figures that quoris does not have (file descriptors, event flags) are left out.
+    /// Its line in CLIENT LIST. What a field of Redis's means to its own memory and file descriptors alone is 0 or -1.
     pub fn line(&self) -> String {
         let state = self.state().clone();
         let (age, idle) = (self.since.elapsed().as_secs(), state.active.elapsed().as_secs());
         let mut flags = String::new();
-        for (flag, set) in
-            [('b', self.is_blocked()), ('r', state.readonly), ('e', state.no_evict), ('T', state.no_touch)]
-        {
+        let [channels, patterns, shards] = state.subscriptions;
+        let tracking = state.tracking.unwrap_or_default();
+        for (flag, set) in [
+            ('O', state.monitor),
+            ('P', channels + patterns + shards > 0),
+            ('x', state.queued.is_some()),
+            ('b', self.is_blocked()),
+            ('t', state.tracking.is_some()),
+            ('B', tracking.bcast),
+            ('r', state.readonly),
+            ('e', state.no_evict),
+            ('T', state.no_touch),
+        ] {
             if set {
                 flags.push(flag);
             }
         }
         let flags = if flags.is_empty() { "N" } else { &flags };
         let cmd = state.last.map_or("NULL".to_string(), |last| last.full_name());
+        let (pieces, mail_bytes) = self.mail.waiting();
+        let redirect = state.tracking.map_or(-1, |mode| mode.redirect as i64);
+        let queued = state.queued.map_or(-1, |calls| calls as i64);
+        let waiting = mail_bytes + state.output_bytes;
+        let held = waiting + state.query_bytes + state.call_bytes;
         let mut line = String::new();
         write!(
             line,
-            "id={} addr={} laddr={} name={} age={age} idle={idle} flags={flags} db=0 sub=0 psub=0 ssub=0 multi=-1 \
-             qbuf={} omem={} cmd={cmd} user=default redir=-1 resp={} lib-name={} lib-ver={}",
+            "id={} addr={} laddr={} fd=-1 name={} age={age} idle={idle} flags={flags} db=0 sub={channels} \
+             psub={patterns} ssub={shards} multi={queued} qbuf={} qbuf-free=0 argv-mem={} multi-mem=0 rbs=0 rbp=0 obl={} \
+             oll={pieces} omem={mail_bytes} tot-mem={held} events=r cmd={cmd} user=default redir={redirect} resp={} \
+             lib-name={} lib-ver={}",
             self.id,
             self.addr,
             self.laddr,
             state.name,
-            state.query_bytes,
+            state.query_bytes + state.call_bytes,
+            state.call_bytes,
             state.output_bytes,
             state.protocol.number(),
             state.lib_name,
@@ -200,6 +260,11 @@ impl Clients {
     /// Those connected now, in the order they came.
     pub fn all(&self) -> Vec<Arc<Client>> {
         self.lock().values().cloned().collect()
+    }
+
+    /// The one with number `id`.
+    pub fn get(&self, id: u64) -> Option<Arc<Client>> {
+        self.lock().get(&id).cloned()
     }
 
     /// How many are connected now.

@@ -40,6 +40,7 @@ enum Event {
     Unblocked,
     Read(io::Result<usize>),
     Wrote(io::Result<usize>),
+    Mail,
     Idle,
     Killed,
     Stopping,
@@ -58,6 +59,7 @@ impl Connection {
     pub async fn serve(mut self, mut stopping: watch::Receiver<bool>) {
         let mut killed = self.session.client.killed();
         loop {
+            self.take_mail();
             if !self.session.closing && !self.session.is_blocked() && self.out.len() < limits::OUTPUT_BYTES {
                 let calls = self.decode();
                 if !calls.is_empty() {
@@ -78,6 +80,7 @@ impl Connection {
                 Event::Stopping => self.session.stop(),
                 Event::Read(Ok(read)) => self.server.stats.input_bytes.add(read as u64),
                 Event::Wrote(Ok(wrote)) if wrote > 0 => self.server.stats.output_bytes.add(wrote as u64),
+                Event::Mail => {}
                 Event::Read(Err(_)) | Event::Wrote(_) | Event::Idle | Event::Killed => break,
             }
         }
@@ -126,6 +129,11 @@ impl Connection {
         self.session.closing = true;
     }
 
+    /// Puts what the client is sent behind its replies.
+    fn take_mail(&mut self) {
+        self.session.client.mail.take(self.session.protocol, &mut self.out);
+    }
+
     /// Writes what the client's socket takes at once.
     fn write_now(&mut self) {
         // What cannot be written now is written, and a broken connection noticed, when there is nothing to run.
@@ -141,12 +149,16 @@ impl Connection {
     ) -> Event {
         self.make_room();
         let timeout_s = self.server.settings.get().timeout_s;
+        let listens = self.session.is_subscribed() || self.session.client.state().monitor;
         let blocked = self.session.is_blocked();
+        let client = self.session.client.clone();
         let idle = async {
             match timeout_s {
                 // Who waits for an answer is not idle.
                 _ if blocked => std::future::pending().await,
                 0 => std::future::pending().await,
+                // Who listens is not idle, however quiet its channels.
+                _ if listens => std::future::pending().await,
                 seconds => tokio::time::sleep(Duration::from_secs(seconds)).await,
             }
         };
@@ -160,6 +172,7 @@ impl Connection {
             () = self.session.unblocked(), if blocked => Event::Unblocked,
             wrote = self.writer.write_buf(&mut self.out), if !self.out.is_empty() => Event::Wrote(wrote),
             read = self.reader.read_buf(&mut self.inbox), if may_read => Event::Read(read),
+            () = client.mail.arrived(), if self.out.len() < limits::OUTPUT_BYTES => Event::Mail,
             _ = stopping.wait_for(|stopping| *stopping), if !self.session.closing => Event::Stopping,
             () = idle => Event::Idle,
         }
@@ -176,5 +189,7 @@ impl Connection {
         let mut state = self.session.client.state();
         state.query_bytes = self.inbox.len();
         state.output_bytes = self.out.len();
+        drop(state);
+        self.session.client.mail.set_unsent(self.out.len());
     }
 }

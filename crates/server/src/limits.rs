@@ -27,6 +27,21 @@ pub const BYTES_PER_TURN: usize = 1024 * 1024;
 /// Replies that wait for a client to read them; above, no more of its calls are executed until it does.
 pub const OUTPUT_BYTES: usize = 32 * 1024 * 1024;
 
+/// Mail of one client, whatever `client-output-buffer-limit` says.
+pub const MAIL_BYTES: u64 = 1 << 30;
+
+/// The longest CLIENT PAUSE, in milliseconds (30 days).
+pub const PAUSE_MS: u64 = 30 * 86_400_000;
+
+/// Words that SLOWLOG keeps of a call, and bytes of a word (Redis: `SLOWLOG_ENTRY_MAX_ARGC`, `_MAX_STRING`).
+pub const SLOWLOG_CLIP: (usize, usize) = (32, 128);
+
+/// Spikes that LATENCY keeps of each event (Redis: `LATENCY_TS_LEN`).
+pub const LATENCY_SPIKES: usize = 160;
+
+/// Kinds of errors that INFO errorstats tells apart (Redis: `ERROR_STATS_LIMIT`).
+pub const ERROR_KINDS: usize = 128;
+
 /// An idle connection gives back buffers above this.
 pub const IDLE_BUFFER_BYTES: usize = 64 * 1024;
 

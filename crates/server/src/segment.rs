@@ -12,6 +12,7 @@ use quoris_raft::group::Group;
 use quoris_raft::types::GroupId;
 use tokio::time::Instant;
 
+use crate::clients::Client;
 use crate::forward::{self, Patience};
 use crate::limits;
 use crate::resp::{Answer, Protocol};
@@ -19,12 +20,16 @@ use crate::route::{self, Place, Seat};
 use crate::server::Server;
 
 /// For whom calls run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub struct Caller {
+    /// The client.
+    pub client: Arc<Client>,
     /// What it speaks.
     pub protocol: Protocol,
     /// Whether its calls are taken to wherever they belong.
     pub plain: bool,
+    /// The mark of its writes, if it does not want to be told of them; else 0.
+    pub origin: u64,
 }
 
 /// Calls between two barriers, and the answers that are known already.
@@ -76,7 +81,7 @@ impl Segment {
     }
 
     /// All answers, in the order of the calls.
-    pub async fn run(mut self, server: &Server, caller: Caller) -> Vec<Answer> {
+    pub async fn run(mut self, server: &Server, caller: &Caller) -> Vec<Answer> {
         let place = |answers: &mut Vec<Option<Answer>>, (places, got): (Vec<usize>, Vec<Answer>)| {
             for (place, answer) in places.into_iter().zip(got) {
                 answers[place] = Some(answer);
@@ -106,31 +111,33 @@ impl Run {
     }
 
     /// The answers, and where they go.
-    async fn run(mut self, server: &Server, caller: Caller) -> (Vec<usize>, Vec<Answer>) {
+    async fn run(mut self, server: &Server, caller: &Caller) -> (Vec<usize>, Vec<Answer>) {
+        let kept = server.kept(&self.calls);
         let began = Instant::now();
         let answers = match caller.plain {
             true => self.wherever(server, caller).await,
             false => {
                 let calls = std::mem::take(&mut self.calls);
-                self.here(server, calls, 0).await
+                self.here(server, caller, calls, 0).await
             }
         };
         let usec = began.elapsed().as_micros() as u64 / self.rows.len() as u64;
-        for (row, answer) in self.rows.iter().zip(&answers) {
-            server.stats.ran(row, usec, answer.is_error());
+        for (i, (row, answer)) in self.rows.iter().zip(&answers).enumerate() {
+            let words = kept.as_ref().map(|calls| &calls[i].args[..]);
+            server.ran(&caller.client, row, words, usec, answer.is_error());
         }
         (self.places, answers)
     }
 
     /// Runs the calls where the group is led, and looks for its leader if that changes.
-    async fn wherever(&self, server: &Server, caller: Caller) -> Vec<Answer> {
+    async fn wherever(&self, server: &Server, caller: &Caller) -> Vec<Answer> {
         let patience = Patience::new(server, true);
         let (mut place, mut done) = (self.place, Vec::with_capacity(self.calls.len()));
         loop {
             let from = done.len();
             let rest = &self.calls[from..];
             let got = match place {
-                Place::Here => self.here(server, rest.to_vec(), from).await,
+                Place::Here => self.here(server, caller, rest.to_vec(), from).await,
                 Place::At(node) => forward::forward(server, node, caller.protocol, rest, self.write).await,
             };
             // Nothing is run again that another call of this client has overtaken.
@@ -149,12 +156,12 @@ impl Run {
     }
 
     /// Runs `calls`, which are those from the `from`th on, in this node's replica.
-    async fn here(&self, server: &Server, calls: Vec<Call>, from: usize) -> Vec<Answer> {
+    async fn here(&self, server: &Server, caller: &Caller, calls: Vec<Call>, from: usize) -> Vec<Answer> {
         let node = &server.node;
         let slots = &self.slots[from..];
         let replies = if self.write {
             // Each call is a batch: only MULTI promises that nothing comes between two of them.
-            let batches = calls.into_iter().map(|call| Batch::of(vec![call])).collect();
+            let batches = calls.into_iter().map(|call| Batch::of(vec![call]).by(caller.origin)).collect();
             route::written(node, self.group.write(batches).await, slots)
         } else {
             match self.group.read(&calls).await {

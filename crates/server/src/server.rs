@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use quoris_raft::env::{Env, Listener};
@@ -14,9 +14,15 @@ use crate::blocking::Blocked;
 use crate::clients::Clients;
 use crate::config::{Config, Settings};
 use crate::forward::Relays;
+use crate::latency::Latency;
 use crate::limits;
 use crate::listener;
+use crate::monitor::Monitors;
+use crate::pause::Pause;
+use crate::pubsub::PubSub;
+use crate::slowlog::SlowLog;
 use crate::stats::Stats;
+use crate::tracking::Tracking;
 use crate::watcher::Watcher;
 
 /// What all connections share.
@@ -30,9 +36,23 @@ pub struct Server {
     /// Connections to other nodes for the calls of plain clients.
     pub relays: Relays,
     /// What it was told, and told since.
-    pub settings: Settings,
+    pub settings: Arc<Settings>,
     /// Who is connected.
     pub clients: Arc<Clients>,
+    /// Who listens to which channel.
+    pub pubsub: Arc<PubSub>,
+    /// Who has cached which key.
+    pub tracking: Arc<Tracking>,
+    /// Who watches what others call.
+    pub monitors: Monitors,
+    /// CLIENT PAUSE.
+    pub pause: Pause,
+    /// Calls that took long.
+    pub slowlog: SlowLog,
+    /// Spikes.
+    pub latency: Latency,
+    /// Whether the groups note events for somebody here.
+    pub(crate) observing: Mutex<bool>,
     /// Figures.
     pub stats: Stats,
     /// When it started.
@@ -63,21 +83,42 @@ pub enum ServeError {
 impl Server {
     /// Starts the node, and all of the server but its listener.
     pub async fn start(env: Env, config: Config, file: Option<PathBuf>) -> Result<Arc<Server>, ServeError> {
-        let watcher = Watcher::default();
-        let blocked = Arc::clone(&watcher.blocked);
-        let node = Node::start(env.clone(), config.node_config(), Arc::new(watcher)).await?;
+        let node_config = config.node_config();
+        let (settings, clients) = (Arc::new(Settings::new(config, file)), Arc::<Clients>::default());
+        let (blocked, started_node) = (Arc::<Blocked>::default(), Arc::<OnceLock<Weak<Node>>>::default());
+        let pubsub = Arc::new(PubSub::new(Arc::clone(&settings)));
+        let tracking = Arc::new(Tracking::new(Arc::clone(&settings), Arc::clone(&clients)));
+        let watcher = Watcher {
+            blocked: Arc::clone(&blocked),
+            pubsub: Arc::clone(&pubsub),
+            tracking: Arc::clone(&tracking),
+            settings: Arc::clone(&settings),
+            node: Arc::clone(&started_node),
+        };
+        let node = Node::start(env.clone(), node_config, Arc::new(watcher)).await?;
+        started_node.get_or_init(|| Arc::downgrade(&node));
         let run_id = (0..3).map(|_| format!("{:016x}", env.rng.next_u64())).collect::<String>();
-        Ok(Arc::new(Server {
+        let server = Arc::new(Server {
             env,
             node,
             blocked,
             relays: Relays::default(),
-            settings: Settings::new(config, file),
-            clients: Arc::default(),
+            settings,
+            clients,
+            pubsub,
+            tracking,
+            monitors: Monitors::default(),
+            pause: Pause::default(),
+            slowlog: SlowLog::default(),
+            latency: Latency::default(),
+            observing: Mutex::new(false),
             stats: Stats::new(),
             started: Instant::now(),
             run_id: run_id[..40].to_string(),
-        }))
+        });
+        server.observe();
+        server.watch_leadership();
+        Ok(server)
     }
 
     /// How long another node may take to answer a call that does not block.

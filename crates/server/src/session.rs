@@ -18,10 +18,11 @@ use tokio::time::Instant;
 use crate::blocking::{self, Ending, Endings};
 use crate::clients::Client;
 use crate::resp::decode::DecodeLimits;
-use crate::resp::{Answer, Protocol};
+use crate::resp::{Answer, Protocol, encoded_len};
 use crate::route::{self, Access, Route};
 use crate::segment::{Caller, Segment};
 use crate::server::Server;
+use crate::tracking::Mode;
 use crate::transaction::{self, Transaction, Watched};
 use crate::{gather, verbs, wait};
 
@@ -61,6 +62,8 @@ pub struct Session {
     pub readonly: bool,
     /// CLIENT REPLY.
     pub replies: Replies,
+    /// CLIENT TRACKING.
+    pub tracking: Option<Mode>,
     /// Whether the connection is to be closed when the replies so far are sent.
     pub closing: bool,
     /// What it has shown itself to be.
@@ -90,6 +93,7 @@ impl Session {
             authenticated,
             readonly: false,
             replies: Replies::On,
+            tracking: None,
             closing: false,
             kind: Kind::Plain,
             transaction: None,
@@ -115,7 +119,8 @@ impl Session {
 
     /// For whom calls run.
     pub fn caller(&self) -> Caller {
-        Caller { protocol: self.protocol, plain: self.access().plain }
+        let origin = self.tracking.filter(|mode| mode.noloop).map_or(0, |mode| mode.origin);
+        Caller { client: self.client.clone(), protocol: self.protocol, plain: self.access().plain, origin }
     }
 
     /// What it may send now.
@@ -177,7 +182,12 @@ impl Session {
             && !self.is_blocked()
             && let Some(words) = self.later.pop_front()
         {
-            match route::route(&self.server.node, &words, self.access()) {
+            let routed = route::route(&self.server.node, &words, self.access());
+            if let Some(writes) = self.is_held(&routed, &words) {
+                self.finish(std::mem::take(&mut segment), out).await;
+                self.server.pause.over(writes).await;
+            }
+            match routed.and_then(|route| self.admit(route, &words)) {
                 Ok(route) if self.transaction.is_some() && transaction::is_queued(&route) => {
                     segment.answer(self.queue(route, words));
                 }
@@ -208,7 +218,9 @@ impl Session {
     /// Queues a call for EXEC.
     fn queue(&mut self, route: Route, words: Vec<Bytes>) -> Answer {
         let Some(transaction) = &mut self.transaction else { unreachable!("the caller has looked") };
-        match transaction.queue(route, words) {
+        let queued = transaction.queue(route, words);
+        self.note_queued();
+        match queued {
             Ok(()) => Answer::Own(Reply::Simple("QUEUED")),
             Err(error) => {
                 self.server.stats.refused(None);
@@ -222,6 +234,7 @@ impl Session {
         let answer = match route {
             Route::Session(resolved, verb) => {
                 self.used(resolved);
+                self.client.state().call_bytes = encoded_len(&words);
                 self.run_verb(resolved, verb, &words).await
             }
             Route::Gather(row) => {
@@ -240,6 +253,8 @@ impl Session {
         if let Some(answer) = answer {
             self.send(&answer, out);
         }
+        // What a command has the client sent (SUBSCRIBE) stands before the next reply.
+        self.client.mail.take(self.protocol, out);
     }
 
     /// Runs a command of the session's own. No answer: the client has asked for none, or it comes later.
@@ -248,12 +263,13 @@ impl Session {
         if self.kind == Kind::Plain && (in_cluster || verb == Verb::Readonly) {
             self.kind = Kind::Cluster;
         }
+        let began = Instant::now();
         let answer = match verb {
             Verb::Wait | Verb::Waitaof => match wait::Wanted::parse(verb, words) {
                 Ok(wanted) => {
                     let wait = wait::Wait::new(self, wanted);
                     self.block(|endings| Box::pin(wait.run(endings)));
-                    self.server.stats.ran(resolved.command, 0, false);
+                    self.server.ran(&self.client, resolved.command, None, 0, false);
                     return None;
                 }
                 Err(error) => Some(Answer::error(error)),
@@ -271,7 +287,8 @@ impl Session {
             verb => verbs::run(self, resolved, verb, words).map(Answer::Own),
         };
         let failed = answer.as_ref().is_some_and(Answer::is_error);
-        self.server.stats.ran(resolved.command, 0, failed);
+        let usec = began.elapsed().as_micros() as u64;
+        self.server.ran(&self.client, resolved.command, Some(words), usec, failed);
         answer
     }
 
@@ -291,8 +308,9 @@ impl Session {
     /// Runs a command over all keys.
     pub async fn gather(&mut self, row: &'static Command, words: Vec<Bytes>) -> Reply {
         let began = Instant::now();
-        let reply = gather::gather(&self.server, row, words, self.access().plain).await;
-        self.server.stats.ran(row, began.elapsed().as_micros() as u64, reply.is_error());
+        let reply = gather::gather(&self.server, row, words.clone(), self.access().plain).await;
+        let usec = began.elapsed().as_micros() as u64;
+        self.server.ran(&self.client, row, Some(&words), usec, reply.is_error());
         reply
     }
 
@@ -304,13 +322,14 @@ impl Session {
     /// Runs what has been collected and sends its replies.
     async fn finish(&mut self, segment: Segment, out: &mut BytesMut) {
         self.written.extend(segment.written());
-        for answer in segment.run(&self.server, self.caller()).await {
+        for answer in segment.run(&self.server, &self.caller()).await {
             self.send(&answer, out);
         }
     }
 
     /// Encodes an answer, if the client wants any.
     fn send(&mut self, answer: &Answer, out: &mut BytesMut) {
+        self.server.stats.replied(answer);
         match self.replies {
             Replies::On => answer.encode(self.protocol, out),
             Replies::Off => {}
@@ -331,6 +350,7 @@ impl Session {
             return Err(CommandError::Text("ERR MULTI calls can not be nested"));
         }
         self.transaction = Some(Transaction::default());
+        self.note_queued();
         Ok(Reply::OK)
     }
 
@@ -340,6 +360,8 @@ impl Session {
             return Err(CommandError::Text("ERR DISCARD without MULTI"));
         }
         self.watched.clear();
+        self.note_queued();
+        self.caching_is_over();
         Ok(Reply::OK)
     }
 }

@@ -2,8 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use quoris_engine::Reply;
 use quoris_engine::command::{self, Command, Resolved};
+
+use crate::latency::Histogram;
+use crate::limits;
+use crate::resp::Answer;
 
 /// A number that only grows, until CONFIG RESETSTAT.
 #[derive(Default)]
@@ -37,6 +43,8 @@ pub struct CommandStats {
     pub rejected: Counter,
     /// Calls that ran and failed.
     pub failed: Counter,
+    /// How long they took.
+    pub times: Histogram,
 }
 
 /// All figures of a node's server.
@@ -53,6 +61,10 @@ pub struct Stats {
     pub output_bytes: Counter,
     /// Replies that are errors.
     pub errors: Counter,
+    /// The same by their first words (`ERR`, `WRONGTYPE`).
+    error_kinds: Mutex<BTreeMap<String, u64>>,
+    /// Messages that this node's clients have published.
+    pub published: Counter,
     commands: Vec<CommandStats>,
     /// From a row's address to its place: rows are static, and looking up their names costs more.
     places: BTreeMap<usize, usize>,
@@ -75,6 +87,7 @@ impl Stats {
             usec: Counter::default(),
             rejected: Counter::default(),
             failed: Counter::default(),
+            times: Histogram::default(),
         };
         Stats {
             connections: Counter::default(),
@@ -83,6 +96,8 @@ impl Stats {
             input_bytes: Counter::default(),
             output_bytes: Counter::default(),
             errors: Counter::default(),
+            error_kinds: Mutex::default(),
+            published: Counter::default(),
             commands: rows.iter().map(new).collect(),
             places,
         }
@@ -93,20 +108,52 @@ impl Stats {
         self.places.get(&address(row)).map(|place| &self.commands[*place])
     }
 
-    /// Counts a call of `row` that ran for `usec`.
-    pub fn ran(&self, row: &'static Command, usec: u64, failed: bool) {
+    /// Counts a call of `row` that ran for `usec`; `timed`: in its histogram, too.
+    pub fn ran(&self, row: &'static Command, usec: u64, failed: bool, timed: bool) {
         self.calls.add(1);
-        self.errors.add(u64::from(failed));
         if let Some(stats) = self.of(row) {
             stats.calls.add(1);
             stats.usec.add(usec);
             stats.failed.add(u64::from(failed));
+            if timed {
+                stats.times.count(usec);
+            }
         }
+    }
+
+    /// Counts the errors in what a client is sent.
+    pub fn replied(&self, answer: &Answer) {
+        match answer {
+            Answer::Own(Reply::Error(error)) => self.error(&error.to_string()),
+            Answer::Raw(bytes) if answer.is_error() => self.error(&String::from_utf8_lossy(&bytes[1..])),
+            Answer::Many(answers) => answers.iter().for_each(|answer| self.replied(answer)),
+            Answer::Own(_) | Answer::Raw(_) => {}
+        }
+    }
+
+    fn error(&self, text: &str) {
+        self.errors.add(1);
+        let kind = text.split_ascii_whitespace().next().unwrap_or_default();
+        let mut kinds = self.kinds();
+        let full = kinds.len() >= limits::ERROR_KINDS;
+        match kinds.get_mut(kind) {
+            Some(count) => *count += 1,
+            None if full => {}
+            None => drop(kinds.insert(kind.to_string(), 1)),
+        }
+    }
+
+    /// Replies that are errors, by their first words.
+    pub fn error_kinds(&self) -> Vec<(String, u64)> {
+        self.kinds().iter().map(|(kind, count)| (kind.clone(), *count)).collect()
+    }
+
+    fn kinds(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
+        self.error_kinds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a call that was refused before it ran; `row` is its row, if it has one.
     pub fn refused(&self, row: Option<&'static Command>) {
-        self.errors.add(1);
         if let Some(stats) = row.and_then(|row| self.of(row)) {
             stats.rejected.add(1);
         }
@@ -126,9 +173,11 @@ impl Stats {
             &self.input_bytes,
             &self.output_bytes,
         ];
-        totals.into_iter().chain([&self.errors]).for_each(Counter::reset);
+        totals.into_iter().chain([&self.errors, &self.published]).for_each(Counter::reset);
+        self.kinds().clear();
         for stats in &self.commands {
             [&stats.calls, &stats.usec, &stats.rejected, &stats.failed].into_iter().for_each(Counter::reset);
+            stats.times.reset();
         }
     }
 }
@@ -153,7 +202,7 @@ mod tests {
         assert_eq!(stats.places.len(), stats.commands.len());
         let words = ["config".into(), "get".into(), "x".into()];
         let row = command::resolve(&words).unwrap_or_else(|error| panic!("{error}"));
-        stats.ran(row.command, 5, true);
+        stats.ran(row.command, 5, true, true);
         stats.refused(Some(row.command));
         let seen: Vec<_> =
             stats.commands().map(|s| (s.name.as_str(), s.calls.get(), s.failed.get())).collect();

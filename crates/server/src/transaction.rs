@@ -21,6 +21,7 @@ use quoris_raft::types::WriteOutcome;
 
 use crate::forward::{self, Patience};
 use crate::limits;
+use crate::observe;
 use crate::resp::{Answer, reply};
 use crate::route::{self, Place, Route};
 use crate::server::Server;
@@ -106,8 +107,30 @@ impl Transaction {
 
     /// The calls that are one batch.
     fn batch(&self) -> Vec<Call> {
-        let keyed = self.queued.iter().filter(|queued| matches!(queued.kind, Kind::Keyed(_)));
-        keyed.map(|queued| Call { args: queued.words.clone() }).collect()
+        self.keyed_calls().map(|(_, words)| Call { args: words.to_vec() }).collect()
+    }
+
+    fn keyed_calls(&self) -> impl Iterator<Item = (&'static Command, &[Bytes])> {
+        self.queued.iter().filter_map(|queued| match queued.kind {
+            Kind::Keyed(row) => Some((row, &queued.words[..])),
+            Kind::Verb(..) | Kind::Gather(_) => None,
+        })
+    }
+
+    /// How many calls wait.
+    pub fn count(&self) -> usize {
+        self.queued.len()
+    }
+
+    /// Whether CLIENT PAUSE holds EXEC back together with writes.
+    pub fn is_held_with_writes(&self) -> bool {
+        self.queued.iter().any(|queued| {
+            let row = match queued.kind {
+                Kind::Keyed(row) | Kind::Gather(row) => row,
+                Kind::Verb(resolved, _) => resolved.command,
+            };
+            observe::is_held_with_writes(row, &queued.words)
+        })
     }
 }
 
@@ -127,6 +150,11 @@ pub async fn exec(session: &mut Session) -> Answer {
         return Answer::error(CommandError::Text("ERR EXEC without MULTI"));
     };
     let watched = std::mem::take(&mut session.watched);
+    session.note_queued();
+    if !transaction.broken {
+        transaction.keyed_calls().for_each(|(row, words)| session.note_reads(row, words));
+    }
+    session.caching_is_over();
     if transaction.broken {
         return Answer::error(ABORTED);
     }
@@ -141,7 +169,7 @@ pub async fn exec(session: &mut Session) -> Answer {
         answers.push(match kind {
             Kind::Keyed(row) => {
                 let answer = ran.next().expect("an answer for each call");
-                session.server.stats.ran(row, 0, answer.is_error());
+                session.server.ran(&session.client, row, Some(&words), 0, answer.is_error());
                 answer
             }
             Kind::Verb(resolved, verb) => Box::pin(session.run_queued_verb(resolved, verb, &words)).await,
@@ -175,7 +203,8 @@ async fn commit(
     if !by_slot.is_empty() {
         return Err(CommandError::CrossSlot);
     }
-    run(session, slot, Batch::transaction(calls, watches)).await
+    let origin = session.caller().origin;
+    run(session, slot, Batch::transaction(calls, watches).by(origin)).await
 }
 
 /// The slot of all calls' keys; `None` without calls.

@@ -1,24 +1,93 @@
-//! What the log's entries mean to this node's clients beyond those who proposed them.
+//! What the log's entries, and other nodes, mean to this node's clients beyond those who proposed them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
+use bytes::Bytes;
+use quoris_engine::events::KeyEvent;
+use quoris_raft::node::Node;
 use quoris_raft::types::{Effects, GroupId};
 
 use crate::blocking::Blocked;
+use crate::config::{EventsFrom, Settings};
+use crate::pubsub::{self, PubSub};
+use crate::tracking::Tracking;
 
 /// Hands the effects of entries on to whom they concern.
-#[derive(Default)]
 pub struct Watcher {
     /// Clients whose calls have blocked.
     pub blocked: Arc<Blocked>,
+    /// Clients that listen.
+    pub pubsub: Arc<PubSub>,
+    /// Clients that cache.
+    pub tracking: Arc<Tracking>,
+    /// Which events are told of.
+    pub settings: Arc<Settings>,
+    /// The node, once it has started.
+    pub node: Arc<OnceLock<Weak<Node>>>,
+}
+
+impl Watcher {
+    /// Keyspace notifications.
+    fn notify(&self, group: GroupId, events: &[KeyEvent]) {
+        let settings = self.settings.get();
+        let on = settings.notify_keyspace_events;
+        if !on.is_on() || settings.keyspace_events_from == EventsFrom::Led && !self.leads(group) {
+            return;
+        }
+        for event in events {
+            if let KeyEvent::Notice(class, event, key) = event {
+                for (channel, message) in on.messages(*class, event, key) {
+                    self.pubsub.publish(&channel, &message);
+                }
+            }
+        }
+    }
+
+    /// Client-side caching.
+    fn invalidate(&self, events: &[KeyEvent]) {
+        if !self.tracking.is_on() {
+            return;
+        }
+        if events.contains(&KeyEvent::AllChanged) {
+            return self.tracking.all_changed();
+        }
+        let changed = |event: &KeyEvent| match event {
+            KeyEvent::Changed { key, origin } => Some((key.clone(), *origin)),
+            _ => None,
+        };
+        let changed: Vec<(Bytes, u64)> = events.iter().filter_map(changed).collect();
+        if !changed.is_empty() {
+            self.tracking.changed(&changed);
+        }
+    }
+
+    fn leads(&self, group: GroupId) -> bool {
+        let node = self.node.get().and_then(Weak::upgrade);
+        node.is_some_and(|node| node.groups().iter().any(|held| held.id() == group && held.is_leader()))
+    }
 }
 
 impl quoris_raft::types::Watcher for Watcher {
     fn applied(&self, group: GroupId, mut effects: Effects) {
+        if !effects.events.is_empty() {
+            self.notify(group, &effects.events);
+            self.invalidate(&effects.events);
+        }
         self.blocked.applied(group, &mut effects);
     }
 
     fn replaced(&self, group: GroupId) {
+        self.tracking.all_changed();
         self.blocked.replaced(group);
+    }
+
+    fn told(&self, notice: Bytes) {
+        match pubsub::from_notice(&notice) {
+            Some((channel, message)) => drop(self.pubsub.publish(&channel, &message)),
+            None => tracing::debug!(
+                bytes = notice.len(),
+                "a peer's notice is of a kind this version does not know"
+            ),
+        }
     }
 }

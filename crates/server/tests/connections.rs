@@ -192,6 +192,85 @@ async fn a_stopping_server_answers_what_has_begun_and_closes() {
 }
 
 #[tokio::test]
+async fn an_idle_subscriber_hears_what_another_client_publishes() {
+    let world = World::new(&[]).await;
+    let (mut listener, mut speaker) = (world.connect().await, world.connect().await);
+    listener.write_all(b"SUBSCRIBE a\r\n").await.expect("room");
+    expect(&mut listener, "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n").await;
+    speaker.write_all(b"PUBLISH a hi\r\n").await.expect("room");
+    expect(&mut speaker, ":1\r\n").await;
+    expect(&mut listener, "*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$2\r\nhi\r\n").await;
+    drop(listener);
+    while world.server.pubsub.clients() > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_paused_write_waits_and_reads_go_on() {
+    let world = World::new(&[]).await;
+    let (mut admin, mut writer) = (world.connect().await, world.connect().await);
+    admin.write_all(b"CLIENT PAUSE 100000 WRITE\r\n").await.expect("room");
+    expect(&mut admin, "+OK\r\n").await;
+    writer.write_all(b"GET a\r\nSET a 1\r\nGET a\r\n").await.expect("room");
+    expect(&mut admin, "").await;
+    admin.write_all(b"GET a\r\n").await.expect("room");
+    expect(&mut admin, "$-1\r\n").await;
+    admin.write_all(b"CLIENT UNPAUSE\r\n").await.expect("room");
+    expect(&mut admin, "+OK\r\n").await;
+    expect(&mut writer, "$-1\r\n+OK\r\n$1\r\n1\r\n").await;
+}
+
+#[tokio::test]
+async fn a_monitor_is_shown_what_others_call_without_their_secrets() {
+    let world = World::new(&[]).await;
+    let (mut monitor, mut other) = (world.connect().await, world.connect().await);
+    monitor.write_all(b"MONITOR\r\n").await.expect("room");
+    expect(&mut monitor, "+OK\r\n").await;
+    other.write_all(b"SET a \"b\\n\"\r\nAUTH me secret\r\nCONFIG GET port\r\nPING\r\n").await.expect("room");
+    let mut shown = String::new();
+    while !shown.contains("PING") {
+        let mut bytes = [0; 1024];
+        let read = tokio::time::timeout(Duration::from_secs(5), monitor.read(&mut bytes));
+        let read = read.await.expect("in time").expect("bytes");
+        shown.push_str(&String::from_utf8_lossy(&bytes[..read]));
+    }
+    let calls: Vec<&str> =
+        shown.lines().filter_map(|line| line.split_once("] ")).map(|(_, call)| call).collect();
+    assert_eq!(calls, [r#""SET" "a" "b\n""#, r#""AUTH" "(redacted)" "(redacted)""#, r#""PING""#]);
+}
+
+#[tokio::test]
+async fn invalidations_are_redirected_and_a_broken_way_is_told_of() {
+    let world = World::new(&[]).await;
+    let (mut listener, mut reader, mut writer) =
+        (world.connect().await, world.connect().await, world.connect().await);
+    listener.write_all(b"CLIENT ID\r\nSUBSCRIBE __redis__:invalidate\r\n").await.expect("room");
+    expect(&mut listener, ":1\r\n*3\r\n$9\r\nsubscribe\r\n$20\r\n__redis__:invalidate\r\n:1\r\n").await;
+    reader.write_all(b"HELLO 3\r\nCLIENT TRACKING ON REDIRECT 1\r\nGET a\r\n").await.expect("room");
+    until(&mut reader, "+OK\r\n_\r\n").await;
+    writer.write_all(b"SET a 1\r\n").await.expect("room");
+    expect(&mut listener, "*3\r\n$7\r\nmessage\r\n$20\r\n__redis__:invalidate\r\n*1\r\n$1\r\na\r\n").await;
+    reader.write_all(b"GET a\r\n").await.expect("room");
+    expect(&mut reader, "$1\r\n1\r\n").await;
+    drop(listener);
+    while world.server.clients.count() > 2 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    writer.write_all(b"SET a 2\r\n").await.expect("room");
+    expect(&mut reader, ">2\r\n$21\r\ntracking-redir-broken\r\n:1\r\n").await;
+}
+
+/// Reads up to `end`.
+async fn until(client: &mut DuplexStream, end: &str) {
+    let mut seen = String::new();
+    while !seen.ends_with(end) {
+        let byte = tokio::time::timeout(Duration::from_secs(5), client.read_u8());
+        seen.push(char::from(byte.await.expect("in time").expect("a byte")));
+    }
+}
+
+#[tokio::test]
 async fn calls_behind_a_blocked_one_wait_for_it() {
     let world = World::new(&[]).await;
     let (mut blocked, mut other) = (world.connect().await, world.connect().await);
@@ -202,6 +281,24 @@ async fn calls_behind_a_blocked_one_wait_for_it() {
     expect(&mut other, ":0\r\n:2\r\n").await;
     expect(&mut blocked, "*2\r\n$1\r\nq\r\n$1\r\nx\r\n+OK\r\n").await;
     world.until_blocked(0).await;
+}
+
+#[tokio::test]
+async fn who_is_blocked_still_hears_of_what_it_tracks() {
+    let world = World::new(&[]).await;
+    let (mut blocked, mut other) = (world.connect().await, world.connect().await);
+    blocked
+        .write_all(b"HELLO 3\r\nCLIENT TRACKING ON\r\nMULTI\r\nGET a\r\nEXEC\r\nBLPOP q 0\r\n")
+        .await
+        .expect("room");
+    until(&mut blocked, "+QUEUED\r\n*1\r\n_\r\n").await;
+    world.until_blocked(1).await;
+    other.write_all(b"SET a 1\r\n").await.expect("room");
+    expect(&mut other, "+OK\r\n").await;
+    expect(&mut blocked, ">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\na\r\n").await;
+    other.write_all(b"RPUSH q x\r\n").await.expect("room");
+    expect(&mut other, ":1\r\n").await;
+    expect(&mut blocked, "*2\r\n$1\r\nq\r\n$1\r\nx\r\n").await;
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 /// Commands whose replies hold figures that change: each run of digits (hexadecimal ones too, if long) is `N`.
-const MASKED: [&str; 9] = [
+const MASKED: [&str; 12] = [
     "client id",
     "client info",
     "client list",
@@ -34,7 +34,10 @@ const MASKED: [&str; 9] = [
     "command count",
     "hello",
     "info",
+    "latency doctor",
+    "latency histogram",
     "quoris status",
+    "slowlog get",
     "time",
 ];
 
@@ -126,7 +129,10 @@ impl World {
                         self.session.resume(&mut out).await;
                     }
                 }),
-                Ok(None) => return out.to_vec(),
+                Ok(None) => {
+                    self.session.client.mail.take(self.session.protocol, &mut out);
+                    return out.to_vec();
+                }
                 Err(error) => {
                     encode_error(&error.line().unwrap_or_default(), &mut out);
                     return out.to_vec();
@@ -174,7 +180,9 @@ fn mask(text: &str) -> String {
     let mut word = String::new();
     let flush = |word: &mut String, masked: &mut String| {
         let hex_name = word.len() == 40 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let number = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+        // With a unit, as INFO writes sizes for people.
+        let digits = word.strip_suffix(['B', 'K', 'M', 'G', 'T']).unwrap_or(word);
+        let number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
         masked.push_str(if hex_name || number { "N" } else { word });
         word.clear();
     };

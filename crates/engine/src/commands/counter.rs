@@ -3,6 +3,7 @@
 use crate::args::Args;
 use crate::command::{Chapter, Command, Flags, Keys, Outcome, WriteContext};
 use crate::error::CommandError;
+use crate::events::EventClass;
 use crate::keyspace::Keyspace;
 use crate::reply::Reply;
 use crate::slot::NEVER;
@@ -69,6 +70,7 @@ fn add(keys: &mut Keyspace, key: &[u8], increment: i64) -> Outcome {
     };
     let sum = value.checked_add(increment).ok_or(CommandError::Overflow)?;
     overwrite(keys, key, &sum.to_string());
+    keys.notify(EventClass::STRING, "incrby", key);
     Ok(Reply::Int(sum))
 }
 
@@ -79,6 +81,7 @@ fn incrbyfloat(context: &mut WriteContext, args: Args) -> Outcome {
         context.keys.string(key)?.map(StringValue::as_bytes).map_or(Ok(LongDouble::from(0)), parse)?;
     let sum = value.checked_add(&parse(args.bytes(2))?).ok_or(CommandError::NanOrInfinity)?.to_string();
     overwrite(context.keys, key, &sum);
+    context.keys.notify(EventClass::STRING, "incrbyfloat", key);
     Ok(Reply::bulk(sum))
 }
 

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use crate::args::Args;
 use crate::command::{Chapter, Command, Flags, Keys, Outcome, ReadContext, WriteContext};
 use crate::error::CommandError;
+use crate::events::EventClass;
 use crate::reply::Reply;
 use crate::slot::NEVER;
 
@@ -157,6 +158,8 @@ fn expire(context: &mut WriteContext, args: Args, name: &'static str, unit: i64,
     }
     // A time that has passed, even one before 1970, removes the key.
     context.keys.update(key, |object| object.expire_ms = at.max(0) as u64);
+    let event = if at <= now_ms as i64 { "del" } else { "expire" };
+    context.keys.notify(EventClass::GENERIC, event, key);
     Ok(Reply::flag(true))
 }
 
@@ -166,6 +169,7 @@ fn persist(context: &mut WriteContext, args: Args) -> Outcome {
         return Ok(Reply::flag(false));
     }
     context.keys.update(key, |object| object.expire_ms = NEVER);
+    context.keys.notify(EventClass::GENERIC, "persist", key);
     Ok(Reply::flag(true))
 }
 

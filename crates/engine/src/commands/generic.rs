@@ -3,6 +3,7 @@
 use crate::args::Args;
 use crate::command::{Chapter, Command, Flags, Gather, Keys, Outcome, ReadContext, WriteContext};
 use crate::error::CommandError;
+use crate::events::EventClass;
 use crate::glob;
 use crate::reply::Reply;
 use crate::slot::Object;
@@ -147,7 +148,13 @@ const OBJECT: &[Command] = &[
 ];
 
 fn del(context: &mut WriteContext, args: Args) -> Outcome {
-    let removed = args.from(1).iter().filter(|key| context.keys.remove(key).is_some()).count();
+    let mut removed = 0;
+    for key in args.from(1) {
+        if context.keys.remove(key).is_some() {
+            context.keys.notify(EventClass::GENERIC, "del", key);
+            removed += 1;
+        }
+    }
     Ok(Reply::count(removed))
 }
 
@@ -161,7 +168,7 @@ fn type_of(context: &mut ReadContext, args: Args) -> Outcome {
 
 fn rename(context: &mut WriteContext, args: Args) -> Outcome {
     let (from, to) = (args.bytes(1), args.bytes(2));
-    let there = if from == to { context.keys.contains(from) } else { context.keys.rename(from, to) };
+    let there = if from == to { context.keys.contains(from) } else { moved(context, from, to) };
     if there { Ok(Reply::OK) } else { Err(CommandError::NoSuchKey) }
 }
 
@@ -170,7 +177,17 @@ fn renamenx(context: &mut WriteContext, args: Args) -> Outcome {
     if !context.keys.contains(from) {
         return Err(CommandError::NoSuchKey);
     }
-    Ok(Reply::flag(!context.keys.contains(to) && context.keys.rename(from, to)))
+    Ok(Reply::flag(!context.keys.contains(to) && moved(context, from, to)))
+}
+
+/// Renames a key, and tells of it. Whether it was there.
+fn moved(context: &mut WriteContext, from: &[u8], to: &[u8]) -> bool {
+    let there = context.keys.rename(from, to);
+    if there {
+        context.keys.notify(EventClass::GENERIC, "rename_from", from);
+        context.keys.notify(EventClass::GENERIC, "rename_to", to);
+    }
+    there
 }
 
 fn copy(context: &mut WriteContext, args: Args) -> Outcome {
@@ -200,6 +217,7 @@ fn copy(context: &mut WriteContext, args: Args) -> Outcome {
         return Ok(Reply::flag(false));
     }
     context.keys.set(to, value, expire_ms);
+    context.keys.notify(EventClass::GENERIC, "copy_to", to);
     Ok(Reply::flag(true))
 }
 

@@ -6,6 +6,7 @@ use crate::args::Args;
 use crate::command::{Chapter, Command, Flags, Keys, Outcome, ReadContext, WriteContext};
 use crate::commands::scan::{ScanOf, ScanOptions, parse_cursor};
 use crate::error::CommandError;
+use crate::events::EventClass;
 use crate::keyspace::Edit;
 use crate::reply::Reply;
 use crate::rng::Rng;
@@ -132,20 +133,26 @@ fn set_pairs(context: &mut WriteContext, args: Args, name: &str) -> Result<usize
         return Err(CommandError::WrongArity(name.to_string()));
     }
     let now_ms = context.keys.now_ms();
-    context.keys.edit(args.bytes(1), |hash: &mut HashValue| {
+    let new = context.keys.edit(args.bytes(1), |hash: &mut HashValue| {
         Edit::changed(pairs.iter().filter(|[name, value]| hash.set(name, value, now_ms)).count())
-    })
+    })?;
+    context.keys.notify(EventClass::HASH, "hset", args.bytes(1));
+    Ok(new)
 }
 
 fn hsetnx(context: &mut WriteContext, args: Args) -> Outcome {
     let now_ms = context.keys.now_ms();
-    context.keys.edit(args.bytes(1), |hash: &mut HashValue| {
+    let absent = context.keys.edit(args.bytes(1), |hash: &mut HashValue| {
         let absent = hash.get(args.bytes(2), now_ms).is_none();
         if absent {
             hash.set(args.bytes(2), args.bytes(3), now_ms);
         }
-        Edit::new(Reply::flag(absent), absent)
-    })
+        Edit::new(absent, absent)
+    })?;
+    if absent {
+        context.keys.notify(EventClass::HASH, "hset", args.bytes(1));
+    }
+    Ok(Reply::flag(absent))
 }
 
 fn hdel(context: &mut WriteContext, args: Args) -> Outcome {
@@ -154,12 +161,24 @@ fn hdel(context: &mut WriteContext, args: Args) -> Outcome {
         let removed = args.from(2).iter().filter(|name| hash.remove(name, now_ms)).count();
         Edit::new(removed, removed > 0)
     })?;
-    Ok(Reply::count(removed.unwrap_or(0)))
+    let removed = removed.unwrap_or(0);
+    if removed > 0 {
+        notify_removed(context, args.bytes(1), "hdel");
+    }
+    Ok(Reply::count(removed))
+}
+
+/// Tells that fields of `key` are gone, and the key itself if they were the last.
+pub(super) fn notify_removed(context: &mut WriteContext, key: &[u8], event: &'static str) {
+    context.keys.notify(EventClass::HASH, event, key);
+    if !context.keys.contains(key) {
+        context.keys.notify(EventClass::GENERIC, "del", key);
+    }
 }
 
 fn hincrby(context: &mut WriteContext, args: Args) -> Outcome {
     let increment = args.int(3)?;
-    increment_field(context, args, |held| {
+    increment_field(context, args, "hincrby", |held| {
         let before = held.map_or(Some(0), number::parse_int).ok_or(CommandError::HashNotInteger)?;
         let after = before.checked_add(increment).ok_or(CommandError::Overflow)?;
         Ok((after.to_string(), Reply::Int(after)))
@@ -171,7 +190,7 @@ fn hincrbyfloat(context: &mut WriteContext, args: Args) -> Outcome {
     if increment == LongDouble::Infinite {
         return Err(CommandError::NotFinite);
     }
-    increment_field(context, args, |held| {
+    increment_field(context, args, "hincrbyfloat", |held| {
         let before = LongDouble::parse(held.unwrap_or(b"0")).ok_or(CommandError::HashNotFloat)?;
         let after = before.checked_add(&increment).ok_or(CommandError::NanOrInfinity)?.to_string();
         Ok((after.clone(), Reply::bulk(after)))
@@ -182,10 +201,11 @@ fn hincrbyfloat(context: &mut WriteContext, args: Args) -> Outcome {
 fn increment_field(
     context: &mut WriteContext,
     args: Args,
+    event: &'static str,
     step: impl FnOnce(Option<&[u8]>) -> Result<(String, Reply), CommandError>,
 ) -> Outcome {
     let now_ms = context.keys.now_ms();
-    context.keys.edit(args.bytes(1), |hash: &mut HashValue| {
+    let reply = context.keys.edit(args.bytes(1), |hash: &mut HashValue| {
         let field = hash.get(args.bytes(2), now_ms);
         let expire_ms = field.map_or(NEVER, |field| field.expire_ms);
         match step(field.map(|field| field.value)) {
@@ -195,7 +215,9 @@ fn increment_field(
             }
             Err(error) => Edit::unchanged(Err(error)),
         }
-    })?
+    })??;
+    context.keys.notify(EventClass::HASH, event, args.bytes(1));
+    Ok(reply)
 }
 
 fn hget(context: &mut ReadContext, args: Args) -> Outcome {

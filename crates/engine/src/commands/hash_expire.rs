@@ -6,8 +6,9 @@ use bytes::Bytes;
 use crate::args::Args;
 use crate::command::{Chapter, Command, Flags, Keys, Outcome, ReadContext, WriteContext};
 use crate::commands::expire::{Base, Conditions, MILLISECOND, SECOND, deadline};
-use crate::commands::hash::values;
+use crate::commands::hash::{notify_removed, values};
 use crate::error::CommandError;
+use crate::events::EventClass;
 use crate::keyspace::Edit;
 use crate::reply::Reply;
 use crate::slot::NEVER;
@@ -171,7 +172,14 @@ fn expire(context: &mut WriteContext, args: Args, name: &'static str, unit: i64,
         let changed = answers.iter().any(|&answer| answer > answer::NOT_MET);
         Edit::new(answers, changed)
     })?;
-    Ok(ints(answers.unwrap_or_else(|| vec![answer::NO_FIELD; names.len()]).into_iter()))
+    let answers = answers.unwrap_or_else(|| vec![answer::NO_FIELD; names.len()]);
+    if answers.contains(&answer::DONE) {
+        context.keys.notify(EventClass::HASH, "hexpire", args.bytes(1));
+    }
+    if answers.contains(&answer::DELETED) {
+        notify_removed(context, args.bytes(1), "hdel");
+    }
+    Ok(ints(answers.into_iter()))
 }
 
 fn expire_field(hash: &mut HashValue, name: &[u8], at: u64, conditions: Conditions, now_ms: u64) -> i64 {
@@ -223,7 +231,11 @@ fn hpersist(context: &mut WriteContext, args: Args) -> Outcome {
         let changed = answers.contains(&answer::DONE);
         Edit::new(answers, changed)
     })?;
-    Ok(ints(answers.unwrap_or_else(|| vec![answer::NO_FIELD; names.len()]).into_iter()))
+    let answers = answers.unwrap_or_else(|| vec![answer::NO_FIELD; names.len()]);
+    if answers.contains(&answer::DONE) {
+        context.keys.notify(EventClass::HASH, "hpersist", args.bytes(1));
+    }
+    Ok(ints(answers.into_iter()))
 }
 
 fn hgetdel(context: &mut WriteContext, args: Args) -> Outcome {
@@ -233,9 +245,13 @@ fn hgetdel(context: &mut WriteContext, args: Args) -> Outcome {
     let got = context.keys.edit_existing(args.bytes(1), |hash: &mut HashValue| {
         let got = values(Some(hash), names, now_ms);
         let removed = names.iter().filter(|name| hash.remove(name, now_ms)).count();
-        Edit::new(got, removed > 0)
+        Edit::new((got, removed), removed > 0)
     })?;
-    Ok(got.unwrap_or_else(|| values(None, names, now_ms)))
+    let (got, removed) = got.unwrap_or_else(|| (values(None, names, now_ms), 0));
+    if removed > 0 {
+        notify_removed(context, args.bytes(1), "hdel");
+    }
+    Ok(got)
 }
 
 /// What HGETEX and HSETEX do with the deadlines of their fields.
@@ -344,9 +360,16 @@ fn hgetex(context: &mut WriteContext, args: Args) -> Outcome {
                 Expiry::Persist | Expiry::Keep | Expiry::Default => {}
             }
         }
-        Edit::new(got, changed)
+        Edit::new((got, changed), changed)
     })?;
-    Ok(got.unwrap_or_else(|| values(None, names, now_ms)))
+    let (got, changed) = got.unwrap_or_else(|| (values(None, names, now_ms), false));
+    match options.expiry {
+        _ if !changed => {}
+        Expiry::At(at) if at <= now_ms => notify_removed(context, args.bytes(1), "hdel"),
+        Expiry::At(_) => context.keys.notify(EventClass::HASH, "hexpire", args.bytes(1)),
+        _ => context.keys.notify(EventClass::HASH, "hpersist", args.bytes(1)),
+    }
+    Ok(got)
 }
 
 fn hsetex(context: &mut WriteContext, args: Args) -> Outcome {
@@ -354,10 +377,10 @@ fn hsetex(context: &mut WriteContext, args: Args) -> Outcome {
     context.keys.hash(args.bytes(1))?;
     let options = Options::parse(args, "hsetex", now_ms)?;
     let (pairs, _) = fields(args, options.fields_at, 2, NUMBER_OF_FIELDS)?.as_chunks::<2>();
-    context.keys.edit(args.bytes(1), |hash: &mut HashValue| {
+    let (done, changed) = context.keys.edit(args.bytes(1), |hash: &mut HashValue| {
         let there = pairs.iter().filter(|[name, _]| hash.get(name, now_ms).is_some()).count();
         if options.only_new && there > 0 || options.only_there && there < pairs.len() {
-            return Edit::unchanged(Reply::flag(false));
+            return Edit::unchanged((false, false));
         }
         let mut changed = false;
         for [name, value] in pairs {
@@ -369,8 +392,18 @@ fn hsetex(context: &mut WriteContext, args: Args) -> Outcome {
                 Expiry::Default | Expiry::Persist => put(hash, name, value, NEVER, now_ms),
             };
         }
-        Edit::new(Reply::flag(true), changed)
-    })
+        Edit::new((true, changed), changed)
+    })?;
+    match options.expiry {
+        _ if !changed => {}
+        Expiry::At(at) if at <= now_ms => notify_removed(context, args.bytes(1), "hdel"),
+        Expiry::At(_) => {
+            context.keys.notify(EventClass::HASH, "hset", args.bytes(1));
+            context.keys.notify(EventClass::HASH, "hexpire", args.bytes(1));
+        }
+        _ => context.keys.notify(EventClass::HASH, "hset", args.bytes(1)),
+    }
+    Ok(Reply::flag(done))
 }
 
 /// Stores a field, which is a change even if it held the same.

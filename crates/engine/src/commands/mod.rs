@@ -16,6 +16,7 @@ pub mod hyperloglog;
 pub mod lcs;
 pub mod list;
 pub mod list_move;
+pub mod pubsub;
 pub mod scan;
 pub mod script;
 pub mod session;
@@ -67,6 +68,7 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         stream_info::COMMANDS,
         script::COMMANDS,
         function::COMMANDS,
+        pubsub::COMMANDS,
         session::COMMANDS,
         debug::COMMANDS,
     ]

@@ -34,6 +34,10 @@ pub const COMMANDS: &[Command] = &[
         "5.0.0",
         "Displays the version in a form that is worth looking at.",
     ),
+    container("latency", Chapter::Server, "2.8.13", "A container for latency diagnostics commands.", LATENCY),
+    on_server("monitor", 1, Verb::Monitor, "1.0.0", "Shows every call that this node gets from its clients.")
+        .with(Flags::ADMIN),
+    container("slowlog", Chapter::Server, "2.2.12", "A container for slow log commands.", SLOWLOG),
     on_server("time", 1, Verb::Time, "2.6.0", "Returns the server time.").with(Flags::FAST),
     container("quoris", Chapter::Server, "7.4.0", "A container for commands that only quoris has.", QUORIS),
     in_transactions("discard", 1, Verb::Discard, "2.0.0", "Forgets what was queued since MULTI.")
@@ -68,6 +72,13 @@ const WATCH: Command = in_transactions(
 );
 
 const CLIENT: &[Command] = &[
+    on_connection(
+        "caching",
+        3,
+        Verb::ClientCaching,
+        "6.0.0",
+        "Whether the keys of the next call are tracked.",
+    ),
     on_connection("getname", 2, Verb::ClientGetname, "2.6.9", "Returns the name of the connection."),
     on_connection(
         "getredir",
@@ -96,6 +107,7 @@ const CLIENT: &[Command] = &[
         "7.2.0",
         "Whether commands of the connection touch their keys.",
     ),
+    on_connection("pause", -3, Verb::ClientPause, "3.0.0", "Lets calls wait for a while.").with(Flags::ADMIN),
     on_connection(
         "reply",
         3,
@@ -107,6 +119,21 @@ const CLIENT: &[Command] = &[
     on_connection("setname", 3, Verb::ClientSetname, "2.6.9", "Sets the name of the connection."),
     on_connection("unblock", -3, Verb::ClientUnblock, "5.0.0", "Ends another connection's blocking command.")
         .with(Flags::ADMIN),
+    on_connection(
+        "tracking",
+        -3,
+        Verb::ClientTracking,
+        "6.0.0",
+        "Whether the client is told when keys that it may have cached change.",
+    ),
+    on_connection(
+        "trackinginfo",
+        2,
+        Verb::ClientTrackinginfo,
+        "6.2.0",
+        "Returns what the connection tracks.",
+    ),
+    on_connection("unpause", 2, Verb::ClientUnpause, "6.2.0", "Lets waiting calls go on.").with(Flags::ADMIN),
 ];
 
 const CLUSTER: &[Command] = &[
@@ -138,6 +165,13 @@ const COMMAND: &[Command] = &[
     on_server("count", 2, Verb::CommandCount, "2.8.13", "Returns how many commands there are."),
     on_server("docs", -2, Verb::CommandDocs, "7.0.0", "Returns documentation of commands."),
     on_server("getkeys", -3, Verb::CommandGetkeys, "2.8.13", "Extracts the keys of any command."),
+    on_server(
+        "getkeysandflags",
+        -3,
+        Verb::CommandGetkeysandflags,
+        "7.0.0",
+        "Extracts the keys of any command, and what it does to them.",
+    ),
     on_server("help", 2, Verb::Help, "5.0.0", "Prints this help."),
     on_server("info", -2, Verb::CommandInfo, "2.8.13", "Returns information about commands."),
     on_server("list", -2, Verb::CommandList, "7.0.0", "Lists the names of commands."),
@@ -151,6 +185,29 @@ const CONFIG: &[Command] = &[
         .with(Flags::ADMIN),
     on_server("set", -4, Verb::ConfigSet, "2.0.0", "Changes settings while the node runs.")
         .with(Flags::ADMIN),
+];
+
+const LATENCY: &[Command] = &[
+    on_server("doctor", 2, Verb::LatencyDoctor, "2.8.13", "Returns the latency spikes in words.")
+        .with(Flags::ADMIN),
+    on_server("graph", 3, Verb::LatencyGraph, "2.8.13", "Draws the latency spikes of an event.")
+        .with(Flags::ADMIN),
+    on_server("help", 2, Verb::Help, "2.8.13", "Prints this help."),
+    on_server("histogram", -2, Verb::LatencyHistogram, "7.0.0", "Returns how long calls took, by command.")
+        .with(Flags::ADMIN),
+    on_server("history", 3, Verb::LatencyHistory, "2.8.13", "Returns the latency spikes of an event.")
+        .with(Flags::ADMIN),
+    on_server("latest", 2, Verb::LatencyLatest, "2.8.13", "Returns the latest latency spike of each event.")
+        .with(Flags::ADMIN),
+    on_server("reset", -2, Verb::LatencyReset, "2.8.13", "Forgets latency spikes.").with(Flags::ADMIN),
+];
+
+const SLOWLOG: &[Command] = &[
+    on_server("get", -2, Verb::SlowlogGet, "2.2.12", "Returns the latest slow calls.").with(Flags::ADMIN),
+    on_server("help", 2, Verb::Help, "6.2.0", "Prints this help."),
+    on_server("len", 2, Verb::SlowlogLen, "2.2.12", "Returns how many slow calls are kept.")
+        .with(Flags::ADMIN),
+    on_server("reset", 2, Verb::SlowlogReset, "2.2.12", "Forgets the slow calls.").with(Flags::ADMIN),
 ];
 
 const QUORIS: &[Command] = &[

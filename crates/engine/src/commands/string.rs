@@ -5,6 +5,7 @@ use bytes::Bytes;
 use crate::args::Args;
 use crate::command::{Chapter, Command, Flags, Keys, Outcome, ReadContext, WriteContext};
 use crate::error::CommandError;
+use crate::events::EventClass;
 use crate::keyspace::Keyspace;
 use crate::reply::Reply;
 use crate::slot::NEVER;
@@ -169,6 +170,10 @@ fn set(context: &mut WriteContext, args: Args) -> Outcome {
         let kept = || context.keys.get(key).map_or(NEVER, |object| object.expire_ms);
         let expire_ms = if options.expiry == Expiry::Keep { kept() } else { deadline.unwrap_or(NEVER) };
         store(context.keys, key, args.bytes(2), expire_ms);
+        context.keys.notify(EventClass::STRING, "set", key);
+        if deadline.is_some() {
+            context.keys.notify(EventClass::GENERIC, "expire", key);
+        }
     }
     Ok(earlier.unwrap_or(if blocked { Reply::Null } else { Reply::OK }))
 }
@@ -184,6 +189,8 @@ fn psetex(context: &mut WriteContext, args: Args) -> Outcome {
 fn set_for(context: &mut WriteContext, args: Args, unit: Unit, command: &'static str) -> Outcome {
     let expire_ms = unit.deadline_ms(args.int(2)?, context.keys.now_ms(), command)?;
     store(context.keys, args.bytes(1), args.bytes(3), expire_ms);
+    context.keys.notify(EventClass::STRING, "set", args.bytes(1));
+    context.keys.notify(EventClass::GENERIC, "expire", args.bytes(1));
     Ok(Reply::OK)
 }
 
@@ -191,6 +198,7 @@ fn setnx(context: &mut WriteContext, args: Args) -> Outcome {
     let absent = !context.keys.contains(args.bytes(1));
     if absent {
         store(context.keys, args.bytes(1), args.bytes(2), NEVER);
+        context.keys.notify(EventClass::STRING, "set", args.bytes(1));
     }
     Ok(Reply::flag(absent))
 }
@@ -198,12 +206,15 @@ fn setnx(context: &mut WriteContext, args: Args) -> Outcome {
 fn getset(context: &mut WriteContext, args: Args) -> Outcome {
     let earlier = value_of(context.keys, args.bytes(1))?;
     store(context.keys, args.bytes(1), args.bytes(2), NEVER);
+    context.keys.notify(EventClass::STRING, "set", args.bytes(1));
     Ok(earlier)
 }
 
 fn getdel(context: &mut WriteContext, args: Args) -> Outcome {
     let value = value_of(context.keys, args.bytes(1))?;
-    context.keys.remove(args.bytes(1));
+    if context.keys.remove(args.bytes(1)).is_some() {
+        context.keys.notify(EventClass::GENERIC, "del", args.bytes(1));
+    }
     Ok(value)
 }
 
@@ -217,10 +228,15 @@ fn getex(context: &mut WriteContext, args: Args) -> Outcome {
     };
     let now_ms = context.keys.now_ms();
     let persist = (options.expiry == Expiry::Persist && expire_ms != NEVER).then_some(NEVER);
-    match options.deadline_ms(now_ms, "getex")?.or(persist) {
-        Some(at) if at <= now_ms => drop(context.keys.remove(key)),
-        Some(at) => drop(context.keys.update(key, |object| object.expire_ms = at)),
-        None => {}
+    if let Some(at) = options.deadline_ms(now_ms, "getex")?.or(persist) {
+        // A time that has passed removes the key.
+        context.keys.update(key, |object| object.expire_ms = at);
+        let event = match at {
+            NEVER => "persist",
+            at if at <= now_ms => "del",
+            _ => "expire",
+        };
+        context.keys.notify(EventClass::GENERIC, event, key);
     }
     Ok(value)
 }
@@ -229,10 +245,12 @@ fn append(context: &mut WriteContext, args: Args) -> Outcome {
     let (key, tail) = (args.bytes(1), args.bytes(2));
     let Some(len) = context.keys.string(key)?.map(|string| string.as_bytes().len()) else {
         store(context.keys, key, tail, NEVER);
+        context.keys.notify(EventClass::STRING, "append", key);
         return Ok(Reply::count(tail.len()));
     };
     check_length(len, tail.len())?;
     edit(context.keys, key, |bytes| bytes.extend_from_slice(tail));
+    context.keys.notify(EventClass::STRING, "append", key);
     Ok(Reply::count(len + tail.len()))
 }
 
@@ -255,6 +273,7 @@ fn setrange(context: &mut WriteContext, args: Args) -> Outcome {
         }
         bytes[offset..end].copy_from_slice(patch);
     });
+    context.keys.notify(EventClass::STRING, "setrange", key);
     Ok(Reply::count(len.unwrap_or(0).max(end)))
 }
 
@@ -282,6 +301,7 @@ fn pairs<'a>(args: Args<'a>, command: &str) -> Result<&'a [[Bytes; 2]], CommandE
 fn store_pairs(keys: &mut Keyspace, pairs: &[[Bytes; 2]]) {
     for [key, value] in pairs {
         store(keys, key, value, NEVER);
+        keys.notify(EventClass::STRING, "set", key);
     }
 }
 

@@ -66,9 +66,9 @@ fn entry(from: &mut Reader) -> Result<Bytes, Corrupt> {
 fn back_length(len: usize) -> Vec<u8> {
     let bytes = match len {
         ..128 => 1,
-        ..16_383 => 2,
-        ..2_097_151 => 3,
-        ..268_435_455 => 4,
+        128..16_383 => 2,
+        16_383..2_097_151 => 3,
+        2_097_151..268_435_455 => 4,
         _ => 5,
     };
     let byte = |i: usize| (len >> (7 * (bytes - 1 - i))) as u8 & 0x7f | if i > 0 { 0x80 } else { 0 };
@@ -94,7 +94,7 @@ impl Builder {
                 let len = string.len();
                 let mut entry = match len {
                     ..64 => vec![0x80 | len as u8],
-                    ..4096 => vec![0xe0 | (len >> 8) as u8, len as u8],
+                    64..4096 => vec![0xe0 | (len >> 8) as u8, len as u8],
                     _ => [&[0xf0][..], &(len as u32).to_le_bytes()].concat(),
                 };
                 entry.extend_from_slice(string);

@@ -108,7 +108,7 @@ impl StreamContent {
         names.sort();
         ids.clone().is_sorted_by(|a, b| a < b)
             && ids.clone().next().is_none_or(|first| *first > (0, 0))
-            && ids.last().is_none_or(|last| *last <= self.last_id)
+            && ids.clone().next_back().is_none_or(|last| *last <= self.last_id)
             && names.is_sorted_by(|a, b| a < b)
     }
 

@@ -22,8 +22,8 @@ impl Writer {
     pub(super) fn len(&mut self, len: u64) {
         match len {
             ..0x40 => self.byte(len as u8),
-            ..0x4000 => self.raw(&(len as u16 | 0x4000).to_be_bytes()),
-            ..0x1_0000_0000 => {
+            0x40..0x4000 => self.raw(&(len as u16 | 0x4000).to_be_bytes()),
+            0x4000..0x1_0000_0000 => {
                 self.byte(0x80);
                 self.raw(&(len as u32).to_be_bytes());
             }

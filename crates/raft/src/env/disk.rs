@@ -28,6 +28,11 @@ pub trait File: Send + Sync {
 
 /// A file system.
 pub trait Disk: Send + Sync {
+    /// A file in which the operating system tells of itself (`/proc`). A disk that is not a real one has none.
+    fn read_system(&self, _: &Path) -> io::Result<Vec<u8>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Opens an existing file for reading and writing.
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>>;
     /// Creates a file, or empties an existing one. Its name survives only after [`Disk::sync_dir`].

@@ -77,6 +77,10 @@ impl Disk for OsDisk {
         Ok(Box::new(OsFile(fs::OpenOptions::new().read(true).write(true).open(path)?)))
     }
 
+    fn read_system(&self, path: &Path) -> io::Result<Vec<u8>> {
+        fs::read(path)
+    }
+
     fn create(&self, path: &Path) -> io::Result<Box<dyn File>> {
         let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
         Ok(Box::new(OsFile(file)))

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::ROWS;
+use super::{ROWS, compat};
 
 const HEAD: &str = "\
 # Settings
@@ -27,8 +27,25 @@ pub fn page() -> String {
         writeln!(page, "| `{}` | {default} | {} | {}{live} |", row.name, row.takes(), row.doc)
             .expect("a string takes all that is written");
     }
+    page.push_str(COMPAT_HEAD);
+    for row in compat::ROWS {
+        let alias = if row.alias.is_empty() { String::new() } else { format!(" (`{}`)", row.alias) };
+        writeln!(page, "| `{}`{alias} | `{}` |", row.name, row.default)
+            .expect("a string takes all that is written");
+    }
     page
 }
+
+const COMPAT_HEAD: &str = "
+## Accepted for compatibility, without effect
+
+CONFIG SET takes these names of Redis's and CONFIG GET shows what was set until the node restarts. None of them changes
+anything: writes are always fsynced on a majority, memory is freed in the background, and the sizes at which Redis
+changes a value's encoding are fixed.
+
+| name | shown until it is set |
+|---|---|
+";
 
 #[cfg(test)]
 mod tests {

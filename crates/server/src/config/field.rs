@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use quoris_raft::node::ReadMode;
 
+use super::kinds::{EventsFrom, OutputLimits, Percentiles};
 use super::members::{self, Member};
+use crate::pubsub::notify::NotifyOn;
 
 /// Log levels, from few words to many.
 pub const LOG_LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
@@ -40,7 +42,21 @@ pub enum Field<'a> {
     OneOf(&'a mut String, &'static [&'static str]),
     /// The nodes.
     Members(&'a mut Vec<Member>),
+    /// A whole number that may be negative.
+    Signed(&'a mut i64),
+    /// `yes` or `no`.
+    YesNo(&'a mut bool),
+    /// Limits of output.
+    OutputLimits(&'a mut OutputLimits),
+    /// Classes of events.
+    NotifyOn(&'a mut NotifyOn),
+    /// Whose events.
+    EventsFrom(&'a mut EventsFrom),
+    /// Percentiles.
+    Percentiles(&'a mut Percentiles),
 }
+
+const EVENTS_FROM: [(&str, EventsFrom); 2] = [("all", EventsFrom::All), ("led", EventsFrom::Led)];
 
 impl Field<'_> {
     /// Reads `text` into the place. `None`, and nothing changed, if it is not what the setting takes.
@@ -60,6 +76,14 @@ impl Field<'_> {
             Field::LogLevel(place) => *place = LOG_LEVELS.iter().find(|name| **name == text)?.to_string(),
             Field::OneOf(place, words) => *place = words.iter().find(|word| **word == text)?.to_string(),
             Field::Members(place) => *place = members::parse(text)?,
+            Field::Signed(place) => *place = text.parse().ok().filter(|number| *number >= -1)?,
+            Field::YesNo(place) => {
+                *place = ["no", "yes"].iter().position(|word| text.eq_ignore_ascii_case(word))? == 1;
+            }
+            Field::OutputLimits(place) => *place = place.change(text)?,
+            Field::NotifyOn(place) => *place = NotifyOn::parse(text)?,
+            Field::EventsFrom(place) => *place = EVENTS_FROM.iter().find(|(name, _)| *name == text)?.1,
+            Field::Percentiles(place) => *place = Percentiles::parse(text)?,
         }
         Some(())
     }
@@ -81,6 +105,15 @@ impl Field<'_> {
                 named.map_or_else(String::new, |(name, _)| name.to_string())
             }
             Field::Members(value) => members::show(value),
+            Field::Signed(value) => value.to_string(),
+            Field::YesNo(value) => if **value { "yes" } else { "no" }.to_string(),
+            Field::OutputLimits(value) => value.to_string(),
+            Field::NotifyOn(value) => value.to_string(),
+            Field::EventsFrom(value) => {
+                let named = EVENTS_FROM.iter().find(|(_, from)| from == *value);
+                named.map_or_else(String::new, |(name, _)| name.to_string())
+            }
+            Field::Percentiles(value) => value.to_string(),
         }
     }
 
@@ -104,6 +137,12 @@ impl Field<'_> {
             Field::LogLevel(_) => names(&LOG_LEVELS),
             Field::OneOf(_, words) => names(words),
             Field::Members(_) => members::TAKES.to_string(),
+            Field::Signed(_) => "a whole number from -1".to_string(),
+            Field::YesNo(_) => "yes or no".to_string(),
+            Field::OutputLimits(_) => "a class (normal, slave, pubsub), two sizes and seconds".to_string(),
+            Field::NotifyOn(_) => "letters of KEg$lshzxetdnmA".to_string(),
+            Field::EventsFrom(_) => names(&EVENTS_FROM.map(|(name, _)| name)),
+            Field::Percentiles(_) => "numbers from 0 to 100".to_string(),
         }
     }
 }
@@ -127,7 +166,7 @@ const UNITS: [(&str, u64); 7] = [
 ];
 
 /// A number of bytes as Redis reads it: `1k` is 1000, `1kb` is 1024.
-fn parse_bytes(text: &str) -> Option<u64> {
+pub(super) fn parse_bytes(text: &str) -> Option<u64> {
     let lower = text.to_ascii_lowercase();
     let unit = UNITS.iter().find_map(|(unit, bytes)| Some((lower.strip_suffix(unit)?, *bytes)));
     let (number, unit) = unit.unwrap_or((&lower, 1));

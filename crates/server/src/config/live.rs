@@ -1,41 +1,46 @@
 //! Settings of a running node: read by every connection, changed by CONFIG SET.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use quoris_engine::CommandError;
 use quoris_raft::env::Disk;
 
-use super::{Config, ConfigError, ROWS, Row, rows};
+use super::{Config, ConfigError, ROWS, Row, compat, rows};
 
 type Show = fn(&Config) -> String;
 
 /// What Redis's clients ask for by CONFIG GET and quoris has no choice about, or has under another name.
 const IN_REDIS: &[(&str, Show)] = &[
-    ("appendfsync", |_| "always".to_string()),
-    ("appendonly", |_| "yes".to_string()),
     ("bind", |config| host_of(&config.listen)),
+    ("cluster-allow-reads-when-down", |_| "no".to_string()),
     ("cluster-enabled", |_| "yes".to_string()),
+    ("daemonize", |_| "no".to_string()),
     ("databases", |_| "1".to_string()),
     ("dir", |config| config.data_dir.display().to_string()),
     ("loglevel", |config| config.log_level.clone()),
+    ("masterauth", |_| String::new()),
     ("maxmemory", |_| "0".to_string()),
+    ("maxmemory-clients", |_| "0".to_string()),
     ("maxmemory-policy", |_| "noeviction".to_string()),
     ("port", |config| port_of(&config.listen)),
-    ("save", |_| String::new()),
+    ("replicaof", |_| String::new()),
+    ("slaveof", |_| String::new()),
 ];
 
 /// The settings, and the file they came from.
 pub struct Settings {
     config: RwLock<Arc<Config>>,
+    /// Those without effect that have been set.
+    compat: RwLock<BTreeMap<&'static str, String>>,
     file: Option<PathBuf>,
 }
 
 impl Settings {
     /// Settings of a node that starts with `config`, read from `file` if there was one.
     pub fn new(config: Config, file: Option<PathBuf>) -> Settings {
-        Settings { config: RwLock::new(Arc::new(config)), file }
+        Settings { config: RwLock::new(Arc::new(config)), compat: RwLock::default(), file }
     }
 
     /// All of them, as they are now.
@@ -47,27 +52,39 @@ impl Settings {
     /// CONFIG SET: all of `changes` (name, value) or none.
     pub fn set(&self, changes: &[(String, String)]) -> Result<(), CommandError> {
         let mut place = self.config.write().unwrap_or_else(PoisonError::into_inner);
-        let mut config = Config::clone(&place);
-        let mut seen = BTreeMap::new();
+        let mut compat_place = self.compat.write().unwrap_or_else(PoisonError::into_inner);
+        let (mut config, mut compat) = (Config::clone(&place), compat_place.clone());
+        let mut seen = BTreeSet::new();
+        let failed = |name: &str, why: &str| {
+            let head = format!("ERR CONFIG SET failed (possibly related to argument '{name}') - ");
+            CommandError::Message(head + why)
+        };
+        if let Some((name, _)) = changes.iter().find(|(name, _)| !seen.insert(name.to_ascii_lowercase())) {
+            return Err(failed(name, "duplicate parameter"));
+        }
         for (name, value) in changes {
-            let failed = |why: String| {
-                let head = format!("ERR CONFIG SET failed (possibly related to argument '{name}') - ");
-                CommandError::Message(head + &why)
-            };
+            let failed = |why: String| failed(name, &why);
             let lower = name.to_ascii_lowercase();
-            let row = match rows::find(&lower) {
-                Some(row) if row.live => row,
-                None if !IN_REDIS.iter().any(|(known, _)| *known == lower) => {
+            if let Some(row) = compat::find(&lower) {
+                compat.insert(row.name, row.takes.check(value).map_err(failed)?);
+                continue;
+            }
+            let shown =
+                rows::find(&lower).map(|row| row.show(&config)).or_else(|| shown_for_redis(&lower, &config));
+            match (rows::find(&lower), shown) {
+                (Some(row), _) if row.live => {
+                    row.set(&mut config, value).map_err(|error| failed(why_not(row, &error)))?;
+                }
+                (_, None) => {
                     let text = format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'");
                     return Err(CommandError::Message(text));
                 }
+                // Setting it to what it is changes nothing.
+                (_, Some(shown)) if shown == *value => {}
                 _ => return Err(failed("can't set immutable config".to_string())),
-            };
-            if seen.insert(row.name, ()).is_some() {
-                return Err(failed("duplicate parameter".to_string()));
             }
-            row.set(&mut config, value).map_err(|error| failed(why_not(row, &error)))?;
         }
+        *compat_place = compat;
         *place = Arc::new(config);
         Ok(())
     }
@@ -76,8 +93,20 @@ impl Settings {
     pub fn list(&self, wanted: impl Fn(&str) -> bool) -> Vec<(&'static str, String)> {
         let config = self.get();
         let ours = ROWS.iter().map(|row| (row.name, row.show(&config)));
-        let all: BTreeMap<_, _> =
-            IN_REDIS.iter().map(|(name, show)| (*name, show(&config))).chain(ours).collect();
+        let set = self.compat.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let without_effect = compat::ROWS.iter().flat_map(|row| {
+            let value = set.get(row.name).cloned().unwrap_or_else(|| row.default.to_string());
+            [row.name, row.alias]
+                .into_iter()
+                .filter(|name| !name.is_empty())
+                .map(move |name| (name, value.clone()))
+        });
+        let all: BTreeMap<_, _> = IN_REDIS
+            .iter()
+            .map(|(name, show)| (*name, show(&config)))
+            .chain(without_effect)
+            .chain(ours)
+            .collect();
         all.into_iter().filter(|(name, _)| wanted(name)).collect()
     }
 
@@ -127,6 +156,11 @@ fn rewritten(text: &str, config: &Config) -> String {
     lines.join("\n") + "\n"
 }
 
+/// What CONFIG GET shows of a name that only Redis has.
+fn shown_for_redis(name: &str, config: &Config) -> Option<String> {
+    IN_REDIS.iter().find(|(known, _)| *known == name).map(|(_, show)| show(config))
+}
+
 fn host_of(addr: &str) -> String {
     addr.rsplit_once(':').map_or(addr, |(host, _)| host).to_string()
 }
@@ -170,7 +204,8 @@ mod tests {
             )
         };
         assert_eq!(set(&settings, &[("databases", "3")]), Err(immutable("databases")));
-        assert_eq!(set(&settings, &[("groups", "3")]), Err(immutable("groups")));
+        assert_eq!(set(&settings, &[("groups", "4")]), Err(immutable("groups")));
+        assert_eq!(set(&settings, &[("groups", "3")]), Ok(()));
         let unknown = "ERR Unknown option or number of arguments for CONFIG SET - 'foo'";
         assert_eq!(set(&settings, &[("foo", "bar")]), Err(unknown.to_string()));
     }

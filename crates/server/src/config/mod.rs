@@ -5,8 +5,10 @@
 //! Replicas never see a setting: nothing here may change what a command answers.
 
 pub mod check;
+pub mod compat;
 pub mod docs;
 pub mod field;
+pub mod kinds;
 pub mod live;
 pub mod members;
 pub mod rows;
@@ -17,6 +19,9 @@ use std::path::PathBuf;
 use quoris_raft::node::{Limits, NodeConfig, ReadMode, Timing};
 use quoris_raft::types::NodeId;
 
+use crate::pubsub::notify::NotifyOn;
+
+pub use kinds::{EventsFrom, OutputLimits, Percentiles};
 pub use live::Settings;
 pub use members::Member;
 pub use rows::{ROWS, Row};
@@ -75,6 +80,15 @@ pub struct Config {
     pub entries_behind_snapshot: u64,
     pub proto_max_bulk_len: u64,
     pub client_query_buffer_limit: u64,
+    pub output_limits: OutputLimits,
+    pub notify_keyspace_events: NotifyOn,
+    pub keyspace_events_from: EventsFrom,
+    pub tracking_table_max_keys: u64,
+    pub slowlog_log_slower_than_us: i64,
+    pub slowlog_max_len: u64,
+    pub latency_monitor_threshold_ms: u64,
+    pub latency_tracking: bool,
+    pub latency_percentiles: Percentiles,
     pub enable_debug_command: String,
 }
 
@@ -106,6 +120,15 @@ impl Config {
             entries_behind_snapshot: 0,
             proto_max_bulk_len: 0,
             client_query_buffer_limit: 0,
+            output_limits: OutputLimits::NONE,
+            notify_keyspace_events: NotifyOn::NOTHING,
+            keyspace_events_from: EventsFrom::All,
+            tracking_table_max_keys: 0,
+            slowlog_log_slower_than_us: 0,
+            slowlog_max_len: 0,
+            latency_monitor_threshold_ms: 0,
+            latency_tracking: false,
+            latency_percentiles: Percentiles::default(),
             enable_debug_command: String::new(),
         }
     }

@@ -43,7 +43,7 @@ impl Row {
 
     /// Whether it takes a number without a unit.
     pub fn is_number(&self) -> bool {
-        matches!((self.field)(&mut Config::blank()), Field::Number(..))
+        matches!((self.field)(&mut Config::blank()), Field::Number(..) | Field::Signed(_))
     }
 }
 
@@ -188,5 +188,57 @@ pub const ROWS: &[Row] = &[
         "10000",
         "Entries that are kept behind a snapshot, so that a follower that is a little late needs none.",
         |c| Field::Number(&mut c.entries_behind_snapshot, 0..=u64::MAX),
+    ),
+    live(
+        "client-output-buffer-limit",
+        "normal 0 0 0 slave 256mb 64mb 60 pubsub 32mb 8mb 60",
+        "A client that has more unread messages than the first size of `pubsub`, or more than the second for so many \
+         seconds, is disconnected. Replies to its own calls wait instead, and the other classes change nothing.",
+        |c| Field::OutputLimits(&mut c.output_limits),
+    ),
+    live(
+        "notify-keyspace-events",
+        "",
+        "Which keyspace notifications are sent: Redis's letters. `m` and `d` are accepted; quoris has no such events.",
+        |c| Field::NotifyOn(&mut c.notify_keyspace_events),
+    ),
+    live(
+        "keyspace-events-from",
+        "all",
+        "Whose keys this node notifies its subscribers of: `all`, so that one node is enough to listen at; or those of the \
+         groups it has `led` when they changed, so that a client that listens at every node, as in Redis Cluster, hears of \
+         each once.",
+        |c| Field::EventsFrom(&mut c.keyspace_events_from),
+    ),
+    live(
+        "tracking-table-max-keys",
+        "1000000",
+        "Keys that tracking clients are remembered to have read; beyond it some are invalidated early. 0 for no bound.",
+        |c| Field::Number(&mut c.tracking_table_max_keys, 0..=u64::MAX),
+    ),
+    live(
+        "slowlog-log-slower-than",
+        "10000",
+        "Calls that keep their client waiting for more microseconds are in SLOWLOG, the majority's fsync included; 0 for \
+         all, -1 for none.",
+        |c| Field::Signed(&mut c.slowlog_log_slower_than_us),
+    ),
+    live("slowlog-max-len", "128", "Calls that SLOWLOG keeps.", |c| {
+        Field::Number(&mut c.slowlog_max_len, 0..=1_000_000)
+    }),
+    live(
+        "latency-monitor-threshold",
+        "0",
+        "Calls that take at least so many milliseconds are noted for LATENCY; 0 for none.",
+        |c| Field::Number(&mut c.latency_monitor_threshold_ms, 0..=MAX_TIMEOUT_MS),
+    ),
+    live("latency-tracking", "yes", "Whether the times of calls are counted, for each command.", |c| {
+        Field::YesNo(&mut c.latency_tracking)
+    }),
+    live(
+        "latency-tracking-info-percentiles",
+        "50 99 99.9",
+        "The percentiles of these times that INFO latencystats shows.",
+        |c| Field::Percentiles(&mut c.latency_percentiles),
     ),
 ];

@@ -83,6 +83,13 @@ pub fn encode_call(words: &[impl AsRef<[u8]>], out: &mut BytesMut) {
     words.iter().for_each(|word| put_bulk(out, word.as_ref()));
 }
 
+/// How many bytes [`encode_call`] makes of a call.
+pub fn encoded_len(words: &[impl AsRef<[u8]>]) -> usize {
+    let header = |number: usize| 3 + number.checked_ilog10().map_or(1, |digits| digits as usize + 1);
+    let word = |word: &[u8]| header(word.len()) + word.len() + 2;
+    header(words.len()) + words.iter().map(|w| word(w.as_ref())).sum::<usize>()
+}
+
 fn put_line(out: &mut BytesMut, kind: u8, text: &[u8]) {
     out.put_u8(kind);
     out.put_slice(text);

@@ -8,6 +8,6 @@ pub mod encode;
 pub mod inline;
 pub mod reply;
 
-pub use decode::{Decoder, ProtocolError};
-pub use encode::{Protocol, encode, encode_call};
+pub use decode::{DecodeLimits, Decoder, ProtocolError};
+pub use encode::{Protocol, encode, encode_call, encoded_len};
 pub use reply::Answer;

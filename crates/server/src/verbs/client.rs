@@ -10,6 +10,7 @@ use crate::blocking::Ending;
 use crate::clients::{Client, ClientState};
 use crate::cluster::View;
 use crate::limits;
+use crate::pause::Paused;
 use crate::session::{Replies, Session};
 
 pub(super) fn name(session: &Session) -> Reply {
@@ -87,9 +88,8 @@ pub(super) fn reply(session: &mut Session, args: Args) -> Option<Reply> {
 pub(super) fn list(session: &Session, args: Args) -> Outcome {
     let mut clients = session.server.clients.all();
     if args.len() == 4 && args.is(2, "type") {
-        if !is_normal(args.bytes(3))? {
-            clients.clear();
-        }
+        let wanted = ClientType::parse(args.bytes(3))?;
+        clients.retain(|client| wanted.includes(client));
     } else if args.len() > 3 && args.is(2, "id") {
         let parse = |word: &Bytes| unsigned(word).ok_or(CommandError::Text("ERR Invalid client ID"));
         let wanted = args.from(3).iter().map(parse).collect::<Result<Vec<u64>, _>>()?;
@@ -100,15 +100,56 @@ pub(super) fn list(session: &Session, args: Args) -> Outcome {
     Ok(View::text(clients.iter().map(|client| client.line() + "\n").collect()))
 }
 
-/// Whether a type of clients is the one that all clients here have.
-fn is_normal(word: &Bytes) -> Result<bool, CommandError> {
-    match word.to_ascii_lowercase().as_slice() {
-        b"normal" => Ok(true),
-        b"master" | b"replica" | b"slave" | b"pubsub" => Ok(false),
-        _ => {
-            Err(CommandError::Message(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(word))))
+/// Redis's types of clients.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ClientType {
+    Normal,
+    Pubsub,
+    /// Of which there are none here: other nodes do not come as clients.
+    Node,
+}
+
+impl ClientType {
+    fn parse(word: &Bytes) -> Result<ClientType, CommandError> {
+        match word.to_ascii_lowercase().as_slice() {
+            b"normal" => Ok(ClientType::Normal),
+            b"pubsub" => Ok(ClientType::Pubsub),
+            b"master" | b"replica" | b"slave" => Ok(ClientType::Node),
+            _ => {
+                let word = String::from_utf8_lossy(word);
+                Err(CommandError::Message(format!("ERR Unknown client type '{word}'")))
+            }
         }
     }
+
+    fn includes(self, client: &Client) -> bool {
+        match client.state().subscriptions {
+            [0, 0, 0] => self == ClientType::Normal,
+            _ => self == ClientType::Pubsub,
+        }
+    }
+}
+
+/// `PAUSE ms [WRITE|ALL]`.
+pub(super) fn pause(session: &Session, args: Args) -> Outcome {
+    let what = match args.len() {
+        3 => Paused::All,
+        4 if args.is(3, "write") => Paused::Writes,
+        4 if args.is(3, "all") => Paused::All,
+        4 => return Err(CommandError::Text("ERR CLIENT PAUSE mode must be WRITE or ALL")),
+        _ => return Err(CommandError::WrongArity("client|pause".to_string())),
+    };
+    let ms = args.int(2).map_err(|_| CommandError::Text("ERR timeout is not an integer or out of range"))?;
+    let ms = u64::try_from(ms).map_err(|_| CommandError::Text("ERR timeout is negative"))?;
+    session.server.pause.begin(what, ms.min(limits::PAUSE_MS));
+    Ok(Reply::OK)
+}
+
+/// From now on the client is shown what others call.
+pub(super) fn monitor(session: &Session) -> Reply {
+    session.client.state().monitor = true;
+    session.server.monitors.add(&session.client);
+    Reply::OK
 }
 
 /// What CLIENT KILL looks for; a client must have all that is given.
@@ -118,7 +159,9 @@ struct Victims {
     addr: Option<Bytes>,
     laddr: Option<Bytes>,
     user: Option<Bytes>,
-    normal: Option<bool>,
+    kind: Option<ClientType>,
+    /// At least so many seconds old.
+    max_age_s: Option<u64>,
     /// Spare the one that asks.
     skip_me: bool,
 }
@@ -144,7 +187,11 @@ impl Victims {
                     let text = format!("ERR No such user '{}'", String::from_utf8_lossy(value));
                     return Err(CommandError::Message(text));
                 }
-                b"type" => victims.normal = Some(is_normal(value)?),
+                b"type" => victims.kind = Some(ClientType::parse(value)?),
+                b"maxage" => {
+                    let age = unsigned(value).ok_or(CommandError::NotInteger)?;
+                    victims.max_age_s = Some(age);
+                }
                 b"skipme" if args.is(i + 1, "yes") => victims.skip_me = true,
                 b"skipme" if args.is(i + 1, "no") => victims.skip_me = false,
                 _ => return Err(CommandError::Syntax),
@@ -157,7 +204,8 @@ impl Victims {
         self.id.is_none_or(|id| client.id == id)
             && self.addr.as_ref().is_none_or(|addr| client.addr.as_bytes() == addr)
             && self.laddr.as_ref().is_none_or(|laddr| client.laddr.as_bytes() == laddr)
-            && self.normal.unwrap_or(true)
+            && self.kind.is_none_or(|kind| kind.includes(client))
+            && self.max_age_s.is_none_or(|age| client.age_s() >= age)
             && !(self.skip_me && client.id == me)
     }
 }

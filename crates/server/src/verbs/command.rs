@@ -69,6 +69,26 @@ pub(super) fn list(args: Args) -> Outcome {
 }
 
 pub(super) fn get_keys(args: Args) -> Outcome {
+    keys_of(args, |_, key| Reply::Bulk(key.clone()))
+}
+
+pub(super) fn get_keys_and_flags(args: Args) -> Outcome {
+    keys_of(args, |row, key| {
+        let flags = key_flags(row).iter().copied().map(Reply::Simple).collect();
+        Reply::Array(vec![Reply::Bulk(key.clone()), Reply::Set(flags)])
+    })
+}
+
+/// What a command does to its keys, in the words of key specifications.
+fn key_flags(row: &Command) -> &'static [&'static str] {
+    match (row.flags.contains(Flags::WRITE), row.flags.contains(Flags::PUBSUB)) {
+        (_, true) => &["not_key"],
+        (true, _) => &["RW", "update"],
+        (false, _) => &["RO", "access"],
+    }
+}
+
+fn keys_of(args: Args, show: impl Fn(&Command, &Bytes) -> Reply) -> Outcome {
     let words = args.from(2);
     let row = match command::resolve(words) {
         Ok(resolved) => resolved.command,
@@ -77,7 +97,7 @@ pub(super) fn get_keys(args: Args) -> Outcome {
         }
         Err(_) => return Err(CommandError::Text("ERR Invalid command specified")),
     };
-    let keys: Vec<Reply> = row.keys.of(words).map(|key| Reply::Bulk(key.clone())).collect();
+    let keys: Vec<Reply> = row.keys.of(words).map(|key| show(row, key)).collect();
     if keys.is_empty() {
         return Err(CommandError::Text("ERR The command has no key arguments"));
     }
@@ -171,7 +191,6 @@ fn key_specification(row: &Command) -> Option<Reply> {
     }
     // Positive: counted from the first key; negative: from the end of the call.
     let last = if last < 0 { i64::from(last) } else { i64::from(last) - first as i64 };
-    let flags = if row.flags.contains(Flags::WRITE) { ["RW", "update"] } else { ["RO", "access"] };
     let spec = |kind: &str, spec: Vec<(Reply, Reply)>| {
         Reply::Map(vec![(Reply::bulk("type"), Reply::bulk(kind)), (Reply::bulk("spec"), Reply::Map(spec))])
     };
@@ -181,7 +200,7 @@ fn key_specification(row: &Command) -> Option<Reply> {
         (Reply::bulk("limit"), Reply::Int(0)),
     ];
     Some(Reply::Map(vec![
-        (Reply::bulk("flags"), Reply::Set(flags.into_iter().map(Reply::Simple).collect())),
+        (Reply::bulk("flags"), Reply::Set(key_flags(row).iter().copied().map(Reply::Simple).collect())),
         (Reply::bulk("begin_search"), spec("index", vec![(Reply::bulk("index"), Reply::count(first))])),
         (Reply::bulk("find_keys"), spec("range", range)),
     ]))

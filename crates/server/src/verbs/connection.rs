@@ -12,7 +12,12 @@ use crate::session::{Kind, Replies, Session};
 const WRONG_PASS: CommandError =
     CommandError::Text("WRONGPASS invalid username-password pair or user is disabled.");
 
-pub(super) fn ping(args: Args) -> Outcome {
+/// A RESP2 client that listens could not tell `+PONG` from a message.
+pub(super) fn ping(session: &Session, args: Args) -> Outcome {
+    if args.len() <= 2 && session.protocol == Protocol::Resp2 && session.is_subscribed() {
+        let text = args.from(1).first().cloned().unwrap_or_default();
+        return Ok(Reply::Array(vec![Reply::bulk("pong"), Reply::Bulk(text)]));
+    }
     match args.len() {
         1 => Ok(Reply::Simple("PONG")),
         2 => Ok(Reply::Bulk(args.bytes(1).clone())),
@@ -42,14 +47,17 @@ pub(super) fn time(session: &Session) -> Reply {
 pub(super) fn reset(session: &mut Session) -> Outcome {
     session.authenticated = session.server.settings.get().requirepass.is_empty();
     session.replies = Replies::On;
+    session.server.forget(&session.client);
+    session.set_tracking(None);
     session.transaction = None;
     session.watched.clear();
+    session.note_queued();
     session.kind = Kind::Plain;
     set_protocol(session, Protocol::Resp2);
     set_readonly(session, false)?;
     let mut state = session.client.state();
     state.name.clear();
-    (state.no_evict, state.no_touch) = (false, false);
+    (state.no_evict, state.no_touch, state.monitor) = (false, false, false);
     Ok(Reply::Simple("RESET"))
 }
 

@@ -1,29 +1,38 @@
 //! INFO: figures under the names that exporters read. A figure that quoris does not have is left out, not made up.
 
 use std::fmt::{Display, Write};
+use std::sync::Arc;
 
 use quoris_engine::Reply;
 use quoris_engine::args::Args;
 
+use crate::clients::{Client, ClientState};
 use crate::cluster::View;
+use crate::config::Percentiles;
+use crate::process;
+use crate::pubsub::Kind;
 use crate::session::Session;
 
 type Section = (&'static str, fn(&Session, &mut Text));
 
-const SECTIONS: [Section; 9] = [
+const SECTIONS: [Section; 13] = [
     ("server", server),
     ("clients", clients),
     ("memory", memory),
     ("persistence", persistence),
     ("stats", stats),
     ("replication", replication),
+    ("cpu", cpu),
+    ("modules", |_, _| {}),
+    ("errorstats", errorstats),
     ("cluster", cluster),
     ("keyspace", keyspace),
     ("commandstats", commandstats),
+    ("latencystats", latencystats),
 ];
 
 /// What INFO alone leaves out.
-const ON_REQUEST: [&str; 1] = ["commandstats"];
+const ON_REQUEST: [&str; 2] = ["commandstats", "latencystats"];
 
 struct Text(String);
 
@@ -56,7 +65,9 @@ fn server(session: &Session, text: &mut Text) {
     text.field("redis_version", crate::REDIS_VERSION);
     text.field("quoris_version", crate::VERSION);
     text.field("redis_mode", "cluster");
+    text.field("os", std::env::consts::OS);
     text.field("arch_bits", usize::BITS);
+    text.field("process_id", std::process::id());
     text.field("run_id", &server.run_id);
     text.field("tcp_port", config.listen.rsplit(':').next().unwrap_or_default());
     text.field("server_time_usec", server.env.clock.now_ms() * 1000);
@@ -67,34 +78,99 @@ fn server(session: &Session, text: &mut Text) {
 }
 
 fn clients(session: &Session, text: &mut Text) {
-    let clients = session.server.clients.all();
-    text.field("connected_clients", clients.len());
-    text.field("maxclients", session.server.settings.get().maxclients);
-    text.field("blocked_clients", clients.iter().filter(|client| client.is_blocked()).count());
+    let server = &session.server;
+    let all = server.clients.all();
+    text.field("connected_clients", all.len());
+    text.field("cluster_connections", server.node.topology().nodes.len() - 1);
+    text.field("maxclients", server.settings.get().maxclients);
+    let most = |figure: fn(&ClientState) -> usize| all.iter().map(|client| figure(&client.state())).max();
+    text.field("client_recent_max_input_buffer", most(|state| state.query_bytes).unwrap_or(0));
+    text.field("client_recent_max_output_buffer", most(|state| state.output_bytes).unwrap_or(0));
+    text.field("blocked_clients", all.iter().filter(|client| client.is_blocked()).count());
+    text.field("tracking_clients", server.tracking.figures().clients);
+    text.field("pubsub_clients", server.pubsub.clients());
 }
 
-fn memory(_: &Session, text: &mut Text) {
+fn memory(session: &Session, text: &mut Text) {
+    let (rss, peak) = process::memory(&*session.server.env.disk).unwrap_or_default();
+    text.field("used_memory", rss);
+    text.field("used_memory_human", human(rss));
+    text.field("used_memory_rss", rss);
+    text.field("used_memory_rss_human", human(rss));
+    text.field("used_memory_peak", peak);
+    text.field("used_memory_peak_human", human(peak));
     text.field("maxmemory", 0);
+    text.field("maxmemory_human", human(0));
     text.field("maxmemory_policy", "noeviction");
+    text.field("mem_clients_normal", mem_clients(session));
+}
+
+/// What all clients' buffers hold.
+fn mem_clients(session: &Session) -> usize {
+    let held = |client: &Arc<Client>| {
+        let state = client.state();
+        state.query_bytes + state.output_bytes + client.mail.waiting().1
+    };
+    session.server.clients.all().iter().map(held).sum()
+}
+
+/// Bytes as Redis writes them for people.
+fn human(bytes: u64) -> String {
+    const UNITS: [(u32, char); 4] = [(40, 'T'), (30, 'G'), (20, 'M'), (10, 'K')];
+    match UNITS.iter().find(|(bits, _)| bytes >> bits > 0) {
+        Some((bits, unit)) => format!("{:.2}{unit}", bytes as f64 / (1u64 << bits) as f64),
+        None => format!("{bytes}B"),
+    }
 }
 
 fn persistence(session: &Session, text: &mut Text) {
     // A node serves only when all of its log has been read; every write is in the log before it is acknowledged.
     text.field("loading", 0);
+    text.field("rdb_bgsave_in_progress", 0);
+    text.field("rdb_changes_since_last_save", 0);
     text.field("aof_enabled", 1);
+    text.field("aof_rewrite_in_progress", 0);
     text.field("aof_last_write_status", "ok");
     text.field("quoris_log_bytes", session.server.node.log_bytes_used());
 }
 
 fn stats(session: &Session, text: &mut Text) {
-    let stats = &session.server.stats;
+    let (stats, tracking) = (&session.server.stats, session.server.tracking.figures());
+    let pubsub = &session.server.pubsub;
     text.field("total_connections_received", stats.connections.get());
     text.field("total_commands_processed", stats.calls.get());
     text.field("total_net_input_bytes", stats.input_bytes.get());
     text.field("total_net_output_bytes", stats.output_bytes.get());
     text.field("rejected_connections", stats.rejected_connections.get());
     text.field("evicted_keys", 0);
+    text.field("pubsub_channels", pubsub.count(Kind::Channel));
+    text.field("pubsub_patterns", pubsub.count(Kind::Pattern));
+    text.field("pubsubshard_channels", pubsub.count(Kind::Shard));
+    text.field("quoris_messages_published", stats.published.get());
+    text.field("quoris_messages_lost_to_peers", pubsub.lost.get());
+    text.field("slowlog_entries", session.server.slowlog.len());
+    text.field("tracking_total_keys", tracking.keys);
+    text.field("tracking_total_items", tracking.items);
+    text.field("tracking_total_prefixes", tracking.prefixes);
     text.field("total_error_replies", stats.errors.get());
+}
+
+fn cpu(session: &Session, text: &mut Text) {
+    let cpu = process::cpu(&*session.server.env.disk).unwrap_or_default();
+    for (name, seconds) in [
+        ("used_cpu_sys", cpu.system_s),
+        ("used_cpu_user", cpu.user_s),
+        ("used_cpu_sys_children", cpu.children_system_s),
+        ("used_cpu_user_children", cpu.children_user_s),
+    ] {
+        text.field(name, format_args!("{seconds:.6}"));
+    }
+}
+
+fn errorstats(session: &Session, text: &mut Text) {
+    for (kind, count) in session.server.stats.error_kinds() {
+        text.field(format_args!("errorstat_{kind}"), format_args!("count={count}"));
+    }
 }
 
 fn replication(session: &Session, text: &mut Text) {
@@ -103,6 +179,10 @@ fn replication(session: &Session, text: &mut Text) {
     let peers = || topology.nodes.iter().filter(|info| info.id != node.id());
     text.field("role", "master");
     text.field("connected_slaves", 0);
+    // Entries, not bytes: like Redis's offset it only tells how far this node is.
+    let applied = node.groups().iter().map(|group| group.status().applied).sum::<u64>();
+    text.field("master_replid", &session.server.run_id);
+    text.field("master_repl_offset", applied);
     text.field("quoris_peers", peers().count());
     text.field("quoris_peers_reachable", peers().filter(|info| node.is_reachable(info.id)).count());
     text.field("quoris_groups", node.groups().len());
@@ -139,5 +219,20 @@ fn commandstats(session: &Session, text: &mut Text) {
             stats.failed.get(),
         );
         text.field(format_args!("cmdstat_{}", stats.name), value);
+    }
+}
+
+/// Percentiles of the commands' times, in microseconds.
+fn latencystats(session: &Session, text: &mut Text) {
+    let settings = session.server.settings.get();
+    for stats in session.server.stats.commands().filter(|stats| stats.times.total() > 0) {
+        let shown = settings.latency_percentiles.0.iter().map(|percentile| {
+            let usec = stats.times.percentile_usec(*percentile);
+            format!("p{}={usec}.000", Percentiles::name(*percentile))
+        });
+        text.field(
+            format_args!("latency_percentiles_usec_{}", stats.name),
+            shown.collect::<Vec<_>>().join(","),
+        );
     }
 }

@@ -6,6 +6,9 @@ mod config;
 mod connection;
 pub mod debug;
 mod info;
+mod pubsub;
+mod timing;
+mod tracking;
 
 use bytes::Bytes;
 use quoris_engine::args::Args;
@@ -15,21 +18,29 @@ use quoris_engine::value::number;
 use quoris_engine::{CommandError, Reply, SLOT_COUNT, SlotId};
 
 use crate::cluster::View;
-use crate::session::{Kind, Session};
+use crate::pubsub::Kind;
+use crate::session::{self, Session};
 use crate::status::Status;
 
 /// Runs `words`. No reply: the client has asked for none.
 pub fn run(session: &mut Session, resolved: Resolved, verb: Verb, words: &[Bytes]) -> Option<Reply> {
     let args = Args(words);
-    if verb == Verb::ClientReply {
-        return client::reply(session, args);
+    match verb {
+        Verb::ClientReply => return client::reply(session, args),
+        Verb::Subscribe => return pubsub::subscribe(session, args, Kind::Channel),
+        Verb::Psubscribe => return pubsub::subscribe(session, args, Kind::Pattern),
+        Verb::Ssubscribe => return pubsub::subscribe(session, args, Kind::Shard),
+        Verb::Unsubscribe => return pubsub::unsubscribe(session, args, Kind::Channel),
+        Verb::Punsubscribe => return pubsub::unsubscribe(session, args, Kind::Pattern),
+        Verb::Sunsubscribe => return pubsub::unsubscribe(session, args, Kind::Shard),
+        _ => {}
     }
     Some(answer(session, resolved, verb, args).unwrap_or_else(Reply::Error))
 }
 
 fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> Outcome {
     match verb {
-        Verb::Ping => connection::ping(args),
+        Verb::Ping => connection::ping(session, args),
         Verb::Echo => Ok(Reply::Bulk(args.bytes(1).clone())),
         Verb::Hello => connection::hello(session, args),
         Verb::Auth => connection::auth(session, args),
@@ -43,16 +54,30 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         Verb::Readonly => connection::set_readonly(session, true),
         Verb::Readwrite => connection::set_readonly(session, false),
         Verb::ClientGetname => Ok(client::name(session)),
-        Verb::ClientGetredir => Ok(Reply::Int(-1)),
+        Verb::ClientCaching => tracking::caching(session, args),
+        Verb::ClientGetredir => Ok(tracking::redirect(session)),
         Verb::ClientId => Ok(Reply::Int(session.client.id as i64)),
         Verb::ClientInfo => Ok(View::text(session.client.line() + "\n")),
         Verb::ClientKill => client::kill(session, args),
         Verb::ClientList => client::list(session, args),
         Verb::ClientNoEvict => client::switch(session, args, |state, on| state.no_evict = on),
         Verb::ClientNoTouch => client::switch(session, args, |state, on| state.no_touch = on),
-        Verb::ClientReply => unreachable!("it has run, since it may have no reply"),
+        Verb::ClientPause => client::pause(session, args),
+        Verb::ClientReply
+        | Verb::Subscribe
+        | Verb::Psubscribe
+        | Verb::Ssubscribe
+        | Verb::Unsubscribe
+        | Verb::Punsubscribe
+        | Verb::Sunsubscribe => unreachable!("it has run, since it may have no reply"),
         Verb::ClientSetinfo => client::set_info(session, args),
         Verb::ClientSetname => client::set_name(session, args),
+        Verb::ClientTracking => tracking::tracking(session, args),
+        Verb::ClientTrackinginfo => Ok(tracking::info(session)),
+        Verb::ClientUnpause => {
+            session.server.pause.end();
+            Ok(Reply::OK)
+        }
         Verb::ClientUnblock => client::unblock(session, args),
         Verb::ClusterCountkeysinslot => count_keys_in_slot(session, args),
         Verb::ClusterGetkeysinslot => keys_in_slot(session, args),
@@ -67,6 +92,7 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         Verb::CommandCount => Ok(command::count()),
         Verb::CommandDocs => Ok(command::docs(args)),
         Verb::CommandGetkeys => command::get_keys(args),
+        Verb::CommandGetkeysandflags => command::get_keys_and_flags(args),
         Verb::CommandInfo => Ok(command::info(args)),
         Verb::CommandList => command::list(args),
         Verb::ConfigGet => Ok(config::get(session, args)),
@@ -81,6 +107,26 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         Verb::Discard => session.discard(),
         Verb::Help => Ok(help(resolved)),
         Verb::Info => Ok(info::info(session, args)),
+        Verb::LatencyDoctor => Ok(timing::doctor(session)),
+        Verb::LatencyGraph => timing::graph(session, args),
+        Verb::LatencyHistogram => Ok(timing::histogram(session, args)),
+        Verb::LatencyHistory => Ok(timing::history(session, args)),
+        Verb::LatencyLatest => Ok(timing::latest(session)),
+        Verb::LatencyReset => Ok(timing::reset(session, args)),
+        Verb::Monitor => Ok(client::monitor(session)),
+        Verb::Publish => pubsub::publish(session, args),
+        Verb::PubsubChannels => pubsub::channels(session, resolved, args, Kind::Channel),
+        Verb::PubsubNumpat => Ok(Reply::count(session.server.pubsub.count(Kind::Pattern))),
+        Verb::PubsubNumsub => Ok(pubsub::subscribers(session, args, Kind::Channel)),
+        Verb::PubsubShardchannels => pubsub::channels(session, resolved, args, Kind::Shard),
+        Verb::PubsubShardnumsub => Ok(pubsub::subscribers(session, args, Kind::Shard)),
+        Verb::SlowlogGet => timing::slow_calls(session, resolved, args),
+        Verb::SlowlogLen => Ok(Reply::count(session.server.slowlog.len())),
+        Verb::SlowlogReset => {
+            session.server.slowlog.reset();
+            Ok(Reply::OK)
+        }
+        Verb::Spublish => pubsub::publish_in_shard(session, args),
         Verb::Lolwut => Ok(View::text(format!("quoris ver. {}\n", crate::VERSION))),
         Verb::MemoryDoctor => Ok(debug::doctor()),
         Verb::MemoryMallocStats => Ok(debug::malloc_stats()),
@@ -88,7 +134,7 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         Verb::MemoryStats => Ok(debug::stats(session)),
         Verb::Multi => session.begin(),
         Verb::QuorisForwarded => {
-            session.kind = Kind::Relay;
+            session.kind = session::Kind::Relay;
             Ok(Reply::Int(session.client.id as i64))
         }
         Verb::QuorisStatus => Ok(Reply::bulk(Status::of(&session.server.node).to_json())),

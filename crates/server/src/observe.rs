@@ -1,0 +1,210 @@
+//! What the server notes of calls beside running them: who monitors, tracks, pauses, and how long calls take.
+//!
+//! All of it is off, or a counter, for a client that asks for none of it.
+
+use std::sync::{Arc, PoisonError};
+
+use bytes::Bytes;
+use quoris_engine::command::{Command, Flags, Run, Verb};
+use quoris_engine::{Call, CommandError};
+
+use crate::clients::Client;
+use crate::resp::Protocol;
+use crate::route::Route;
+use crate::server::Server;
+use crate::session::Session;
+use crate::tracking::Mode;
+use crate::transaction::Transaction;
+
+impl Route {
+    /// The row of the call's command.
+    pub fn row(&self) -> &'static Command {
+        match self {
+            Route::Session(resolved, _) => resolved.command,
+            Route::Gather(row) | Route::Group(row, _) => row,
+        }
+    }
+}
+
+/// Whether a call waits while writes are paused.
+pub fn is_held_with_writes(row: &Command, words: &[Bytes]) -> bool {
+    row.writes(words) || matches!(row.run, Run::Session(Verb::Publish | Verb::Spublish))
+}
+
+impl Server {
+    /// Has the groups note events, or no longer, as somebody here needs them.
+    pub fn observe(&self) {
+        // Held while the groups are told, so that two who change their minds do not leave them of two minds.
+        let mut observing = self.observing.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = self.settings.get().notify_keyspace_events.is_on() || self.tracking.is_on();
+        if *observing != wanted {
+            *observing = wanted;
+            self.node.groups().iter().for_each(|group| group.observe(wanted));
+        }
+    }
+
+    /// Tells clients who count on this node to lead a group when it does so no longer.
+    pub(crate) fn watch_leadership(self: &Arc<Server>) {
+        for group in self.node.groups() {
+            let (server, group) = (Arc::downgrade(self), Arc::clone(group));
+            tokio::spawn(async move {
+                while group.lost_leadership().await {
+                    let Some(server) = server.upgrade() else { return };
+                    server.pubsub.cede(|slot| server.node.group_of(slot).id() == group.id());
+                    // What changes now may be learnt late here.
+                    server.tracking.all_changed();
+                }
+            });
+        }
+    }
+
+    /// Forgets all that `client` has asked to be sent.
+    pub(crate) fn forget(&self, client: &Client) {
+        self.pubsub.forget(client);
+        self.monitors.remove(client.id);
+        if self.tracking.stop(client.id) {
+            self.observe();
+        }
+    }
+
+    /// The calls, if somebody may want to see them when they have run.
+    pub(crate) fn kept(&self, calls: &[Call]) -> Option<Vec<Call>> {
+        (self.settings.get().slowlog_log_slower_than_us >= 0).then(|| calls.to_vec())
+    }
+
+    /// Notes that a call of `client` took `usec`. `words`: if they have been kept.
+    pub(crate) fn ran(
+        &self,
+        client: &Client,
+        row: &'static Command,
+        words: Option<&[Bytes]>,
+        usec: u64,
+        failed: bool,
+    ) {
+        let settings = self.settings.get();
+        self.stats.ran(row, usec, failed, settings.latency_tracking);
+        let now_ms = || self.env.clock.now_ms();
+        if let Some(words) = words
+            && usec as i64 >= settings.slowlog_log_slower_than_us
+            && settings.slowlog_log_slower_than_us >= 0
+            && !row.flags.contains(Flags::SKIP_SLOWLOG)
+        {
+            self.slowlog.note(client, words, usec, now_ms(), settings.slowlog_max_len as usize);
+        }
+        let threshold_ms = settings.latency_monitor_threshold_ms;
+        if threshold_ms > 0 && usec / 1000 >= threshold_ms {
+            let event = if row.flags.contains(Flags::FAST) { "fast-command" } else { "command" };
+            self.latency.note(event, usec / 1000, now_ms());
+        }
+    }
+}
+
+impl Session {
+    /// Whether CLIENT PAUSE holds a call back now, and if so whether as one that writes.
+    pub(crate) fn is_held(&self, route: &Result<Route, CommandError>, words: &[Bytes]) -> Option<bool> {
+        let pause = &self.server.pause;
+        if !pause.is_on() {
+            return None;
+        }
+        let route = route.as_ref().ok()?;
+        let writes = match (route, &self.transaction) {
+            (Route::Session(_, Verb::Exec), Some(transaction)) => transaction.is_held_with_writes(),
+            _ => is_held_with_writes(route.row(), words),
+        };
+        pause.holds(writes).then_some(writes)
+    }
+
+    /// Whether the call may run now, in what the connection is doing; and notes it for those who want to know.
+    pub(crate) fn admit(&mut self, route: Route, words: &[Bytes]) -> Result<Route, CommandError> {
+        let row = route.row();
+        self.check_subscribed(&route)?;
+        if self.tracking.is_some() && self.transaction.is_none() {
+            if matches!(route, Route::Group(..)) {
+                self.note_reads(row, words);
+            }
+            let keeps = match &route {
+                Route::Session(_, Verb::Multi) => true,
+                Route::Session(resolved, _) => resolved.container.is_some_and(|row| row.name == "client"),
+                Route::Gather(_) | Route::Group(..) => false,
+            };
+            if !keeps {
+                self.caching_is_over();
+            }
+        }
+        if self.server.monitors.is_on() && !row.flags.intersects(Flags::ADMIN.union(Flags::SKIP_MONITOR)) {
+            let limit = self.server.settings.get().output_limits.pubsub;
+            self.server.monitors.show(&self.client, words, self.server.env.clock.now_ms(), limit);
+        }
+        Ok(route)
+    }
+
+    /// In RESP2 a client that listens has no way to tell replies from messages: it may only do what its answers allow for.
+    fn check_subscribed(&self, route: &Route) -> Result<(), CommandError> {
+        if self.protocol == Protocol::Resp3 || !self.is_subscribed() {
+            return Ok(());
+        }
+        let (name, allowed) = match route {
+            Route::Session(resolved, verb) => (resolved.full_name(), is_for_subscribers(*verb)),
+            other => (other.row().name.to_string(), false),
+        };
+        if allowed {
+            return Ok(());
+        }
+        Err(CommandError::Message(format!(
+            "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+        )))
+    }
+
+    /// Whether it listens to anything.
+    pub(crate) fn is_subscribed(&self) -> bool {
+        self.client.state().subscriptions != [0; 3]
+    }
+
+    /// The keys of a call that is about to run are tracked, if the client wants that and the call reads.
+    pub(crate) fn note_reads(&self, row: &Command, words: &[Bytes]) {
+        let tracks = self.tracking.is_some_and(|mode| mode.notes_reads());
+        if tracks && !row.flags.contains(Flags::WRITE) {
+            self.server.tracking.note_reads(self.client.id, row.keys.of(words));
+        }
+    }
+
+    /// The call that CLIENT CACHING was for, or the transaction, begins or will never run.
+    pub(crate) fn caching_is_over(&mut self) {
+        if let Some(mode) = self.tracking.filter(|mode| mode.caching) {
+            self.set_tracking(Some(Mode { caching: false, ..mode }));
+        }
+    }
+
+    /// Notes how many calls wait for EXEC, for CLIENT LIST.
+    pub(crate) fn note_queued(&self) {
+        self.client.state().queued = self.transaction.as_ref().map(Transaction::count);
+    }
+
+    /// Notes how it tracks, for itself and for CLIENT LIST.
+    pub(crate) fn set_tracking(&mut self, mode: Option<Mode>) {
+        self.tracking = mode;
+        self.client.state().tracking = mode;
+    }
+}
+
+fn is_for_subscribers(verb: Verb) -> bool {
+    matches!(
+        verb,
+        Verb::Subscribe
+            | Verb::Psubscribe
+            | Verb::Ssubscribe
+            | Verb::Unsubscribe
+            | Verb::Punsubscribe
+            | Verb::Sunsubscribe
+            | Verb::Ping
+            | Verb::Quit
+            | Verb::Reset
+    )
+}
+
+/// What a connection asked to be sent ends with its session, however that ends.
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.server.forget(&self.client);
+    }
+}

@@ -1,0 +1,267 @@
+//! Client-side caching (CLIENT TRACKING): which client has read which key, and the word to it when the key changes.
+//!
+//! Invariants: a key is noted *before* it is read, and what is posted to a client while its calls run leaves behind their
+//! replies: so whoever caches what it read is told of every later change, sometimes of an earlier one, never of too few.
+//! A client of which this node can no longer say that (its table is full, its replica was replaced, it has ceased to lead a
+//! group) is told that the keys concerned, or all, are no longer good.
+//!
+//! The events come from every group's replica on this node, led or not: a read that was forwarded is tracked all the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use quoris_engine::Reply;
+
+use crate::clients::{Client, Clients};
+use crate::config::Settings;
+use crate::mail::Mail;
+use crate::pubsub::bulk_str;
+use crate::resp::Protocol;
+
+/// Where clients that speak RESP2 hear of invalidations.
+const CHANNEL: &str = "__redis__:invalidate";
+
+/// What a client has asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mode {
+    /// Which client is told; 0: itself.
+    pub redirect: u64,
+    /// Of all keys with its prefixes, read or not.
+    pub bcast: bool,
+    /// Only what is read right after CLIENT CACHING YES.
+    pub optin: bool,
+    /// All but what is read right after CLIENT CACHING NO.
+    pub optout: bool,
+    /// Not of its own changes.
+    pub noloop: bool,
+    /// CLIENT CACHING: concerns the next call alone.
+    pub caching: bool,
+    /// The mark of its own writes ([`quoris_engine::Batch::by`]).
+    pub origin: u64,
+}
+
+impl Mode {
+    /// Whether what the next call reads is tracked.
+    pub fn notes_reads(&self) -> bool {
+        let wanted = if self.optin { self.caching } else { !(self.optout && self.caching) };
+        wanted && !self.bcast
+    }
+}
+
+/// The tracking clients of this node.
+pub struct Tracking {
+    settings: Arc<Settings>,
+    clients: Arc<Clients>,
+    /// How many there are: nothing else is looked at while it is 0.
+    count: AtomicUsize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    trackers: BTreeMap<u64, Tracker>,
+    /// Who has read a key. Those who have left since are forgotten when the key changes.
+    readers: BTreeMap<Bytes, BTreeSet<u64>>,
+    /// Who is told of all keys with a prefix.
+    prefixes: BTreeMap<Bytes, BTreeSet<u64>>,
+}
+
+struct Tracker {
+    client: Arc<Client>,
+    mode: Mode,
+    prefixes: BTreeSet<Bytes>,
+    /// Whether the client that it redirects to is gone.
+    broken: bool,
+    /// Whether it may have cached anything since it was last told that nothing is good.
+    has_read: bool,
+}
+
+/// Figures for INFO.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TrackingFigures {
+    /// Clients.
+    pub clients: usize,
+    /// Keys that somebody has read.
+    pub keys: usize,
+    /// Readers of all keys.
+    pub items: usize,
+    /// Prefixes.
+    pub prefixes: usize,
+}
+
+impl Tracking {
+    /// Nobody tracks yet.
+    pub fn new(settings: Arc<Settings>, clients: Arc<Clients>) -> Tracking {
+        Tracking { settings, clients, count: AtomicUsize::new(0), state: Mutex::default() }
+    }
+
+    /// Whether anybody tracks.
+    pub fn is_on(&self) -> bool {
+        self.count.load(Ordering::Relaxed) > 0
+    }
+
+    /// `client` begins to track, or changes how; `prefixes` are added to those it has.
+    pub fn start(&self, client: &Arc<Client>, mode: Mode, prefixes: &[Bytes]) {
+        let mut state = self.lock();
+        let tracker = state.trackers.entry(client.id).or_insert_with(|| Tracker {
+            client: client.clone(),
+            mode,
+            prefixes: BTreeSet::new(),
+            broken: false,
+            has_read: false,
+        });
+        (tracker.mode, tracker.broken) = (mode, false);
+        if mode.bcast {
+            let all = [Bytes::new()];
+            for prefix in if prefixes.is_empty() { &all } else { prefixes } {
+                tracker.prefixes.insert(prefix.clone());
+            }
+            for prefix in tracker.prefixes.clone() {
+                state.prefixes.entry(prefix).or_default().insert(client.id);
+            }
+        }
+        self.count.store(state.trackers.len(), Ordering::Relaxed);
+    }
+
+    /// `client` tracks no longer. Whether it did.
+    pub fn stop(&self, client: u64) -> bool {
+        if !self.is_on() {
+            return false;
+        }
+        let mut state = self.lock();
+        let Some(tracker) = state.trackers.remove(&client) else { return false };
+        for prefix in &tracker.prefixes {
+            if let Some(clients) = state.prefixes.get_mut(prefix) {
+                clients.remove(&client);
+                if clients.is_empty() {
+                    state.prefixes.remove(prefix);
+                }
+            }
+        }
+        if state.trackers.is_empty() {
+            state.readers.clear();
+        }
+        self.count.store(state.trackers.len(), Ordering::Relaxed);
+        true
+    }
+
+    /// `client` is about to read `keys`.
+    pub fn note_reads<'a>(&self, client: u64, keys: impl Iterator<Item = &'a Bytes>) {
+        let most = self.settings.get().tracking_table_max_keys as usize;
+        let mut state = self.lock();
+        if let Some(tracker) = state.trackers.get_mut(&client) {
+            tracker.has_read = true;
+        }
+        for key in keys {
+            state.readers.entry(key.clone()).or_default().insert(client);
+        }
+        while most > 0 && state.readers.len() > most {
+            let Some((key, readers)) = state.readers.pop_first() else { break };
+            self.tell_readers(&mut state, &key, &readers, 0);
+        }
+    }
+
+    /// `keys` have changed in one entry, each by the origin beside it (0: nobody's).
+    pub fn changed(&self, keys: &[(Bytes, u64)]) {
+        let mut state = self.lock();
+        let mut broadcasts: BTreeMap<(u64, Bytes), BTreeSet<Bytes>> = BTreeMap::new();
+        for (key, origin) in keys {
+            if let Some(readers) = state.readers.remove(key) {
+                self.tell_readers(&mut state, key, &readers, *origin);
+            }
+            for (prefix, clients) in &state.prefixes {
+                if key.starts_with(prefix) {
+                    let told = |id: &&u64| state.trackers.get(id).is_some_and(|t| !t.is_own(*origin));
+                    for id in clients.iter().filter(told) {
+                        broadcasts.entry((*id, prefix.clone())).or_default().insert(key.clone());
+                    }
+                }
+            }
+        }
+        for ((id, _), keys) in broadcasts {
+            if let Some(tracker) = state.trackers.get_mut(&id) {
+                self.tell(tracker, Reply::Array(keys.into_iter().map(Reply::Bulk).collect()));
+            }
+        }
+    }
+
+    /// No key is good any more.
+    pub fn all_changed(&self) {
+        if !self.is_on() {
+            return;
+        }
+        let mut state = self.lock();
+        state.readers.clear();
+        for tracker in state.trackers.values_mut().filter(|tracker| tracker.mode.bcast || tracker.has_read) {
+            tracker.has_read = false;
+            self.tell(tracker, Reply::Null);
+        }
+    }
+
+    /// What `client` tracks: whether its redirection is broken, and its prefixes. `None`: it does not track.
+    pub fn look(&self, client: u64) -> Option<(bool, Vec<Bytes>)> {
+        let state = self.lock();
+        let tracker = state.trackers.get(&client)?;
+        Some((tracker.broken, tracker.prefixes.iter().cloned().collect()))
+    }
+
+    /// Figures.
+    pub fn figures(&self) -> TrackingFigures {
+        let state = self.lock();
+        TrackingFigures {
+            clients: state.trackers.len(),
+            keys: state.readers.len(),
+            items: state.readers.values().map(BTreeSet::len).sum(),
+            prefixes: state.prefixes.len(),
+        }
+    }
+
+    fn tell_readers(&self, state: &mut State, key: &Bytes, readers: &BTreeSet<u64>, origin: u64) {
+        for id in readers {
+            // Who changed its mode, or left, has no use for what it once read.
+            let Some(tracker) = state.trackers.get_mut(id).filter(|tracker| !tracker.mode.bcast) else {
+                continue;
+            };
+            if !tracker.is_own(origin) {
+                self.tell(tracker, Reply::Array(vec![Reply::Bulk(key.clone())]));
+            }
+        }
+    }
+
+    fn tell(&self, tracker: &mut Tracker, keys: Reply) {
+        let limit = self.settings.get().output_limits.pubsub;
+        let redirect = tracker.mode.redirect;
+        let redirected = if redirect == 0 { None } else { self.clients.get(redirect) };
+        if redirect != 0 && redirected.is_none() {
+            tracker.broken = true;
+            if tracker.client.state().protocol == Protocol::Resp3 {
+                let push = vec![bulk_str("tracking-redir-broken"), Reply::Int(redirect as i64)];
+                tracker.client.post(Mail::Push(push), limit);
+            }
+            return;
+        }
+        let to = redirected.as_ref().unwrap_or(&tracker.client);
+        let (protocol, subscriptions) = {
+            let state = to.state();
+            (state.protocol, state.subscriptions)
+        };
+        if protocol == Protocol::Resp3 {
+            to.post(Mail::Push(vec![bulk_str("invalidate"), keys]), limit);
+        } else if redirect != 0 && subscriptions != [0; 3] {
+            to.post(Mail::Push(vec![bulk_str("message"), bulk_str(CHANNEL), keys]), limit);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tracker {
+    /// Whether a change by `origin` is its own, of which it does not want to be told.
+    fn is_own(&self, origin: u64) -> bool {
+        self.mode.noloop && origin == self.mode.origin
+    }
+}

@@ -1,0 +1,82 @@
+//! Publish and subscribe. Confirmations are mail: they leave in one order with the messages they announce, whatever CLIENT REPLY
+//! says.
+
+use bytes::Bytes;
+use quoris_engine::args::Args;
+use quoris_engine::command::{Outcome, Resolved};
+use quoris_engine::hash_slot::slot_of;
+use quoris_engine::{CommandError, Reply};
+
+use crate::pubsub::{self, Kind};
+use crate::route;
+use crate::session::{Replies, Session};
+
+pub(super) fn subscribe(session: &mut Session, args: Args, kind: Kind) -> Option<Reply> {
+    if kind == Kind::Shard
+        && let Err(error) = led_here(session, args.from(1))
+    {
+        return Some(Reply::Error(error));
+    }
+    args.from(1).iter().for_each(|name| session.server.pubsub.subscribe(&session.client, kind, name));
+    answered(session);
+    None
+}
+
+pub(super) fn unsubscribe(session: &mut Session, args: Args, kind: Kind) -> Option<Reply> {
+    let pubsub = &session.server.pubsub;
+    match args.len() {
+        1 => pubsub.unsubscribe_all(&session.client, kind),
+        _ => args.from(1).iter().for_each(|name| pubsub.unsubscribe(&session.client, kind, name)),
+    }
+    answered(session);
+    None
+}
+
+/// The confirmations were the reply that CLIENT REPLY SKIP was to skip.
+fn answered(session: &mut Session) {
+    if session.replies == Replies::SkipNext {
+        session.replies = Replies::On;
+    }
+}
+
+/// How many of this node's clients have received it, as in Redis Cluster.
+pub(super) fn publish(session: &Session, args: Args) -> Outcome {
+    let server = &session.server;
+    let (channel, message) = (args.bytes(1), args.bytes(2));
+    let peers = server.node.topology().nodes.len() - 1;
+    let told = server.node.tell_peers(&pubsub::to_notice(channel, message));
+    server.pubsub.lost.add((peers - told) as u64);
+    server.stats.published.add(1);
+    Ok(Reply::count(server.pubsub.publish(channel, message)))
+}
+
+pub(super) fn publish_in_shard(session: &Session, args: Args) -> Outcome {
+    led_here(session, &args.0[1..2])?;
+    session.server.stats.published.add(1);
+    Ok(Reply::count(session.server.pubsub.publish_in_shard(args.bytes(1), args.bytes(2))))
+}
+
+/// Whether this node leads the one slot of `channels`.
+fn led_here(session: &Session, channels: &[Bytes]) -> Result<(), CommandError> {
+    let slot = slot_of(&channels[0]);
+    if channels.iter().any(|channel| slot_of(channel) != slot) {
+        return Err(CommandError::CrossSlot);
+    }
+    let node = &session.server.node;
+    let group = node.group_of(slot);
+    if group.is_leader() { Ok(()) } else { Err(route::elsewhere(node, group, slot)) }
+}
+
+pub(super) fn channels(session: &Session, resolved: Resolved, args: Args, kind: Kind) -> Outcome {
+    if args.len() > 3 {
+        return Err(CommandError::WrongArity(resolved.full_name()));
+    }
+    let pattern = args.from(2).first().map(|pattern| &pattern[..]);
+    let channels = session.server.pubsub.channels(kind, pattern);
+    Ok(Reply::Array(channels.into_iter().map(Reply::Bulk).collect()))
+}
+
+pub(super) fn subscribers(session: &Session, args: Args, kind: Kind) -> Reply {
+    let count = |name: &Bytes| Reply::count(session.server.pubsub.subscribers(kind, name));
+    Reply::Array(args.from(2).iter().flat_map(|name| [Reply::Bulk(name.clone()), count(name)]).collect())
+}
