@@ -102,6 +102,14 @@ class Connection:
         return len(data)
 
 
+def cluster_connection(addr, limit_s=DEFAULT_LIMIT_S):
+    """A connection that is sent elsewhere with MOVED, and told what its node alone knows: a plain one's calls are
+    forwarded, and so depend on two nodes."""
+    connection = Connection(addr, limit_s)
+    connection.call("CLUSTER", "MYID")
+    return connection
+
+
 def encode(*words):
     parts = [b"*%d\r\n" % len(words)]
     for word in words:
@@ -125,7 +133,7 @@ class SlotClient:
         """The reply, or NotApplied or Unknown."""
         try:
             if self.connection is None:
-                self.connection = Connection(self.addrs[self.target], self.limit_s)
+                self.connection = cluster_connection(self.addrs[self.target], self.limit_s)
         except OSError as error:
             self._look_elsewhere()
             raise NotApplied(f"not connected: {error}") from error

@@ -14,7 +14,13 @@ from load import Load, tag_for
 from resp import Connection, ReplyError
 
 KB, MB = 1 << 10, 1 << 20
-TINY_LOG = {"log_segment_bytes": 64 * KB, "log_max_bytes": 256 * KB, "snapshot_entries": 1_000_000}
+# Without forwarding, a refusal is seen; a plain client's call would be tried again until there is room.
+TINY_LOG = {
+    "log_segment_bytes": 64 * KB,
+    "log_max_bytes": 256 * KB,
+    "snapshot_entries": 1_000_000,
+    "forward": "never",
+}
 VALUE_BYTES = 8 * KB
 KEYS_PER_FLOOD = 16
 # docs/internals/disk-format.md, bounds: what was under way when the log became full, two entries of each group, may

@@ -24,6 +24,8 @@ def client(node, **options):
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_each_node_serves_the_whole_keyspace(cluster, protocol):
     for node in cluster.nodes:
+        client(node).config_set("forward", "all")
+    for node in cluster.nodes:
         r = client(node, protocol=protocol, decode_responses=True)
         with r.pipeline(transaction=False) as pipe:
             for i in range(KEYS):

@@ -6,11 +6,11 @@ import time
 
 from cluster import Cluster
 from load import tag_for
-from resp import Connection, ReplyError
+from resp import Connection, ReplyError, cluster_connection
 
 WAIT_S = 0.6
 # Far more than any election here takes, so that only an election that never ends is answered CLUSTERDOWN.
-PATIENT = {"leader_wait_ms": 5000, "write_timeout_ms": 10000}
+PATIENT = {"leader_wait_ms": 5000, "write_timeout_ms": 10000, "forward": "never"}
 FAULTS = 6
 PACE_S = 0.002
 
@@ -87,12 +87,17 @@ def test_no_call_is_refused_while_a_leader_hands_over():
 
 def test_without_waiting_elections_show():
     """What the tests above would see if nothing waited."""
-    with Cluster(leader_wait_ms=0) as cluster:
+    with Cluster(leader_wait_ms=0, forward="never") as cluster:
         errors = call_through(cluster, lambda node: node.stop(), lambda node: node.start())
         assert any(error.startswith("CLUSTERDOWN") for error in errors), errors
 
 
-def test_an_outage_that_lasts_is_answered_at_once(cluster):
+def test_an_outage_that_lasts_is_answered_at_once():
+    with Cluster(forward="never") as cluster:
+        outlast_an_outage(cluster)
+
+
+def outlast_an_outage(cluster):
     group, slot = next(iter(cluster.slotted_groups().items()))
     survivor = cluster.wait_led(group)
     for node in cluster.nodes:
@@ -128,7 +133,7 @@ def test_commands_over_all_keys_wait_for_every_group(cluster):
         victim.kill()
         counted = 0
         for node in cluster.answering():
-            with Connection(node.client_addr, 10.0) as connection:
+            with cluster_connection(node.client_addr, 10.0) as connection:
                 counted += connection.call("DBSIZE")
         assert counted == 90, f"{counted} keys right after {victim} died"
         victim.start()

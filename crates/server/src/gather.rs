@@ -1,9 +1,9 @@
 //! Commands without a key that concern every key (DBSIZE, KEYS, SCAN, RANDOMKEY, FLUSHALL): asked of groups one by one,
 //! and the answers merged.
 //!
-//! A cluster's client asks every node, so each answers for the groups that it leads. A plain client asks one node, which
-//! answers for all of them: the others' leaders are asked on its behalf. A group without a leader would be in nobody's
-//! answer: it is waited for, and missed aloud.
+//! A cluster's client asks every node, so each answers for the groups that it leads. A plain client asks one node; where the
+//! setting `forward` is `all` that node answers for all groups: the others' leaders are asked on its behalf. A group without a
+//! leader would be in nobody's answer: it is waited for, and missed aloud.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -21,14 +21,18 @@ use quoris_raft::node::Node;
 use crate::forward::{self, Patience};
 use crate::limits;
 use crate::resp::Answer;
-use crate::route::{self, Place};
+use crate::route::{self, Access, Place};
 use crate::server::Server;
 
-/// Runs a call of `row` in the groups that this node leads; in all groups, for a plain client.
-pub async fn gather(server: &Server, row: &'static Command, words: Vec<Bytes>, plain: bool) -> Reply {
+/// Runs a call of `row` in the groups that this node leads, or in all groups.
+pub async fn gather(server: &Server, row: &'static Command, words: Vec<Bytes>, access: Access) -> Reply {
     let node = &server.node;
-    // Scripts and libraries are the same in every group, whoever brings them.
-    let wide = plain || row.chapter == Chapter::Scripting;
+    // Scripts and libraries are the same in every group, whoever brings them; and what clears the keys may do so twice.
+    let wide = match row.gather {
+        _ if access.whole || row.chapter == Chapter::Scripting => true,
+        Gather::AllOk => access.plain,
+        _ => false,
+    };
     let mut asked = Vec::new();
     for group in node.groups().iter().filter(|_| row.gather != Gather::None) {
         match group.await_leader().await {

@@ -27,6 +27,8 @@ pub struct Access {
     pub debug: bool,
     /// Whether its calls are forwarded, rather than the client told where to go.
     pub plain: bool,
+    /// Whether what it asks of all keys concerns those of other nodes, too.
+    pub whole: bool,
 }
 
 /// Who runs a call.

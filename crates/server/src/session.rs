@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::blocking::{self, Ending, Endings};
 use crate::clients::Client;
+use crate::config::kinds::Forward;
 use crate::resp::decode::DecodeLimits;
 use crate::resp::{Answer, Protocol, encoded_len};
 use crate::route::{self, Access, Route};
@@ -113,8 +114,9 @@ impl Session {
             "local" => self.client.is_local(),
             value => value == "yes",
         };
-        let plain = self.kind == Kind::Plain && config.forward;
-        Access { authenticated, readonly: self.readonly, debug, plain }
+        let plain = self.kind == Kind::Plain && config.forward != Forward::Never;
+        let whole = plain && config.forward == Forward::All;
+        Access { authenticated, readonly: self.readonly, debug, plain, whole }
     }
 
     /// For whom calls run.
@@ -312,7 +314,7 @@ impl Session {
     /// Runs a command over all keys.
     pub async fn gather(&mut self, row: &'static Command, words: Vec<Bytes>) -> Reply {
         let began = Instant::now();
-        let reply = gather::gather(&self.server, row, words.clone(), self.access().plain).await;
+        let reply = gather::gather(&self.server, row, words.clone(), self.access()).await;
         let usec = began.elapsed().as_micros() as u64;
         self.server.ran(&self.client, row, Some(&words), usec, reply.is_error());
         reply

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use quoris_raft::node::ReadMode;
 
-use super::kinds::{EventsFrom, OutputLimits, Percentiles};
+use super::kinds::{EventsFrom, Forward, OutputLimits, Percentiles};
 use super::members::{self, Member};
 use crate::pubsub::notify::NotifyOn;
 
@@ -15,7 +15,8 @@ pub const LOG_LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 const READ_MODES: [(&str, ReadMode); 3] =
     [("read-index", ReadMode::ReadIndex), ("lease", ReadMode::Lease), ("local", ReadMode::Local)];
 
-const FORWARD: [(&str, bool); 2] = [("auto", true), ("never", false)];
+const FORWARD: [(&str, Forward); 3] =
+    [("auto", Forward::Auto), ("all", Forward::All), ("never", Forward::Never)];
 
 /// What is taken for an address.
 pub const ADDRESS: &str = "an address, host:port";
@@ -34,8 +35,8 @@ pub enum Field<'a> {
     Bytes(&'a mut u64, RangeInclusive<u64>),
     /// How reads are made safe.
     ReadMode(&'a mut ReadMode),
-    /// Whether calls are forwarded.
-    Forward(&'a mut bool),
+    /// Which calls are forwarded.
+    Forward(&'a mut Forward),
     /// How much is logged.
     LogLevel(&'a mut String),
     /// One of these words.

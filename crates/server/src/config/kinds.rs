@@ -65,6 +65,18 @@ pub enum EventsFrom {
     Led,
 }
 
+/// Which calls of plain connections are taken to other nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forward {
+    /// None.
+    Never,
+    /// Those with keys, and writes that concern every key. DBSIZE, KEYS, SCAN and RANDOMKEY cover the asked node's groups: a
+    /// cluster's client, whose data connections look plain, asks every node and adds up.
+    Auto,
+    /// Those over all keys, too.
+    All,
+}
+
 /// `latency-tracking-info-percentiles`, in hundredths of a percent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Percentiles(pub Vec<u32>);

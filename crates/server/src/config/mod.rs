@@ -21,7 +21,7 @@ use quoris_raft::types::NodeId;
 
 use crate::pubsub::notify::NotifyOn;
 
-pub use kinds::{EventsFrom, OutputLimits, Percentiles};
+pub use kinds::{EventsFrom, Forward, OutputLimits, Percentiles};
 pub use live::Settings;
 pub use members::Member;
 pub use rows::{ROWS, Row};
@@ -64,7 +64,7 @@ pub struct Config {
     pub initial_cluster: Vec<Member>,
     pub groups: u64,
     pub read_mode: ReadMode,
-    pub forward: bool,
+    pub forward: Forward,
     pub log_level: String,
     pub requirepass: String,
     pub maxclients: u64,
@@ -108,7 +108,7 @@ impl Config {
             initial_cluster: Vec::new(),
             groups: 0,
             read_mode: ReadMode::ReadIndex,
-            forward: false,
+            forward: Forward::Never,
             log_level: String::new(),
             requirepass: String::new(),
             maxclients: 0,

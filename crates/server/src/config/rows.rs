@@ -118,8 +118,9 @@ pub const ROWS: &[Row] = &[
         "forward",
         "auto",
         "What becomes of calls for slots that another node leads. `auto`: on a connection that has sent neither a \
-         CLUSTER command nor READONLY they are forwarded there; others are answered `-MOVED`. `never`: all are \
-         answered `-MOVED`.",
+         CLUSTER command nor READONLY they are forwarded there; others are answered `-MOVED`. `all`: there, DBSIZE, \
+         KEYS, SCAN and RANDOMKEY also cover the whole cluster, which they must not where cluster clients add up the \
+         nodes' answers. `never`: all are answered `-MOVED`.",
         |c| Field::Forward(&mut c.forward),
     ),
     fixed("log-level", "info", "How much is told on standard error.", |c| Field::LogLevel(&mut c.log_level)),
