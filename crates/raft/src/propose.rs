@@ -172,7 +172,7 @@ impl Offer {
 fn propose(raft: GroupRaft, vacancy: Vacancy, offer: Offer) -> BoxFuture<'static, ()> {
     Box::pin(async move {
         let (data, again) = (offer.data.clone(), raft.clone());
-        if is_planted(Bug::ProposeTwice) && data.0.len().is_multiple_of(8) {
+        if is_planted(Bug::ProposeTwice) {
             let _ = raft.write(data.clone()).responder(Callback(Box::new(drop))).await;
         }
         let settle = move |result: ClientWriteResult<TypeConfig>| settle(again, vacancy, offer, result);
