@@ -38,6 +38,11 @@ impl Batch {
         Batch { origin, ..self }
     }
 
+    /// Evicts keys that still have the version beside them. The reply is how many those were.
+    pub fn evict(victims: Vec<Watch>) -> Batch {
+        Batch { evict: victims, ..Batch::default() }
+    }
+
     /// Forgets a blocked call.
     pub fn cancel(waiter: crate::waiters::WaiterId) -> Batch {
         Batch { cancel: waiter, ..Batch::default() }

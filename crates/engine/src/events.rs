@@ -1,7 +1,7 @@
 //! What an entry did to keys, for those who watch from outside: keyspace notifications, client-side caching.
 //!
-//! Events are not state: they are noted only while somebody on this node asks for them ([`crate::Machine::observe`]), and
-//! nothing that is applied depends on them.
+//! Events are not state: nothing that is applied depends on them. What happens to keys is noted only while somebody on this
+//! node asks for it ([`crate::Machine::observe`]); what a script publishes always is.
 
 use bytes::Bytes;
 
@@ -32,7 +32,7 @@ bitflags::bitflags! {
     }
 }
 
-/// Something that happened to a key.
+/// Something that happened, mostly to a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyEvent {
     /// A notification, as Redis words it (`lpush`, `expired`).
@@ -46,4 +46,13 @@ pub enum KeyEvent {
     },
     /// No cached key is good any more (FLUSHALL).
     AllChanged,
+    /// A script has published a message. Every replica knows of it, so every node tells its own clients.
+    Publish {
+        /// Where.
+        channel: Bytes,
+        /// What.
+        message: Bytes,
+        /// Whether the channel is one of SSUBSCRIBE's.
+        in_shard: bool,
+    },
 }

@@ -20,6 +20,7 @@ use indexmap::IndexMap;
 use crate::error::CommandError;
 use crate::events::{EventClass, KeyEvent};
 use crate::hash_slot::{SLOT_COUNT, SlotId, slot_of};
+use crate::rng::Rng;
 use crate::slot::{Key, NEVER, Object, Slot};
 use crate::value::{Collection, HashValue, StringValue, Value, ZsetValue};
 use crate::waiters::Waiters;
@@ -35,8 +36,10 @@ pub struct Keyspace {
     version: u64,
     hash_seed: u64,
     pub(crate) waiters: Waiters,
-    /// What has happened since it was last taken, while somebody watches; not state.
-    events: Option<Vec<KeyEvent>>,
+    /// What has happened since it was last taken; not state.
+    events: Vec<KeyEvent>,
+    /// Whether what happens to keys is noted there.
+    observed: bool,
     /// Whose batch is being applied, for `events`; not state.
     pub(crate) origin: u64,
     /// What a script that may have to be undone has changed so far.
@@ -62,7 +65,8 @@ impl Keyspace {
             version: 0,
             hash_seed,
             waiters: Waiters::default(),
-            events: None,
+            events: Vec::new(),
+            observed: false,
             origin: 0,
             undo: None,
         }
@@ -75,22 +79,27 @@ impl Keyspace {
 
     /// Notes that `event` (in Redis's words: `lpush`) happened to `key`, for keyspace notifications.
     pub fn notify(&mut self, class: EventClass, event: &'static str, key: &[u8]) {
-        if let Some(events) = &mut self.events {
-            events.push(KeyEvent::Notice(class, event, Bytes::copy_from_slice(key)));
+        if self.observed {
+            self.events.push(KeyEvent::Notice(class, event, Bytes::copy_from_slice(key)));
         }
+    }
+
+    /// Notes that a script has published `message`.
+    pub(crate) fn publish(&mut self, channel: &Bytes, message: &Bytes, in_shard: bool) {
+        self.events.push(KeyEvent::Publish { channel: channel.clone(), message: message.clone(), in_shard });
     }
 
     /// Begins or ends the noting of events.
     pub(crate) fn observe(&mut self, observe: bool) {
-        self.events = observe.then(Vec::new);
+        self.observed = observe;
     }
 
     pub(crate) fn is_observed(&self) -> bool {
-        self.events.is_some()
+        self.observed
     }
 
     pub(crate) fn take_events(&mut self) -> Vec<KeyEvent> {
-        self.events.as_mut().map(std::mem::take).unwrap_or_default()
+        std::mem::take(&mut self.events)
     }
 
     /// Every change of a key passes here: whoever waits for it or has cached it must learn of it.
@@ -98,8 +107,8 @@ impl Keyspace {
         if !self.waiters.is_empty() {
             self.waiters.key_changed(key);
         }
-        if let Some(events) = &mut self.events {
-            events.push(KeyEvent::Changed { key: Bytes::copy_from_slice(key), origin: self.origin });
+        if self.observed {
+            self.events.push(KeyEvent::Changed { key: Bytes::copy_from_slice(key), origin: self.origin });
         }
     }
 
@@ -193,6 +202,44 @@ impl Keyspace {
         None
     }
 
+    /// Up to `count` keys that are there and stand together, at a place that `rng` draws; `volatile`: those alone that
+    /// expire, sought among so many more.
+    pub fn sample<'a>(
+        &'a self,
+        rng: &mut Rng,
+        count: usize,
+        volatile: bool,
+    ) -> impl Iterator<Item = (&'a Key, &'a Object)> {
+        const LOOKED_AT: usize = 64;
+        let (slot, place) = self.place_of(rng.below(self.len().max(1)));
+        let from = self.slots[slot]
+            .iter()
+            .skip(place)
+            .chain(self.slots[slot + 1..].iter().flat_map(|slot| slot.iter()));
+        let around = from.chain(self.slots.iter().flat_map(|slot| slot.iter()));
+        let wanted = move |(_, object): &(&Key, &Object)| {
+            self.is_live(object) && (!volatile || object.expire_ms != NEVER)
+        };
+        around.take(self.len().min(count * LOOKED_AT)).filter(wanted).take(count)
+    }
+
+    /// The slot of the `n`th key of all, and its place there.
+    fn place_of(&self, mut n: usize) -> (usize, usize) {
+        for (i, slot) in self.slots.iter().enumerate() {
+            if n < slot.len() {
+                return (i, n);
+            }
+            n -= slot.len();
+        }
+        (0, 0)
+    }
+
+    /// The keys that expire, or of which something does, the earliest first.
+    pub fn by_deadline(&self) -> impl Iterator<Item = (&Key, &Object)> {
+        let object = |(_, key): &'_ (u64, Key)| self.slot(slot_of(key)).get(key);
+        self.deadlines.iter().filter_map(move |entry| object(entry).map(|found| (&entry.1, found)))
+    }
+
     /// Whether an object is visible at the machine's clock.
     pub fn is_live(&self, object: &Object) -> bool {
         object.expire_ms > self.now_ms && !object.value.is_empty(self.now_ms)
@@ -265,8 +312,7 @@ impl Keyspace {
 
     /// From now on remembers what it was, until [`Keyspace::keep`] or [`Keyspace::roll_back`].
     pub(crate) fn begin_undo(&mut self) {
-        let events = self.events.as_ref().map_or(0, Vec::len);
-        self.undo = Some(Undo { events, ..Undo::default() });
+        self.undo = Some(Undo { events: self.events.len(), ..Undo::default() });
     }
 
     /// What has changed stays.
@@ -292,9 +338,7 @@ impl Keyspace {
                 None => drop(self.remove(&key)),
             }
         }
-        if let Some(events) = &mut self.events {
-            events.truncate(undo.events);
-        }
+        self.events.truncate(undo.events);
     }
 
     /// Remembers `key`'s object before its first change.
@@ -482,8 +526,8 @@ impl Keyspace {
             undo.cleared = Some(Box::new(Cleared { slots, deadlines, key_count, bytes, journal }));
         }
         self.waiters.all_changed();
-        if let Some(events) = &mut self.events {
-            events.push(KeyEvent::AllChanged);
+        if self.observed {
+            self.events.push(KeyEvent::AllChanged);
         }
     }
 

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use crate::args::Args;
 use crate::command::{self, Command, ReadContext, Run, WriteContext};
 use crate::digest::{Difference, Digest};
-use crate::entry::{Batch, Call, Check, DecodeError, Entry, Genesis, Message, Stamp, Topology};
+use crate::entry::{Batch, Call, Check, DecodeError, Entry, Genesis, Message, Stamp, Topology, Watch};
 use crate::error::CommandError;
-use crate::events::KeyEvent;
+use crate::events::{EventClass, KeyEvent};
 use crate::hash_slot::{SlotId, slot_of};
 use crate::keyspace::Keyspace;
 use crate::reply::Reply;
@@ -241,7 +241,10 @@ impl Machine {
         if batch.cancel != 0 {
             return BatchOutcome::Ran(vec![Reply::flag(self.keyspace.waiters.remove(batch.cancel))]);
         }
-        let changed = |watch: &crate::entry::Watch| self.keyspace.version_of(&watch.key) != watch.version;
+        if !batch.evict.is_empty() {
+            return BatchOutcome::Ran(vec![self.evict(&batch.evict)]);
+        }
+        let changed = |watch: &Watch| self.keyspace.version_of(&watch.key) != watch.version;
         if batch.watches.iter().any(changed) {
             return BatchOutcome::WatchFailed;
         }
@@ -261,6 +264,20 @@ impl Machine {
             }
         }
         BatchOutcome::Ran(answers)
+    }
+
+    fn evict(&mut self, victims: &[Watch]) -> Reply {
+        let mut evicted = 0;
+        for victim in victims {
+            let version = self.keyspace.version_of(&victim.key);
+            if version != 0 && version == victim.version && self.keyspace.remove(&victim.key).is_some() {
+                self.keyspace.notify(EventClass::EVICTED, "evicted", &victim.key);
+                evicted += 1;
+            }
+        }
+        let reply = Reply::count(evicted);
+        self.digest.note_reply(&reply);
+        reply
     }
 
     /// Runs the calls again that wait for a key which has changed, until none has anything to answer.
@@ -364,7 +381,7 @@ impl EntryRun {
             0 => default.bytes,
             set => set as usize,
         };
-        Budget { instructions, bytes }
+        Budget { instructions, bytes, out_of_memory: self.stamp.out_of_memory }
     }
 
     /// The generator of the next call.

@@ -23,7 +23,7 @@ pub use crate::propose::Waiter;
 use crate::propose::{self, Proposal};
 use crate::read_gate;
 use crate::storage::Replica;
-use crate::types::{GroupId, GroupStatus, NodeId, ReadOutcome, Refusal, WriteOutcome};
+use crate::types::{GroupId, GroupStatus, NodeId, ReadOutcome, Refusal, Watcher, WriteOutcome};
 use crate::vacancy::Vacancy;
 
 pub(crate) type GroupRaft = Raft<TypeConfig, Replica>;
@@ -46,21 +46,28 @@ pub struct Group {
     differs: AtomicBool,
 }
 
+/// What all groups of a node stand on.
+pub(crate) struct Ground {
+    pub env: Env,
+    pub links: Links,
+    pub log: SharedLog,
+    pub watcher: Arc<dyn Watcher>,
+}
+
 impl Group {
     /// Starts the tasks that propose, confirm reads and move the clock.
     pub(crate) fn start(
         id: GroupId,
         raft: GroupRaft,
         machine: Arc<RwLock<Machine>>,
-        env: Env,
-        links: Links,
-        log: SharedLog,
+        ground: Ground,
         config: &NodeConfig,
     ) -> Arc<Group> {
+        let Ground { env, links, log, watcher } = ground;
         let (proposals, waiting) = mpsc::channel(limits::WAITING_WRITES);
         let (reads, readers) = mpsc::channel(limits::WAITING_WRITES);
         let vacancy = Vacancy::new(config, raft.clone(), links);
-        tokio::spawn(propose::run(raft.clone(), vacancy.clone(), log, env.clone(), waiting));
+        tokio::spawn(propose::run(raft.clone(), vacancy.clone(), log, env.clone(), watcher, waiting));
         tokio::spawn(read_gate::run(raft.clone(), vacancy.clone(), config.read_mode, readers));
         let group = Arc::new(Group {
             id,

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use crate::catalog::{Catalog, CatalogError};
 use crate::env::Env;
 use crate::founding;
-use crate::group::Group;
+use crate::group::{Ground, Group};
 use crate::limits;
 use crate::log::{LogError, LogOptions, SharedLog};
 use crate::network::{Links, Network};
@@ -397,12 +397,13 @@ async fn start_group(env: &Env, config: &NodeConfig, parts: GroupParts) -> Resul
     let machine = Arc::new(RwLock::new(Machine::new(hash_seed)));
     let network = Network { cluster_id: config.cluster_id.clone(), group: id, links: Links::clone(&links) };
     let store = LogStore::new(log.group(id));
-    let replica = Replica::new(id, Arc::clone(&machine), snapshots, watcher, hash_seed);
+    let replica = Replica::new(id, Arc::clone(&machine), snapshots, Arc::clone(&watcher), hash_seed);
     let raft = Raft::build(config.node_id, raft_config, network, store, replica).await;
     let raft = raft.map_err(|error| failed(error.to_string()))?;
     raft.runtime_config().elect(may_elect);
     raft.run();
-    Ok(Group::start(id, raft, machine, env.clone(), links, log, config))
+    let ground = Ground { env: env.clone(), links, log, watcher };
+    Ok(Group::start(id, raft, machine, ground, config))
 }
 
 fn raft_config(config: &NodeConfig) -> Config {

@@ -21,7 +21,7 @@ use crate::group::GroupRaft;
 use crate::limits;
 use crate::log::SharedLog;
 use crate::planted::{Bug, is_planted};
-use crate::types::{Refusal, WriteOutcome};
+use crate::types::{Refusal, Watcher, WriteOutcome};
 use crate::vacancy::Vacancy;
 
 /// A write on its way into the log.
@@ -92,6 +92,7 @@ pub async fn run(
     vacancy: Vacancy,
     log: SharedLog,
     env: Env,
+    watcher: Arc<dyn Watcher>,
     mut waiting: mpsc::Receiver<Proposal>,
 ) {
     let in_flight = Arc::new(Semaphore::new(limits::ENTRIES_IN_FLIGHT));
@@ -102,7 +103,7 @@ pub async fn run(
         if combined.is_empty() {
             continue;
         }
-        let offer = Offer::new(&env, combined, permit);
+        let offer = Offer::new(&env, watcher.is_out_of_memory(), combined, permit);
         match log.is_full() {
             true => offer.tell(|| WriteOutcome::Refused(Refusal::LogFull)),
             false => propose(raft.clone(), vacancy.clone(), offer).await,
@@ -138,8 +139,9 @@ struct Offer {
 }
 
 impl Offer {
-    fn new(env: &Env, combined: Vec<Proposal>, permit: OwnedSemaphorePermit) -> Offer {
-        let stamp = Stamp { now_ms: env.clock.now_ms(), seed: env.rng.next_u64(), ..Stamp::default() };
+    fn new(env: &Env, out_of_memory: bool, combined: Vec<Proposal>, permit: OwnedSemaphorePermit) -> Offer {
+        let (now_ms, seed) = (env.clock.now_ms(), env.rng.next_u64());
+        let stamp = Stamp { now_ms, seed, out_of_memory, ..Stamp::default() };
         let mut tells = Vec::with_capacity(combined.len());
         let mut batches = Vec::with_capacity(combined.len());
         for proposal in combined {

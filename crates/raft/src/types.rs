@@ -49,6 +49,11 @@ pub trait Watcher: Send + Sync {
 
     /// Another node's server has something to say ([`crate::node::Node::tell_peers`]).
     fn told(&self, notice: Bytes);
+
+    /// Whether the keys may take no more memory: what an entry that is proposed now says of it.
+    fn is_out_of_memory(&self) -> bool {
+        false
+    }
 }
 
 /// Watches nothing.

@@ -8,6 +8,7 @@
 //! Reading order: [`server`], [`listener`], [`connection`], [`resp`], [`session`], [`route`], [`segment`], [`transaction`],
 //! [`blocking`], [`forward`], then [`verbs`].
 
+pub mod access;
 pub mod blocking;
 pub mod clients;
 pub mod cluster;
@@ -20,6 +21,7 @@ pub mod latency;
 pub mod limits;
 pub mod listener;
 pub mod mail;
+pub mod memory;
 pub mod monitor;
 pub mod observe;
 pub mod pause;

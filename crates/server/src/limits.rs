@@ -96,3 +96,17 @@ pub const FORWARD_SLACK_MS: u64 = 1_000;
 
 /// The longest DEBUG SLEEP, in milliseconds.
 pub const DEBUG_SLEEP_MS: u64 = 60_000;
+
+/// Keys of a group that one entry evicts.
+pub const EVICTED_AT_ONCE: usize = 256;
+
+/// Entries of evictions that a call waits for before it is refused.
+pub const EVICTION_ROUNDS: usize = 64;
+
+/// Milliseconds from one look at the memory to the next, while nobody calls.
+pub const EVICTION_INTERVAL_MS: u64 = 100;
+
+/// Cells for the use of keys: as many at first, and at most (256 MB).
+pub const FIRST_ACCESS_CELLS: usize = 1 << 16;
+/// See [`FIRST_ACCESS_CELLS`].
+pub const ACCESS_CELLS: usize = 1 << 26;

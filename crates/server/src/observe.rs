@@ -9,12 +9,13 @@ use quoris_engine::command::{Command, Flags, Run, Verb};
 use quoris_engine::{Call, CommandError};
 
 use crate::clients::Client;
+use crate::memory;
 use crate::resp::Protocol;
-use crate::route::Route;
+use crate::route::{Place, Route};
 use crate::server::Server;
 use crate::session::Session;
 use crate::tracking::Mode;
-use crate::transaction::Transaction;
+use crate::transaction::{self, Transaction};
 
 impl Route {
     /// The row of the call's command.
@@ -112,6 +113,46 @@ impl Session {
             _ => is_held_with_writes(route.row(), words),
         };
         pause.holds(writes).then_some(writes)
+    }
+
+    /// Whether there is memory for a call, which is made if need be; and notes which keys it uses.
+    pub(crate) async fn has_room_for(
+        &mut self,
+        route: Route,
+        words: &[Bytes],
+    ) -> Result<Route, CommandError> {
+        let server = Arc::clone(&self.server);
+        if server.settings.get().maxmemory == 0 {
+            return Ok(route);
+        }
+        let row = route.row();
+        let (runs_here, may_grow) = match (&route, &self.transaction) {
+            // What is queued takes memory, too, whatever it is.
+            (route, Some(_)) if transaction::is_queued(route) => (true, true),
+            (Route::Group(_, seat), _) => (seat.place == Place::Here, row.flags.contains(Flags::DENYOOM)),
+            (Route::Session(_, Verb::Exec), Some(transaction)) => (true, transaction.may_grow()),
+            (Route::Gather(_), _) => (true, false),
+            (Route::Session(..), _) => return Ok(route),
+        };
+        // Whoever runs it elsewhere looks at what there is there.
+        if !runs_here {
+            return Ok(route);
+        }
+        // Scripts are told whether there is room, whatever they then need.
+        let looks = may_grow || row.writes(words);
+        let has_room = !looks || memory::make_room(&server).await;
+        if may_grow && !has_room {
+            return Err(match &route {
+                Route::Session(..) => CommandError::Text(
+                    "EXECABORT Transaction discarded because of: command not allowed when used memory > 'maxmemory'.",
+                ),
+                _ => CommandError::OutOfMemory,
+            });
+        }
+        if !self.client.state().no_touch || row.name == "touch" {
+            server.memory.access.used(row.keys.of(words));
+        }
+        Ok(route)
     }
 
     /// Whether the call may run now, in what the connection is doing; and notes it for those who want to know.

@@ -17,6 +17,7 @@ use crate::forward::Relays;
 use crate::latency::Latency;
 use crate::limits;
 use crate::listener;
+use crate::memory::{self, Memory};
 use crate::monitor::Monitors;
 use crate::pause::Pause;
 use crate::pubsub::PubSub;
@@ -53,6 +54,8 @@ pub struct Server {
     pub latency: Latency,
     /// Whether the groups note events for somebody here.
     pub(crate) observing: Mutex<bool>,
+    /// What the keys may take.
+    pub memory: Arc<Memory>,
     /// Figures.
     pub stats: Stats,
     /// When it started.
@@ -88,8 +91,10 @@ impl Server {
         let (blocked, started_node) = (Arc::<Blocked>::default(), Arc::<OnceLock<Weak<Node>>>::default());
         let pubsub = Arc::new(PubSub::new(Arc::clone(&settings)));
         let tracking = Arc::new(Tracking::new(Arc::clone(&settings), Arc::clone(&clients)));
+        let memory = Arc::<Memory>::default();
         let watcher = Watcher {
             blocked: Arc::clone(&blocked),
+            memory: Arc::clone(&memory),
             pubsub: Arc::clone(&pubsub),
             tracking: Arc::clone(&tracking),
             settings: Arc::clone(&settings),
@@ -112,12 +117,14 @@ impl Server {
             slowlog: SlowLog::default(),
             latency: Latency::default(),
             observing: Mutex::new(false),
+            memory,
             stats: Stats::new(),
             started: Instant::now(),
             run_id: run_id[..40].to_string(),
         });
         server.observe();
         server.watch_leadership();
+        tokio::spawn(memory::keep_room(Arc::downgrade(&server)));
         Ok(server)
     }
 

@@ -189,6 +189,10 @@ impl Session {
                 self.finish(std::mem::take(&mut segment), out).await;
                 self.server.pause.over(writes).await;
             }
+            let routed = match routed {
+                Ok(route) => self.has_room_for(route, &words).await,
+                refused => refused,
+            };
             match routed.and_then(|route| self.admit(route, &words)) {
                 Ok(route) if self.transaction.is_some() && transaction::is_queued(&route) => {
                     segment.answer(self.queue(route, words));

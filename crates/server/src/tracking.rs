@@ -149,7 +149,6 @@ impl Tracking {
 
     /// `client` is about to read `keys`.
     pub fn note_reads<'a>(&self, client: u64, keys: impl Iterator<Item = &'a Bytes>) {
-        let most = self.settings.get().tracking_table_max_keys as usize;
         let mut state = self.lock();
         if let Some(tracker) = state.trackers.get_mut(&client) {
             tracker.has_read = true;
@@ -157,9 +156,22 @@ impl Tracking {
         for key in keys {
             state.readers.entry(key.clone()).or_default().insert(client);
         }
+        self.fit(&mut state);
+    }
+
+    /// The table may have been given another size.
+    pub fn settings_changed(&self) {
+        if self.is_on() {
+            self.fit(&mut self.lock());
+        }
+    }
+
+    /// Holds the table within its size: of what is forgotten the readers are told.
+    fn fit(&self, state: &mut State) {
+        let most = self.settings.get().tracking_table_max_keys as usize;
         while most > 0 && state.readers.len() > most {
             let Some((key, readers)) = state.readers.pop_first() else { break };
-            self.tell_readers(&mut state, &key, &readers, 0);
+            self.tell_readers(state, &key, &readers, 0);
         }
     }
 

@@ -122,6 +122,11 @@ impl Transaction {
         self.queued.len()
     }
 
+    /// Whether any call may need more memory.
+    pub fn may_grow(&self) -> bool {
+        self.keyed_calls().any(|(row, _)| row.flags.contains(command::Flags::DENYOOM))
+    }
+
     /// Whether CLIENT PAUSE holds EXEC back together with writes.
     pub fn is_held_with_writes(&self) -> bool {
         self.queued.iter().any(|queued| {
@@ -411,7 +416,8 @@ pub async fn for_relay(session: &mut Session, encoded: &Bytes) -> Answer {
                 && row.command.keys.of(&call.args).next().is_some()
         })
     };
-    if batch.cancel != 0 || !batch.transaction || !batch.calls.iter().all(is_keyed) {
+    if batch.cancel != 0 || !batch.evict.is_empty() || !batch.transaction || !batch.calls.iter().all(is_keyed)
+    {
         return Answer::error(INVALID);
     }
     let calls = slot_of_calls(&batch.calls);

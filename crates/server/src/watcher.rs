@@ -9,6 +9,7 @@ use quoris_raft::types::{Effects, GroupId};
 
 use crate::blocking::Blocked;
 use crate::config::{EventsFrom, Settings};
+use crate::memory::Memory;
 use crate::pubsub::{self, PubSub};
 use crate::tracking::Tracking;
 
@@ -16,6 +17,8 @@ use crate::tracking::Tracking;
 pub struct Watcher {
     /// Clients whose calls have blocked.
     pub blocked: Arc<Blocked>,
+    /// What the keys may take.
+    pub memory: Arc<Memory>,
     /// Clients that listen.
     pub pubsub: Arc<PubSub>,
     /// Clients that cache.
@@ -27,6 +30,18 @@ pub struct Watcher {
 }
 
 impl Watcher {
+    /// What scripts have published. This node's clients alone are told: the others' nodes apply the same entry.
+    fn publish(&self, events: &[KeyEvent]) {
+        for event in events {
+            if let KeyEvent::Publish { channel, message, in_shard } = event {
+                match in_shard {
+                    true => self.pubsub.publish_in_shard(channel, message),
+                    false => self.pubsub.publish(channel, message),
+                };
+            }
+        }
+    }
+
     /// Keyspace notifications.
     fn notify(&self, group: GroupId, events: &[KeyEvent]) {
         let settings = self.settings.get();
@@ -70,6 +85,7 @@ impl Watcher {
 impl quoris_raft::types::Watcher for Watcher {
     fn applied(&self, group: GroupId, mut effects: Effects) {
         if !effects.events.is_empty() {
+            self.publish(&effects.events);
             self.notify(group, &effects.events);
             self.invalidate(&effects.events);
         }
@@ -79,6 +95,10 @@ impl quoris_raft::types::Watcher for Watcher {
     fn replaced(&self, group: GroupId) {
         self.tracking.all_changed();
         self.blocked.replaced(group);
+    }
+
+    fn is_out_of_memory(&self) -> bool {
+        self.memory.is_short()
     }
 
     fn told(&self, notice: Bytes) {

@@ -261,6 +261,16 @@ async fn invalidations_are_redirected_and_a_broken_way_is_told_of() {
     expect(&mut reader, ">2\r\n$21\r\ntracking-redir-broken\r\n:1\r\n").await;
 }
 
+#[tokio::test]
+async fn who_reads_is_told_of_what_a_smaller_table_forgets() {
+    let world = World::new(&[]).await;
+    let mut reader = world.connect().await;
+    reader.write_all(b"HELLO 3\r\nCLIENT TRACKING ON\r\nMGET {x}a {x}b\r\n").await.expect("room");
+    until(&mut reader, "*2\r\n_\r\n_\r\n").await;
+    reader.write_all(b"CONFIG SET tracking-table-max-keys 1\r\n").await.expect("room");
+    expect(&mut reader, "+OK\r\n>2\r\n$10\r\ninvalidate\r\n*1\r\n$4\r\n{x}a\r\n").await;
+}
+
 /// Reads up to `end`.
 async fn until(client: &mut DuplexStream, end: &str) {
     let mut seen = String::new();

@@ -42,7 +42,7 @@ const MASKED: [&str; 12] = [
 ];
 
 /// Longer replies are cut.
-const SHOWN_BYTES: usize = 1500;
+const SHOWN_BYTES: usize = 4000;
 
 fn main() {
     let arguments = Arguments::from_args();

@@ -40,6 +40,8 @@ pub struct Host {
     stop: Option<Stop>,
     pub over: Option<Over>,
     may_write: bool,
+    /// Whether it is refused what may need more memory: as in Redis, until it has written something.
+    may_not_grow: bool,
     /// The slot that all keys must be in, once one is known.
     slot: Option<SlotId>,
     any_slot: bool,
@@ -60,6 +62,7 @@ impl Host {
         host.keys = keys;
         host.stop = stop;
         host.may_write = run.may_write();
+        host.may_not_grow = budget.out_of_memory && !run.flags.contains(ScriptFlags::ALLOW_OOM);
         host.slot = run.slot();
         host.any_slot = run.flags.intersects(ScriptFlags::COMPAT | ScriptFlags::ALLOW_CROSS_SLOT_KEYS);
         host
@@ -77,6 +80,7 @@ impl Host {
             stop: None,
             over: None,
             may_write: false,
+            may_not_grow: false,
             slot: None,
             any_slot: false,
             resp3: false,
@@ -121,6 +125,7 @@ impl Host {
         let args = Args(words);
         match row.run_for(words) {
             Run::Write(run) => {
+                self.may_not_grow = false;
                 let mut context = WriteContext {
                     keys: &mut self.keys,
                     rng,
@@ -156,8 +161,11 @@ impl Host {
         if denied {
             return Err(CommandError::Text("ERR This Redis command is not allowed from script"));
         }
-        if row.writes(words) && !self.may_write {
+        if (row.writes(words) || is_publish(row)) && !self.may_write {
             return Err(CommandError::Text("ERR Write commands are not allowed from read-only scripts."));
+        }
+        if self.may_not_grow && row.flags.contains(Flags::DENYOOM) {
+            return Err(CommandError::OutOfMemory);
         }
         Ok(row)
     }
@@ -180,7 +188,7 @@ impl Host {
     }
 
     /// The few commands of the session that mean something inside a script.
-    fn verb(&self, verb: Verb, args: Args) -> Result<Reply, CommandError> {
+    fn verb(&mut self, verb: Verb, args: Args) -> Result<Reply, CommandError> {
         match verb {
             Verb::Ping if args.len() == 1 => Ok(Reply::Simple("PONG")),
             Verb::Ping | Verb::Echo => Ok(Reply::Bulk(args.bytes(1).clone())),
@@ -193,12 +201,22 @@ impl Host {
                 let (seconds, micros) = (now_ms / 1000, now_ms % 1000 * 1000);
                 Ok(Reply::Array(vec![Reply::bulk(seconds.to_string()), Reply::bulk(micros.to_string())]))
             }
+            Verb::Publish | Verb::Spublish => {
+                self.keys.publish(args.bytes(1), args.bytes(2), verb == Verb::Spublish);
+                // How many receive it differs from node to node, and the script goes on alike on all.
+                Ok(Reply::Int(0))
+            }
             _ => unreachable!("checked against SESSION_VERBS"),
         }
     }
 }
 
-const SESSION_VERBS: [Verb; 4] = [Verb::Ping, Verb::Echo, Verb::Select, Verb::Time];
+const SESSION_VERBS: [Verb; 6] =
+    [Verb::Ping, Verb::Echo, Verb::Publish, Verb::Select, Verb::Spublish, Verb::Time];
+
+fn is_publish(row: &Command) -> bool {
+    matches!(row.run, Run::Session(Verb::Publish | Verb::Spublish))
+}
 
 fn unknown() -> CommandError {
     CommandError::Text("ERR Unknown Redis command called from script")

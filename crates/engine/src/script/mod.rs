@@ -77,12 +77,14 @@ pub struct Budget {
     pub instructions: u64,
     /// Bytes that it may allocate in all.
     pub bytes: usize,
+    /// Whether the keys may take no more memory than they do.
+    pub out_of_memory: bool,
 }
 
 impl Default for Budget {
     /// About half a second, and 256 MB.
     fn default() -> Budget {
-        Budget { instructions: 50_000_000, bytes: 256 << 20 }
+        Budget { instructions: 50_000_000, bytes: 256 << 20, out_of_memory: false }
     }
 }
 
@@ -165,11 +167,23 @@ impl Run<'_> {
         }
         Ok(())
     }
+
+    /// A script that declares what it does says so of its need for memory, too.
+    fn check_memory(&self, budget: Budget) -> Result<(), CommandError> {
+        const MAY_RUN: ScriptFlags =
+            ScriptFlags::COMPAT.union(ScriptFlags::ALLOW_OOM).union(ScriptFlags::NO_WRITES);
+        match budget.out_of_memory && !self.flags.intersects(MAY_RUN) {
+            true => Err(CommandError::Text(
+                "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
+            )),
+            false => Ok(()),
+        }
+    }
 }
 
 /// Runs a script that may write, inside apply.
 pub fn run(context: &mut WriteContext, run: &Run) -> Reply {
-    if let Err(error) = run.check() {
+    if let Err(error) = run.check().and_then(|()| run.check_memory(context.budget)) {
         return Reply::Error(error);
     }
     let mut interpreter = context.scripts.take_interpreter();

@@ -161,7 +161,7 @@ impl Scripts {
     /// Runs a library's text: the functions it registers.
     pub fn functions_of(&self, code: &Bytes, rng: Rng) -> Result<Vec<FunctionInfo>, CommandError> {
         // Little, for it runs again at each call; and a new interpreter, so that memory is the same everywhere.
-        let budget = Budget { instructions: 5_000_000, bytes: 64 << 20 };
+        let budget = Budget { instructions: 5_000_000, bytes: 64 << 20, ..Budget::default() };
         Interpreter::new().load_library(Host::without_keys(rng, budget), code)
     }
 

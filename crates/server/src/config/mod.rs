@@ -90,6 +90,10 @@ pub struct Config {
     pub latency_tracking: bool,
     pub latency_percentiles: Percentiles,
     pub enable_debug_command: String,
+    pub maxmemory: u64,
+    pub maxmemory_policy: String,
+    pub maxmemory_samples: u64,
+    pub evict_consumer_groups: bool,
 }
 
 impl Config {
@@ -130,6 +134,10 @@ impl Config {
             latency_tracking: false,
             latency_percentiles: Percentiles::default(),
             enable_debug_command: String::new(),
+            maxmemory: 0,
+            maxmemory_policy: String::new(),
+            maxmemory_samples: 0,
+            evict_consumer_groups: false,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::field::Field;
 use super::{Config, ConfigError};
+use crate::memory;
 
 const KB: u64 = 1 << 10;
 const MB: u64 = 1 << 20;
@@ -211,6 +212,27 @@ pub const ROWS: &[Row] = &[
          each once.",
         |c| Field::EventsFrom(&mut c.keyspace_events_from),
     ),
+    live(
+        "maxmemory",
+        "0",
+        "What this node's keys may take, counted from their content alone (`used_memory` in INFO); 0 for no limit. Beyond \
+         it a node evicts from the groups that it leads, or refuses what may need more. Every node holds every group: \
+         set it alike on all.",
+        |c| Field::Bytes(&mut c.maxmemory, 0..=i64::MAX as u64),
+    ),
+    live(
+        "maxmemory-policy",
+        "noeviction",
+        "Which keys are evicted: of all or of those that expire, the least recently or least often used as far as their \
+         leader knows, any, or those that expire first.",
+        |c| Field::OneOf(&mut c.maxmemory_policy, &memory::POLICIES),
+    ),
+    live("maxmemory-samples", "5", "Keys that each evicted one is chosen from.", |c| {
+        Field::Number(&mut c.maxmemory_samples, 1..=64)
+    }),
+    live("evict-consumer-groups", "no", "Whether streams that have consumer groups are evicted, too.", |c| {
+        Field::YesNo(&mut c.evict_consumer_groups)
+    }),
     live(
         "tracking-table-max-keys",
         "1000000",

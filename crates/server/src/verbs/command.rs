@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use quoris_engine::args::Args;
-use quoris_engine::command::{self, Chapter, Command, Flags, Keys, Outcome, Resolved};
+use quoris_engine::command::{self, Chapter, Command, Flags, Keys, MoreKeys, Outcome, Resolved};
 use quoris_engine::{CommandError, Reply, glob};
 
 const FLAGS: [(Flags, &str); 14] = [
@@ -54,7 +54,7 @@ pub(super) fn list(args: Args) -> Outcome {
         Reply::Array(names.collect())
     };
     if args.len() == 2 {
-        return Ok(names(&|row, _| row.container.is_none()));
+        return Ok(names(&|_, _| true));
     }
     if args.len() != 5 || !args.is(2, "filterby") {
         return Err(CommandError::Syntax);
@@ -129,14 +129,14 @@ fn find(name: &[u8]) -> Option<Resolved> {
 /// Ten elements: name, arity, flags, first key, last key, step, ACL categories, tips, key specifications and
 /// subcommands.
 fn describe(row: Resolved) -> Reply {
-    let Command { arity, flags, keys, .. } = *row.command;
+    let Command { arity, keys, .. } = *row.command;
     let simple =
         |names: &mut dyn Iterator<Item = &'static str>| Reply::Set(names.map(Reply::Simple).collect());
     let subcommands: Vec<Reply> = subcommands(row.command).map(describe).collect();
     Reply::Array(vec![
         Reply::bulk(row.full_name()),
         Reply::Int(i64::from(arity)),
-        simple(&mut FLAGS.iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, name)| *name)),
+        simple(&mut flags_of(row.command)),
         Reply::count(keys.first),
         Reply::Int(i64::from(keys.last)),
         Reply::count(if keys.first == 0 { 0 } else { keys.step }),
@@ -145,6 +145,13 @@ fn describe(row: Resolved) -> Reply {
         Reply::Set(key_specification(row.command).into_iter().collect()),
         if subcommands.is_empty() { Reply::Set(subcommands) } else { Reply::Array(subcommands) },
     ])
+}
+
+fn flags_of(row: &Command) -> impl Iterator<Item = &'static str> {
+    let flags = row.flags;
+    let movable = !matches!(row.keys.more, MoreKeys::None);
+    let set = FLAGS.iter().filter(move |(flag, _)| flags.contains(*flag)).map(|(_, name)| *name);
+    set.chain(movable.then_some("movablekeys"))
 }
 
 /// Redis's ACL categories, from flags and chapter.

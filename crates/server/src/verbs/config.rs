@@ -28,6 +28,7 @@ pub(super) fn set(session: &Session, args: Args) -> Outcome {
     let changes: Vec<_> = words.chunks_exact(2).map(|pair| (text(&pair[0]), text(&pair[1]))).collect();
     session.server.settings.set(&changes)?;
     session.server.observe();
+    session.server.tracking.settings_changed();
     Ok(Reply::OK)
 }
 

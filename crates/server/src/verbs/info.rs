@@ -9,6 +9,7 @@ use quoris_engine::args::Args;
 use crate::clients::{Client, ClientState};
 use crate::cluster::View;
 use crate::config::Percentiles;
+use crate::memory;
 use crate::process;
 use crate::pubsub::Kind;
 use crate::session::Session;
@@ -93,15 +94,20 @@ fn clients(session: &Session, text: &mut Text) {
 
 fn memory(session: &Session, text: &mut Text) {
     let (rss, peak) = process::memory(&*session.server.env.disk).unwrap_or_default();
-    text.field("used_memory", rss);
-    text.field("used_memory_human", human(rss));
+    let (server, config) = (&session.server, session.server.settings.get());
+    let used = memory::used(&server.node);
+    text.field("used_memory", used);
+    text.field("used_memory_human", human(used));
     text.field("used_memory_rss", rss);
     text.field("used_memory_rss_human", human(rss));
     text.field("used_memory_peak", peak);
     text.field("used_memory_peak_human", human(peak));
-    text.field("maxmemory", 0);
-    text.field("maxmemory_human", human(0));
-    text.field("maxmemory_policy", "noeviction");
+    text.field("used_memory_dataset", used);
+    text.field("maxmemory", config.maxmemory);
+    text.field("maxmemory_human", human(config.maxmemory));
+    text.field("maxmemory_policy", &config.maxmemory_policy);
+    text.field("mem_not_counted_for_evict", 0);
+    text.field("lazyfree_pending_objects", 0);
     text.field("mem_clients_normal", mem_clients(session));
 }
 
@@ -142,7 +148,7 @@ fn stats(session: &Session, text: &mut Text) {
     text.field("total_net_input_bytes", stats.input_bytes.get());
     text.field("total_net_output_bytes", stats.output_bytes.get());
     text.field("rejected_connections", stats.rejected_connections.get());
-    text.field("evicted_keys", 0);
+    text.field("evicted_keys", session.server.memory.evicted.get());
     text.field("pubsub_channels", pubsub.count(Kind::Channel));
     text.field("pubsub_patterns", pubsub.count(Kind::Pattern));
     text.field("pubsubshard_channels", pubsub.count(Kind::Shard));

@@ -1,0 +1,169 @@
+//! Who used which key when, and how often, for the eviction policies that ask: a leader's own knowledge, never in the log.
+//!
+//! One cell of four bytes for each key, found by the key's hash and shared by those whose hashes meet: nothing is allocated for
+//! a key and no lock taken for a call. So two keys may lend each other their use; with twice as many cells as keys that
+//! spares some keys a while and does no harm. What an earlier leader knew is lost with it.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::limits;
+
+/// As Redis's `lfu-log-factor`: the higher, the more uses a step of the counter takes.
+const LOG_FACTOR: u32 = 10;
+/// As Redis's `lfu-decay-time`: after so long without use the counter loses a step.
+const DECAY: Duration = Duration::from_secs(60);
+/// Where the counter of a new key begins, so that it is not the first to go.
+const NEW: u32 = 5;
+const MOST: u32 = 255;
+
+/// What is known of the use of keys; nothing while no policy asks.
+pub struct Access {
+    since: Instant,
+    /// Uses so far: what the counters' chance is made of.
+    uses: AtomicU64,
+    cells: RwLock<Arc<[Cell]>>,
+}
+
+/// When a key was last used, in tenths of a second (24 bits, which come round after 19 days and are never 0 but for what has
+/// not been used), above how often (8 bits).
+#[derive(Default)]
+struct Cell(AtomicU32);
+
+const TICK_MS: u128 = 100;
+const TICKS: u32 = 0xff_ffff;
+
+impl Default for Access {
+    fn default() -> Access {
+        Access { since: Instant::now(), uses: AtomicU64::new(0), cells: RwLock::new(Arc::new([])) }
+    }
+}
+
+impl Access {
+    /// Notes what is used from now on, among about `keys` keys, or nothing.
+    pub fn keep(&self, wanted: bool, keys: usize) {
+        let cells = self.cells();
+        let most = limits::ACCESS_CELLS;
+        let want =
+            if wanted { (2 * keys).next_power_of_two().clamp(limits::FIRST_ACCESS_CELLS, most) } else { 0 };
+        // It shrinks only to nothing: what is known of keys is worth more than the room.
+        if want > cells.len() || want == 0 && !cells.is_empty() {
+            let old = |i: usize| {
+                cells.get(i & cells.len().wrapping_sub(1)).map_or(0, |cell| cell.0.load(Ordering::Relaxed))
+            };
+            let grown = (0..want).map(|i| Cell(AtomicU32::new(old(i)))).collect();
+            *self.cells.write().unwrap_or_else(PoisonError::into_inner) = grown;
+        }
+    }
+
+    /// Notes that `keys` are used.
+    pub fn used<'a>(&self, keys: impl Iterator<Item = &'a bytes::Bytes>) {
+        let cells = self.cells();
+        if cells.is_empty() {
+            return;
+        }
+        let now = self.now();
+        for key in keys {
+            let hash = hash(key);
+            let cell = &cells[hash as usize & (cells.len() - 1)];
+            let old = cell.0.load(Ordering::Relaxed);
+            let random = mixed(hash ^ self.uses.fetch_add(1, Ordering::Relaxed));
+            let often = count(decayed(old, now), random);
+            cell.0.store(now << 8 | often, Ordering::Relaxed);
+        }
+    }
+
+    /// When `key` was last used: the smaller, the longer ago; 0 if never.
+    pub fn used_last(&self, key: &[u8]) -> u32 {
+        match self.look(key) >> 8 {
+            0 => 0,
+            last => TICKS - ticks_since(last, self.now()),
+        }
+    }
+
+    /// How often `key` has been used lately: the smaller, the less.
+    pub fn used_often(&self, key: &[u8]) -> u32 {
+        decayed(self.look(key), self.now())
+    }
+
+    fn look(&self, key: &[u8]) -> u32 {
+        let cells = self.cells();
+        cells
+            .get(hash(key) as usize & cells.len().wrapping_sub(1))
+            .map_or(0, |cell| cell.0.load(Ordering::Relaxed))
+    }
+
+    fn cells(&self) -> Arc<[Cell]> {
+        self.cells.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn now(&self) -> u32 {
+        (self.since.elapsed().as_millis() / TICK_MS % u128::from(TICKS)) as u32 + 1
+    }
+}
+
+/// The counter of a cell at `now`.
+fn decayed(cell: u32, now: u32) -> u32 {
+    let (last, often) = (cell >> 8, cell & MOST);
+    match last {
+        0 => NEW,
+        _ => often.saturating_sub(ticks_since(last, now) / (DECAY.as_millis() / TICK_MS) as u32),
+    }
+}
+
+fn ticks_since(last: u32, now: u32) -> u32 {
+    (now + TICKS - last) % TICKS
+}
+
+/// The counter after one more use: it grows the more slowly the higher it is.
+fn count(often: u32, random: u64) -> u32 {
+    let above = u64::from(often.saturating_sub(NEW) * LOG_FACTOR + 1);
+    if often < MOST && random.is_multiple_of(above) { often + 1 } else { often }
+}
+
+/// FNV-1a: quick for short keys.
+fn hash(key: &[u8]) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+    mixed(key.iter().fold(0xcbf2_9ce4_8422_2325, step))
+}
+
+/// Every bit of the result depends on every bit of `x` (splitmix64's last step).
+fn mixed(mut x: u64) -> u64 {
+    x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ x >> 31
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_used_is_told_from_what_is_not() {
+        let mut access = Access::default();
+        let (old, new, never) = (bytes::Bytes::from("old"), bytes::Bytes::from("new"), b"never");
+        access.used([&old].into_iter());
+        assert_eq!(access.used_last(&old), 0, "nobody has asked");
+        access.keep(true, 100);
+        access.used([&old].into_iter());
+        access.since -= Duration::from_secs(1);
+        (0..1000).for_each(|_| access.used([&new].into_iter()));
+        assert!(
+            access.used_last(never) < access.used_last(&old)
+                && access.used_last(&old) < access.used_last(&new)
+        );
+        assert!(access.used_often(&old) < access.used_often(&new) && access.used_often(&new) < 100);
+        access.keep(true, 1 << 20);
+        assert!(
+            access.used_last(&old) > 0 && access.used_last(&old) < access.used_last(&new),
+            "it remembers when it grows"
+        );
+        access.since -= DECAY * 300;
+        assert_eq!(access.used_often(&new), 0, "what is long ago counts no more");
+        access.keep(false, 0);
+        assert_eq!(access.used_last(&new), 0);
+    }
+}
