@@ -312,7 +312,9 @@ impl Keyspace {
 
     /// From now on remembers what it was, until [`Keyspace::keep`] or [`Keyspace::roll_back`].
     pub(crate) fn begin_undo(&mut self) {
-        self.undo = Some(Undo { events: self.events.len(), ..Undo::default() });
+        let events = self.events.len();
+        let (key_count, bytes) = (self.key_count, self.bytes);
+        self.undo = Some(Undo { events, key_count, bytes, ..Undo::default() });
     }
 
     /// What has changed stays.
@@ -320,25 +322,51 @@ impl Keyspace {
         self.undo = None;
     }
 
-    /// Everything is again as it was at [`Keyspace::begin_undo`], but for the order of keys in their slots, which is
-    /// the same on all replicas that roll back alike.
+    /// Everything is again as it was at [`Keyspace::begin_undo`], the order of keys in their slots included: another replica
+    /// may have had no reason to roll back before it ran the same script.
     pub(crate) fn roll_back(&mut self) {
         let Some(mut undo) = self.undo.take() else { return };
         if let Some(before) = undo.cleared.take() {
-            let Cleared { slots, deadlines, key_count, bytes, journal } = *before;
+            let Cleared { slots, deadlines, journal, moves } = *before;
             self.slots = slots;
             self.deadlines = deadlines;
-            self.key_count = key_count;
-            self.bytes = bytes;
             undo.journal = journal;
+            undo.moves = moves;
         }
-        for (key, earlier) in undo.journal.into_iter().rev() {
-            match earlier {
-                Some(object) => self.put_back(&key, object),
-                None => drop(self.remove(&key)),
+        for key in undo.journal.keys() {
+            let now = self.slot(slot_of(key)).get(key).map_or(NEVER, deadline_of);
+            self.move_deadline(key, now, NEVER);
+        }
+        for change in undo.moves.into_iter().rev() {
+            match change {
+                Move::Inserted(key) => self.slot_mut(&key).take_back_insertion(&key),
+                Move::Removed(key, place) => {
+                    // Its object comes from the journal below, or a further step back takes the key away again.
+                    let object = Object { value: Value::string(b""), expire_ms: NEVER, version: 0 };
+                    self.slot_mut(&key.clone()).take_back_removal(key, place, object);
+                }
             }
         }
+        for (key, earlier) in undo.journal {
+            if let Some(object) = earlier {
+                self.move_deadline(&key, NEVER, deadline_of(&object));
+                let place = self.slot_mut(&key).get_mut(&key).expect("a key that was there is there again");
+                *place = object;
+            }
+            self.changed(&key);
+        }
+        self.key_count = undo.key_count;
+        self.bytes = undo.bytes;
         self.events.truncate(undo.events);
+    }
+
+    /// Remembers that the order of a slot's keys has changed.
+    fn moved(&mut self, change: impl FnOnce() -> Move) {
+        if let Some(undo) = &mut self.undo
+            && undo.cleared.is_none()
+        {
+            undo.moves.push(change());
+        }
     }
 
     /// Remembers `key`'s object before its first change.
@@ -350,24 +378,6 @@ impl Keyspace {
             let earlier = self.slots[usize::from(slot_of(key))].get(key).cloned();
             undo.journal.insert(Key::from(key), earlier);
         }
-    }
-
-    /// Stores an object as it is, version included.
-    fn put_back(&mut self, key: &[u8], object: Object) {
-        let after = deadline_of(&object);
-        self.bytes += object_bytes(key, &object);
-        let before = match self.slot_mut(key).insert(Key::from(key), object) {
-            Some(replaced) => {
-                self.bytes -= object_bytes(key, &replaced);
-                deadline_of(&replaced)
-            }
-            None => {
-                self.key_count += 1;
-                NEVER
-            }
-        };
-        self.move_deadline(key, before, after);
-        self.changed(key);
     }
 
     /// Stores `value` at `key`, replacing whatever it held, to expire at `expire_ms` ([`NEVER`]: not at all;
@@ -385,6 +395,7 @@ impl Keyspace {
             Some(place) => Some(std::mem::replace(place, object)),
             None => {
                 self.slot_mut(key).insert(Key::from(key), object);
+                self.moved(|| Move::Inserted(Key::from(key)));
                 None
             }
         };
@@ -408,9 +419,10 @@ impl Keyspace {
     /// Removes `key`; its object if it was there and live.
     pub fn remove(&mut self, key: &[u8]) -> Option<Object> {
         // A look first: nothing is copied for a key that is not there.
-        self.slot(slot_of(key)).get(key)?;
+        let place = self.slot(slot_of(key)).place(key)?;
         self.remember(key);
         let object = self.slot_mut(key).remove(key)?;
+        self.moved(|| Move::Removed(Key::from(key), place));
         self.key_count -= 1;
         self.bytes -= object_bytes(key, &object);
         self.move_deadline(key, deadline_of(&object), NEVER);
@@ -517,13 +529,13 @@ impl Keyspace {
         let empty = Keyspace::new(self.hash_seed).slots;
         let slots = std::mem::replace(&mut self.slots, empty);
         let deadlines = std::mem::take(&mut self.deadlines);
-        let key_count = std::mem::take(&mut self.key_count);
-        let bytes = std::mem::take(&mut self.bytes);
+        self.key_count = 0;
+        self.bytes = 0;
         if let Some(undo) = &mut self.undo
             && undo.cleared.is_none()
         {
-            let journal = std::mem::take(&mut undo.journal);
-            undo.cleared = Some(Box::new(Cleared { slots, deadlines, key_count, bytes, journal }));
+            let (journal, moves) = (std::mem::take(&mut undo.journal), std::mem::take(&mut undo.moves));
+            undo.cleared = Some(Box::new(Cleared { slots, deadlines, journal, moves }));
         }
         self.waiters.all_changed();
         if self.observed {
@@ -620,19 +632,30 @@ pub fn object_bytes(key: &[u8], object: &Object) -> usize {
 struct Undo {
     /// Each changed key's object before its first change, in the order of those changes.
     journal: IndexMap<Key, Option<Object>, FixedState>,
+    /// How the order of keys has changed since.
+    moves: Vec<Move>,
     /// What FLUSHALL removed, if it was called.
     cleared: Option<Box<Cleared>>,
+    key_count: usize,
+    bytes: usize,
     /// How many events had been noted.
     events: usize,
+}
+
+/// A change of the order of a slot's keys.
+enum Move {
+    /// A new key at the end.
+    Inserted(Key),
+    /// A key gone from its place, which the last one took.
+    Removed(Key, usize),
 }
 
 /// A keyspace as it was before it was cleared, and what had been changed by then.
 struct Cleared {
     slots: Vec<Arc<Slot>>,
     deadlines: BTreeSet<(u64, Key)>,
-    key_count: usize,
-    bytes: usize,
     journal: IndexMap<Key, Option<Object>, FixedState>,
+    moves: Vec<Move>,
 }
 
 /// When something of an object is due next: the key itself, or the earliest of a hash's fields.

@@ -113,7 +113,37 @@ impl Slot {
         Some(object)
     }
 
-    fn place(&self, key: &[u8]) -> Option<usize> {
+    /// Undoes the insertion of `key`, the latest change of order that has not been undone.
+    pub(crate) fn take_back_insertion(&mut self, key: &[u8]) {
+        let last = self.entries.last().is_some_and(|(last, _)| **last == *key);
+        assert!(last, "a new key stands at the end until a later change of order");
+        self.remove(key);
+    }
+
+    /// Undoes the removal of `key` from `place`, the latest change of order that has not been undone.
+    pub(crate) fn take_back_removal(&mut self, key: Key, place: usize, object: Object) {
+        let replaced = self.insert(key, object);
+        assert!(replaced.is_none(), "a key that was removed is not there");
+        let last = self.entries.len() - 1;
+        if place == last {
+            return;
+        }
+        // What stands at its place came from the end, and goes back. The two exchange their places in the index.
+        const BETWEEN: u32 = u32::MAX;
+        let hash = |place: usize| self.hasher.hash_one(&self.entries[place].0);
+        let (other, own) = (hash(place), hash(last));
+        let steps =
+            [(own, last as u32, BETWEEN), (other, place as u32, last as u32), (own, BETWEEN, place as u32)];
+        for (hash, from, to) in steps {
+            let found =
+                self.places.find_mut(hash, |&place| place == from).expect("every key is in the index");
+            *found = to;
+        }
+        self.entries.swap(place, last);
+    }
+
+    /// Where `key` stands.
+    pub(crate) fn place(&self, key: &[u8]) -> Option<usize> {
         let here = |&place: &u32| *self.entries[place as usize].0 == *key;
         self.places.find(self.hasher.hash_one(key), here).map(|&place| place as usize)
     }

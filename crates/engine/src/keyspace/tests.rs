@@ -335,3 +335,41 @@ fn the_steps_are_commands() {
         assert!(command::find(name.as_bytes()).is_some_and(|row| row.is_write()), "{name}");
     }
 }
+
+/// A replica that rolled a script back must be the same as one that did not have to, the order of keys included.
+#[test]
+fn a_roll_back_restores_order_and_bookkeeping() {
+    let words = ["a", "b", "c", "d", "e", "f"];
+    proptest!(ProptestConfig::with_cases(500), |(
+        before in proptest::collection::vec((0usize..6, 0u64..3), 0..12),
+        within in proptest::collection::vec((0usize..6, 0u64..5), 1..16),
+    )| {
+        let mut keys = Keyspace::new(1);
+        let apply = |keys: &mut Keyspace, (word, action): &(usize, u64)| {
+            let key = format!("{{t}}{}", words[*word]);
+            match action {
+                0 => drop(keys.remove(key.as_bytes())),
+                1 => keys.set(key.as_bytes(), Value::string(b"v"), NEVER),
+                2 => keys.set(key.as_bytes(), Value::string(b"longer"), 1_000_000),
+                3 => drop(keys.rename(key.as_bytes(), b"{t}renamed")),
+                _ => keys.clear(),
+            }
+        };
+        before.iter().for_each(|step| apply(&mut keys, step));
+        let show = |keys: &Keyspace| -> Vec<(Key, u64)> {
+            keys.iter().map(|(key, object)| (key.clone(), object.expire_ms)).collect()
+        };
+        let (order, len, bytes, deadlines) =
+            (show(&keys), keys.len(), keys.bytes(), keys.deadlines.clone());
+        keys.begin_undo();
+        within.iter().for_each(|step| apply(&mut keys, step));
+        keys.roll_back();
+        prop_assert_eq!(show(&keys), order);
+        prop_assert_eq!((keys.len(), keys.bytes()), (len, bytes));
+        prop_assert_eq!(&keys.deadlines, &deadlines);
+        // And the index still finds every key.
+        for (key, _) in show(&keys) {
+            prop_assert!(keys.contains(&key));
+        }
+    });
+}

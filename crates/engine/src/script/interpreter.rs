@@ -82,11 +82,6 @@ impl Interpreter {
         let api: Table = prelude.call((host_functions(&lua)?, lib::math(&lua)?, lib::all(&lua)?))?;
         let env: Table = api.get("env")?;
         lua.set_globals(env.clone())?;
-        let look = |lua: &Lua, _: &mlua::debug::Debug| match with(lua, Host::look) {
-            true => Err(mlua::Error::runtime("the script has used up its budget")),
-            false => Ok(VmState::Continue),
-        };
-        lua.set_global_hook(HookTriggers::new().every_nth_instruction(INSTRUCTIONS_PER_LOOK), look)?;
         Ok(Interpreter {
             eval: api.get("eval")?,
             fcall: api.get("fcall")?,
@@ -131,6 +126,9 @@ impl Interpreter {
         self.lua.set_app_data(host);
         // The collector rests: else what a weak table still holds would depend on what the state has run before.
         self.lua.gc_stop();
+        // Set anew, so that Lua begins to count anew: what it has counted since its last look is another script's.
+        let hooked = watch_instructions(&self.lua).is_ok();
+        assert!(hooked, "a hook can be set from outside of Lua");
         let limited = self.lua.set_memory_limit(self.used_bytes() + bytes).is_ok();
         assert!(limited, "a state of our own has a limit of its own");
         let ended = run(self).unwrap_or_else(Ended::Error);
@@ -268,6 +266,15 @@ fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }
 
+/// Has the host look at the script now and then.
+fn watch_instructions(lua: &Lua) -> mlua::Result<()> {
+    let look = |lua: &Lua, _: &mlua::debug::Debug| match with(lua, Host::look) {
+        true => Err(mlua::Error::runtime("the script has used up its budget")),
+        false => Ok(VmState::Continue),
+    };
+    lua.set_global_hook(HookTriggers::new().every_nth_instruction(INSTRUCTIONS_PER_LOOK), look)
+}
+
 /// The functions of `host` in prelude.lua. They answer whether they succeeded, then the value or the error's text.
 fn host_functions(lua: &Lua) -> mlua::Result<Table> {
     let host = lua.create_table()?;
@@ -275,6 +282,7 @@ fn host_functions(lua: &Lua) -> mlua::Result<Table> {
     let number = REDIS_VERSION.split('.').fold(0, |sum, part| sum << 8 | part.parse().unwrap_or(0));
     host.set("version_num", number)?;
     host.set("call", lua.create_function(call)?)?;
+    host.set("look", lua.create_function(|lua, ()| Ok(with(lua, Host::look)))?)?;
     host.set("where", lua.create_function(locate)?)?;
     host.set("is_over", lua.create_function(|lua, ()| Ok(with(lua, |host| host.over.is_some())))?)?;
     let out_of_memory = |lua: &Lua, ()| {

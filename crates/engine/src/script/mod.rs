@@ -189,7 +189,7 @@ pub fn run(context: &mut WriteContext, run: &Run) -> Reply {
     let mut interpreter = context.scripts.take_interpreter();
     let keys = std::mem::replace(context.keys, Keyspace::hollow());
     let mut attempt = Attempt { keys, rng: context.rng.clone(), budget: context.budget, run, stop: None };
-    let mut ended = attempt.make(&mut interpreter, SMALL_BYTES.min(context.budget.bytes));
+    let mut ended = attempt.make(&mut interpreter, SMALL_BYTES.min(context.budget.bytes / 8));
     if ended == Ended::OutOfMemory {
         // What others have left in that interpreter must not decide.
         ended = attempt.make(&mut Interpreter::new(), context.budget.bytes);
@@ -245,5 +245,42 @@ impl Attempt<'_> {
         }
         self.keys = keys;
         ended
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(interpreter: &mut Interpreter, body: &'static str, instructions: u64) -> Ended {
+        let (keys, args) = (&[][..], &[][..]);
+        let code = Code::Script { sha: String::new(), body: Bytes::from(body) };
+        let run = Run { code, flags: ScriptFlags::COMPAT, keys, args, read_only: false };
+        let budget = Budget { instructions, ..Budget::default() };
+        let host = Host::new(Keyspace::new(1), Rng::for_call(1, 1), budget, &run, None);
+        interpreter.run(host, &run).1
+    }
+
+    /// What an interpreter has run before must not decide whether a script keeps to its budget.
+    #[test]
+    fn instructions_are_counted_anew_for_each_script() {
+        const SCRIPT: &str = "local n = 0 for i = 1, 495 do n = n + 1 end return n";
+        let fits =
+            |interpreter: &mut Interpreter| ended(interpreter, SCRIPT, 999) == Ended::Value(Reply::Int(495));
+        let expected = fits(&mut Interpreter::new());
+        let mut used = Interpreter::new();
+        for n in [1, 7, 300, 450] {
+            let before = format!("for i = 1, {n} do end");
+            ended(&mut used, Box::leak(before.into_boxed_str()), 10_000);
+            assert_eq!(fits(&mut used), expected);
+        }
+    }
+
+    #[test]
+    fn coroutines_do_not_escape_the_budget() {
+        const SCRIPT: &str = "while true do coroutine.wrap(function() for i = 1, 300 do end end)() end";
+        assert_eq!(ended(&mut Interpreter::new(), SCRIPT, 1_000_000), Ended::OutOfInstructions);
+        const CAUGHT: &str = "while true do pcall(coroutine.wrap(function() for i = 1, 300 do end end)) end";
+        assert_eq!(ended(&mut Interpreter::new(), CAUGHT, 1_000_000), Ended::OutOfInstructions);
     }
 }

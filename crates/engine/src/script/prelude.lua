@@ -10,7 +10,7 @@ local getmetatable, setmetatable, tonumber, assert, ipairs = getmetatable, setme
 local raw_tostring, raw_pairs, raw_next, raw_pcall, raw_xpcall = tostring, pairs, next, pcall, xpcall
 local raw_getfenv, raw_setfenv, raw_loadstring = getfenv, setfenv, loadstring
 local byte, concat, sort = string.byte, table.concat, table.sort
-local raw_resume, original = coroutine.resume, _G
+local raw_resume, create, original = coroutine.resume, coroutine.create, _G
 
 -- Locked tables -----------------------------------------------------------------------------------------------------
 
@@ -146,7 +146,21 @@ local function xpcall(f, handler)
     return settle_resume(raw_xpcall(f, handle))
 end
 
-local function resume(...) return settle_resume(raw_resume(...)) end
+-- Lua counts the instructions of each coroutine by itself: entering one costs as much as they may run uncounted.
+local function resume(...)
+    if host.look() then error("the script has used up its budget", 0) end
+    return settle_resume(raw_resume(...))
+end
+
+local function resumed(ok, ...)
+    if ok then return ... end
+    error((...), 0)
+end
+
+local function wrap(f)
+    local co = create(f)
+    return function(...) return resumed(resume(co, ...)) end
+end
 
 -- What a script ends with when it does not catch an error: the text, and where it arose.
 local function located(failure)
@@ -282,7 +296,7 @@ local visible = {
         if locked[t] then error(READONLY, 2) end
         return rawset(t, key, value)
     end,
-    coroutine = lock(copy(coroutine, { resume = resume })),
+    coroutine = lock(copy(coroutine, { resume = resume, wrap = wrap })),
     math = lock(copy(math, erring(math_of_host))),
     string = lock(copy(string, {})),
     table = lock(copy(table, { foreach = foreach })),
