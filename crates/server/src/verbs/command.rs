@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use quoris_engine::args::Args;
-use quoris_engine::command::{self, Chapter, Command, Flags, Keys, Outcome, Resolved};
+use quoris_engine::command::{self, Chapter, Command, Flags, Keys, MoreKeys, Outcome, Resolved};
 use quoris_engine::{CommandError, Reply, glob};
 
 const FLAGS: [(Flags, &str); 14] = [
@@ -54,7 +54,7 @@ pub(super) fn list(args: Args) -> Outcome {
         Reply::Array(names.collect())
     };
     if args.len() == 2 {
-        return Ok(names(&|row, _| row.container.is_none()));
+        return Ok(names(&|_, _| true));
     }
     if args.len() != 5 || !args.is(2, "filterby") {
         return Err(CommandError::Syntax);
@@ -98,10 +98,15 @@ fn keys_of(args: Args, show: impl Fn(&Command, &Bytes) -> Reply) -> Outcome {
         Err(_) => return Err(CommandError::Text("ERR Invalid command specified")),
     };
     let keys: Vec<Reply> = row.keys.of(words).map(|key| show(row, key)).collect();
-    if keys.is_empty() {
+    if keys.is_empty() && !may_do_without_keys(row) {
         return Err(CommandError::Text("ERR The command has no key arguments"));
     }
     Ok(Reply::Array(keys))
+}
+
+/// A script's calls say how many keys they have, and that may be none.
+fn may_do_without_keys(row: &Command) -> bool {
+    row.chapter == Chapter::Scripting && matches!(row.keys.more, MoreKeys::Counted(_))
 }
 
 fn top(row: &'static Command) -> Resolved {
@@ -132,11 +137,14 @@ fn describe(row: Resolved) -> Reply {
     let Command { arity, flags, keys, .. } = *row.command;
     let simple =
         |names: &mut dyn Iterator<Item = &'static str>| Reply::Set(names.map(Reply::Simple).collect());
+    let set = FLAGS.iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, name)| *name);
+    // Clients ask COMMAND GETKEYS for the keys of such a call.
+    let movable = (!matches!(keys.more, MoreKeys::None)).then_some("movablekeys");
     let subcommands: Vec<Reply> = subcommands(row.command).map(describe).collect();
     Reply::Array(vec![
         Reply::bulk(row.full_name()),
         Reply::Int(i64::from(arity)),
-        simple(&mut FLAGS.iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, name)| *name)),
+        simple(&mut set.chain(movable)),
         Reply::count(keys.first),
         Reply::Int(i64::from(keys.last)),
         Reply::count(if keys.first == 0 { 0 } else { keys.step }),
