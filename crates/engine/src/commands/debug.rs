@@ -88,6 +88,34 @@ const fn on_memory(name: &'static str, verb: Verb, summary: &'static str) -> Com
     Command::session(name, 2, verb).doc(Chapter::Server, "4.0.0", "O(1)", summary)
 }
 
+/// DEBUG PROTOCOL: a reply of each kind, but for `push`, which is the session's.
+pub fn sample(kind: &[u8]) -> Outcome {
+    let numbers = || (0..3).map(Reply::Int);
+    // As in Redis, not the number it looks like.
+    const DOUBLE: f64 = 3141.0 / 1000.0;
+    Ok(match kind.to_ascii_lowercase().as_slice() {
+        b"string" => Reply::bulk("Hello World"),
+        b"integer" => Reply::Int(12345),
+        b"double" => Reply::Double(DOUBLE),
+        b"null" => Reply::Null,
+        b"array" => Reply::Array(numbers().collect()),
+        b"set" => Reply::Set(numbers().collect()),
+        b"map" => Reply::Map((0..3).map(|i| (Reply::Int(i), Reply::Bool(i == 1))).collect()),
+        // Attributes reach no client; what is behind this one does.
+        b"attrib" => Reply::bulk("Some real reply following the attribute"),
+        b"verbatim" => Reply::Verbatim("txt", "This is a verbatim\nstring".into()),
+        b"bignum" => Reply::BigNumber("1234567999999999999999999999999999999".into()),
+        b"true" => Reply::Bool(true),
+        b"false" => Reply::Bool(false),
+        _ => {
+            return Err(CommandError::Text(
+                "ERR Wrong protocol type name. Please use one of the following: \
+                 string|integer|double|null|array|set|map|attrib|push|verbatim|true|false",
+            ));
+        }
+    })
+}
+
 fn digest_all(context: &mut ReadContext, _: Args) -> Outcome {
     Ok(Reply::bulk(fingerprint::of_keys(context.keys).to_hex()))
 }

@@ -3,10 +3,11 @@
 use bytes::Bytes;
 
 use crate::args::Args;
-use crate::command::{Chapter, Command, Flags, Gather, Keys, Outcome, ReadContext, WriteContext};
+use crate::command::{Chapter, Command, Flags, Gather, Keys, Outcome, ReadContext, Verb, WriteContext};
 use crate::commands::script::keys_and_args;
 use crate::error::CommandError;
 use crate::glob;
+use crate::rdb::{self, Refused};
 use crate::reply::Reply;
 use crate::script::library::{self, FunctionInfo, Library};
 use crate::script::{self, Code, FLAG_NAMES, Run, Scripts};
@@ -42,11 +43,23 @@ const SUBCOMMANDS: &[Command] = &[
         "O(1)",
         "Deletes a library and its functions.",
     ),
+    Command::read("dump", 2, Keys::NONE, dump).with(Flags::NOSCRIPT).gathered(Gather::Same).doc(
+        Chapter::Scripting,
+        "7.0.0",
+        "O(N) where N is the number of functions",
+        "Dumps all libraries into a serialized binary payload.",
+    ),
     Command::write("flush", -2, Keys::NONE, flush).with(Flags::NOSCRIPT).gathered(Gather::AllOk).doc(
         Chapter::Scripting,
         "7.0.0",
         "O(N) where N is the number of functions deleted",
         "Deletes all libraries and functions.",
+    ),
+    Command::session("help", 2, Verb::Help).doc(
+        Chapter::Scripting,
+        "7.0.0",
+        "O(1)",
+        "Returns helpful text about the different subcommands.",
     ),
     Command::read("list", -2, Keys::NONE, list).with(Flags::NOSCRIPT).gathered(Gather::Same).doc(
         Chapter::Scripting,
@@ -63,6 +76,21 @@ const SUBCOMMANDS: &[Command] = &[
             "O(1) (considering compilation time is redundant)",
             "Creates a library.",
         ),
+    Command::write("restore", -3, Keys::NONE, restore)
+        .with(Flags::NOSCRIPT.union(Flags::DENYOOM))
+        .gathered(Gather::AllOk)
+        .doc(
+            Chapter::Scripting,
+            "7.0.0",
+            "O(N) where N is the number of functions on the payload",
+            "Restores all libraries from a payload.",
+        ),
+    Command::read("stats", 2, Keys::NONE, stats).with(Flags::NOSCRIPT).gathered(Gather::Same).doc(
+        Chapter::Scripting,
+        "7.0.0",
+        "O(1)",
+        "Returns information about a function during execution.",
+    ),
 ];
 
 const NO_FUNCTION: CommandError = CommandError::Text("ERR Function not found");
@@ -138,6 +166,53 @@ fn flush(context: &mut WriteContext, args: Args) -> Outcome {
     }
     context.scripts.flush_libraries();
     Ok(Reply::OK)
+}
+
+fn dump(context: &mut ReadContext, _: Args) -> Outcome {
+    let payload = rdb::dump_libraries(context.scripts.libraries().map(|library| &library.code));
+    Ok(Reply::bulk(payload))
+}
+
+/// All libraries of the payload, or none.
+fn restore(context: &mut WriteContext, args: Args) -> Outcome {
+    if args.len() > 4 {
+        return Err(wrong_number("restore"));
+    }
+    let given = |policy| args.len() == 4 && args.is(3, policy);
+    let (flush, replace) = (given("flush"), given("replace"));
+    if args.len() == 4 && !flush && !replace && !given("append") {
+        return Err(CommandError::Text(
+            "ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.",
+        ));
+    }
+    let codes = rdb::load_libraries(args.bytes(2)).map_err(|refused| match refused {
+        Refused::Footer => CommandError::Text("ERR DUMP payload version or checksum are wrong"),
+        Refused::Data => CommandError::Text("ERR failed loading the given functions payload"),
+    })?;
+    let before = context.scripts.copy_libraries();
+    if flush {
+        context.scripts.flush_libraries();
+    }
+    for code in codes {
+        if let Err(error) = add_library(context, code, replace) {
+            context.scripts.replace_libraries(before);
+            return Err(error);
+        }
+    }
+    Ok(Reply::OK)
+}
+
+/// Nobody sees a function at work: a group runs one call at a time.
+fn stats(context: &mut ReadContext, _: Args) -> Outcome {
+    let functions = context.scripts.libraries().map(|library| library.functions.len()).sum();
+    let lua = Reply::Map(vec![
+        (Reply::bulk("libraries_count"), Reply::count(context.scripts.libraries().count())),
+        (Reply::bulk("functions_count"), Reply::count(functions)),
+    ]);
+    Ok(Reply::Map(vec![
+        (Reply::bulk("running_script"), Reply::Null),
+        (Reply::bulk("engines"), Reply::Map(vec![(Reply::bulk("LUA"), lua)])),
+    ]))
 }
 
 fn wrong_number(subcommand: &str) -> CommandError {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::args::Args;
-use crate::command::{Chapter, Command, Flags, Gather, Keys, Outcome, ReadContext, WriteContext};
+use crate::command::{Chapter, Command, Flags, Gather, Keys, Outcome, ReadContext, Verb, WriteContext};
 use crate::error::CommandError;
 use crate::reply::Reply;
 use crate::script::scripts::sha1_hex;
@@ -59,6 +59,12 @@ const SUBCOMMANDS: &[Command] = &[
         "2.6.0",
         "O(N) with N being the number of scripts in cache",
         "Removes all server-side Lua scripts from the script cache.",
+    ),
+    Command::session("help", 2, Verb::Help).doc(
+        Chapter::Scripting,
+        "5.0.0",
+        "O(1)",
+        "Returns helpful text about the different subcommands.",
     ),
     Command::write("load", 3, Keys::NONE, load).with(SCRIPT_FLAGS).gathered(Gather::Same).doc(
         Chapter::Scripting,

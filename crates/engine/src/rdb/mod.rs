@@ -62,6 +62,9 @@ const VERSION: u16 = 10;
 const NEWEST_VERSION: u16 = 12;
 const FOOTER_BYTES: usize = 10;
 
+/// What stands before a function library's code.
+const FUNCTION_LIBRARY: u8 = 245;
+
 /// The types' numbers. Some have been written by older versions only.
 mod kind {
     pub const STRING: u8 = 0;
@@ -91,22 +94,12 @@ impl Content {
     pub fn dump(&self) -> Vec<u8> {
         let mut out = Writer::default();
         let version = self.write(&mut out);
-        let mut payload = out.into_bytes();
-        payload.extend(version.to_le_bytes());
-        payload.extend(CRC.checksum(&payload).to_le_bytes());
-        payload
+        with_footer(out, version)
     }
 
     /// What `payload` holds: something that may be there, at least one element of a collection.
     pub fn load(payload: &[u8]) -> Result<Content, Refused> {
-        let body = payload.len().checked_sub(FOOTER_BYTES).ok_or(Refused::Footer)?;
-        let (body, footer) = payload.split_at(body);
-        let version = u16::from_le_bytes([footer[0], footer[1]]);
-        let sum = CRC.checksum(&payload[..payload.len() - 8]).to_le_bytes();
-        if version > NEWEST_VERSION || footer[2..] != sum {
-            return Err(Refused::Footer);
-        }
-        let mut reader = Reader::new(body);
+        let mut reader = Reader::new(without_footer(payload)?);
         let content = Content::read(&mut reader).map_err(|Corrupt| Refused::Data)?;
         if content.is_empty() || !reader.is_at_end() { Err(Refused::Data) } else { Ok(content) }
     }
@@ -191,6 +184,48 @@ impl Content {
     fn stream(from: &mut Reader, form: u8) -> Result<Content, Corrupt> {
         Ok(Content::Stream(Box::new(StreamContent::read(from, form)?)))
     }
+}
+
+/// The payload of function libraries, of which only their code is told.
+pub fn dump_libraries<'a>(codes: impl Iterator<Item = &'a Bytes>) -> Vec<u8> {
+    let mut out = Writer::default();
+    for code in codes {
+        out.byte(FUNCTION_LIBRARY);
+        out.plain(code);
+    }
+    with_footer(out, VERSION)
+}
+
+/// The code of the libraries that `payload` holds.
+pub fn load_libraries(payload: &[u8]) -> Result<Vec<Bytes>, Refused> {
+    let mut reader = Reader::new(without_footer(payload)?);
+    let mut codes = Vec::new();
+    while !reader.is_at_end() {
+        match reader.byte() {
+            Ok(FUNCTION_LIBRARY) => codes.push(reader.string().map_err(|Corrupt| Refused::Data)?),
+            _ => return Err(Refused::Data),
+        }
+    }
+    Ok(codes)
+}
+
+fn with_footer(body: Writer, version: u16) -> Vec<u8> {
+    let mut payload = body.into_bytes();
+    payload.extend(version.to_le_bytes());
+    payload.extend(CRC.checksum(&payload).to_le_bytes());
+    payload
+}
+
+/// The payload's body, if its version is known and its checksum right.
+fn without_footer(payload: &[u8]) -> Result<&[u8], Refused> {
+    let body = payload.len().checked_sub(FOOTER_BYTES).ok_or(Refused::Footer)?;
+    let (body, footer) = payload.split_at(body);
+    let version = u16::from_le_bytes([footer[0], footer[1]]);
+    let sum = CRC.checksum(&payload[..payload.len() - 8]).to_le_bytes();
+    if version > NEWEST_VERSION || footer[2..] != sum {
+        return Err(Refused::Footer);
+    }
+    Ok(body)
 }
 
 fn write_hash(fields: &[(Bytes, Bytes, u64)], out: &mut Writer) -> u16 {

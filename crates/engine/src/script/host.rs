@@ -8,6 +8,7 @@ use super::scripts::Scripts;
 use super::{Budget, Run as ScriptRun, ScriptFlags, Stop};
 use crate::args::Args;
 use crate::command::{self, Command, Flags, ReadContext, Run, Verb, WriteContext};
+use crate::commands::debug;
 use crate::error::CommandError;
 use crate::hash_slot::{SlotId, slot_of};
 use crate::keyspace::Keyspace;
@@ -190,6 +191,7 @@ impl Host {
     /// The few commands of the session that mean something inside a script.
     fn verb(&mut self, verb: Verb, args: Args) -> Result<Reply, CommandError> {
         match verb {
+            Verb::DebugProtocol => debug::sample(args.bytes(2)),
             Verb::Ping if args.len() == 1 => Ok(Reply::Simple("PONG")),
             Verb::Ping | Verb::Echo => Ok(Reply::Bulk(args.bytes(1).clone())),
             Verb::Select => match args.int(1)? {
@@ -211,8 +213,8 @@ impl Host {
     }
 }
 
-const SESSION_VERBS: [Verb; 6] =
-    [Verb::Ping, Verb::Echo, Verb::Publish, Verb::Select, Verb::Spublish, Verb::Time];
+const SESSION_VERBS: [Verb; 7] =
+    [Verb::DebugProtocol, Verb::Echo, Verb::Ping, Verb::Publish, Verb::Select, Verb::Spublish, Verb::Time];
 
 fn is_publish(row: &Command) -> bool {
     matches!(row.run, Run::Session(Verb::Publish | Verb::Spublish))

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use quoris_engine::args::Args;
 use quoris_engine::command::Outcome;
+use quoris_engine::commands::debug::sample;
 use quoris_engine::{CommandError, Reply};
 
 use crate::cluster::View;
@@ -20,39 +20,14 @@ pub async fn sleep(args: Args<'_>) -> Reply {
     Reply::OK
 }
 
-/// DEBUG PROTOCOL: a reply of each kind.
+/// DEBUG PROTOCOL: a reply of the given kind.
 pub(super) fn protocol(session: &Session, args: Args) -> Outcome {
-    let numbers = || (0..3).map(Reply::Int);
-    // As in Redis, not the number it looks like.
-    const DOUBLE: f64 = 3141.0 / 1000.0;
-    let kinds = [
-        ("string", Reply::bulk("Hello World")),
-        ("integer", Reply::Int(12345)),
-        ("double", Reply::Double(DOUBLE)),
-        ("null", Reply::Null),
-        ("true", Reply::Bool(true)),
-        ("false", Reply::Bool(false)),
-    ];
-    if let Some((_, reply)) = kinds.into_iter().find(|(name, _)| args.is(2, name)) {
-        return Ok(reply);
+    if !args.is(2, "push") {
+        return sample(args.bytes(2));
     }
-    match () {
-        () if args.is(2, "array") => Ok(Reply::Array(numbers().collect())),
-        () if args.is(2, "set") => Ok(Reply::Set(numbers().collect())),
-        () if args.is(2, "map") => {
-            Ok(Reply::Map((0..3).map(|i| (Reply::Int(i), Reply::Bool(i == 1))).collect()))
-        }
-        () if args.is(2, "push") && session.protocol == Protocol::Resp2 => {
-            Err(CommandError::Text("ERR RESP2 is not supported by this command"))
-        }
-        () if args.is(2, "push") => Ok(Reply::Push(vec![Reply::bulk("server-cpu-usage"), Reply::Int(42)])),
-        () if args.is(2, "verbatim") => {
-            Ok(Reply::Verbatim("txt", Bytes::from_static(b"This is a verbatim\nstring")))
-        }
-        () => Err(CommandError::Text(
-            "ERR Wrong protocol type name. Please use one of the following: \
-             string|integer|double|null|array|set|map|push|verbatim|true|false",
-        )),
+    match session.protocol {
+        Protocol::Resp2 => Err(CommandError::Text("ERR RESP2 is not supported by this command")),
+        Protocol::Resp3 => Ok(Reply::Push(vec![Reply::bulk("server-cpu-usage"), Reply::Int(42)])),
     }
 }
 
