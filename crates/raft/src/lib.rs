@@ -21,6 +21,7 @@ pub mod peer;
 pub mod planted;
 mod propose;
 mod read_gate;
+mod replication;
 #[allow(missing_docs)]
 mod service;
 pub mod snapshot_store;

@@ -18,6 +18,12 @@ pub const WAITING_WRITES: usize = 64 * 1024;
 /// Requests that may wait for one peer's stream.
 pub const WAITING_FRAMES: usize = 4096;
 
+/// Appends of a group that may be on their way to a follower at once. Each has at most a few megabytes.
+pub const APPENDS_IN_FLIGHT: usize = 8;
+
+/// How long the news that entries are committed may wait for the next entries to travel with.
+pub const COMMIT_NEWS_DELAY: Duration = Duration::from_millis(2);
+
 /// Most frames sent as one message.
 pub const FRAMES_PER_PACKET: usize = 64;
 

@@ -5,6 +5,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::Stream;
+use futures::future::{self, BoxFuture};
+use futures::stream::BoxStream;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{Backoff, RPCOption};
 use openraft::raft::{
@@ -15,7 +18,8 @@ use openraft::{EmptyNode, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 
 use crate::consensus::{TypeConfig, Vote};
 use crate::limits;
-use crate::peer::Link;
+use crate::peer::{Link, Sent};
+use crate::replication::{self, Said};
 use crate::snapshot_store::SnapshotFile;
 use crate::storage::Snapshot;
 use crate::types::{GroupId, NodeId};
@@ -58,15 +62,45 @@ impl PeerNetwork {
         Unreachable::from_string(format!("no link to node {}", self.target))
     }
 
-    async fn request(&self, body: frame::Body, ttl: Duration) -> Result<frame::Body, RPCError<TypeConfig>> {
+    async fn send(&self, body: frame::Body) -> Result<Sent, RPCError<TypeConfig>> {
         let link = self.link.as_ref().ok_or_else(|| self.unreachable())?;
-        match tokio::time::timeout(ttl, link.request(self.group, body)).await {
+        link.send(self.group, body).await.map_err(|_| self.unreachable().into())
+    }
+
+    async fn reply(&self, sent: Sent, ttl: Duration) -> Result<frame::Body, RPCError<TypeConfig>> {
+        match tokio::time::timeout(ttl, sent.reply()).await {
             Ok(Ok(frame::Body::Refused(reason))) => {
                 Err(Unreachable::from_string(format!("node {} refused: {reason}", self.target)).into())
             }
             Ok(Ok(body)) => Ok(body),
             Ok(Err(_)) => Err(self.unreachable().into()),
             Err(_) => Err(NetworkError::from_string(format!("node {} did not answer", self.target)).into()),
+        }
+    }
+
+    async fn request(&self, body: frame::Body, ttl: Duration) -> Result<frame::Body, RPCError<TypeConfig>> {
+        self.reply(self.send(body).await?, ttl).await
+    }
+
+    /// Puts an append on its way, behind those sent before.
+    pub async fn send_append(
+        &self,
+        append: &AppendEntriesRequest<TypeConfig>,
+    ) -> Result<Sent, RPCError<TypeConfig>> {
+        self.send(frame::Body::Append(wire::append_request(append))).await
+    }
+
+    /// What the peer says to it, within `ttl` from now.
+    pub async fn append_reply(
+        &self,
+        sent: Sent,
+        ttl: Duration,
+    ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
+        match self.reply(sent, ttl).await? {
+            frame::Body::AppendReply(reply) => {
+                wire::from_append_reply(reply).map_err(|_| unexpected(self.target).into())
+            }
+            _ => Err(unexpected(self.target).into()),
         }
     }
 
@@ -94,13 +128,19 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let body = frame::Body::Append(wire::append_request(&rpc));
-        match self.request(body, option.hard_ttl()).await? {
-            frame::Body::AppendReply(reply) => {
-                wire::from_append_reply(reply).map_err(|_| unexpected(self.target).into())
-            }
-            _ => Err(unexpected(self.target).into()),
-        }
+        self.append_reply(self.send_append(&rpc).await?, option.hard_ttl()).await
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, Said>, RPCError<TypeConfig>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        let said: BoxStream<'s, Said> = Box::pin(replication::pipeline(self, input, option.hard_ttl()));
+        Box::pin(future::ready(Ok(said)))
     }
 
     async fn vote(

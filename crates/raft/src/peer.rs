@@ -100,14 +100,19 @@ impl Link {
 
     /// Sends a request of `group` and waits for its reply. The caller sets the time limit.
     pub async fn request(&self, group: GroupId, body: frame::Body) -> Result<frame::Body, LinkDown> {
+        self.send(group, body).await?.reply().await
+    }
+
+    /// Puts a request of `group` on its way, behind those sent before; waits only while too many are.
+    pub async fn send(&self, group: GroupId, body: frame::Body) -> Result<Sent, LinkDown> {
         let down = || LinkDown(self.inner.peer);
         let outbound = lock(&self.inner.outbound).clone().ok_or_else(down)?;
         let request = self.inner.next_request.fetch_add(1, Ordering::Relaxed);
         let (tell, told) = oneshot::channel();
         lock(&self.inner.waiting).insert(request, tell);
-        let _forget = Forget { link: self, request };
+        let sent = Sent { link: self.clone(), request, told };
         outbound.send(Frame { group, request, body: Some(body) }).await.map_err(|_| down())?;
-        told.await.map_err(|_| down())
+        Ok(sent)
     }
 
     /// Sends a notice, if the link is up and the peer takes what it is sent. False: it is lost, and no trace is left.
@@ -139,13 +144,21 @@ impl Link {
     }
 }
 
-/// Forgets a request whose caller has its reply, or has stopped waiting.
-struct Forget<'a> {
-    link: &'a Link,
+/// A request under way. Dropped, its reply is not waited for.
+pub struct Sent {
+    link: Link,
     request: u64,
+    told: oneshot::Receiver<frame::Body>,
 }
 
-impl Drop for Forget<'_> {
+impl Sent {
+    /// Its reply. The caller sets the time limit.
+    pub async fn reply(mut self) -> Result<frame::Body, LinkDown> {
+        (&mut self.told).await.map_err(|_| LinkDown(self.link.peer()))
+    }
+}
+
+impl Drop for Sent {
     fn drop(&mut self) {
         lock(&self.link.inner.waiting).remove(&self.request);
     }

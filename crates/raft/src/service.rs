@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 
+use futures::future::{self, Either};
+use futures::stream::FuturesUnordered;
 use futures::{Stream, StreamExt};
 use openraft::raft::TransferLeaderRequest;
 use tokio::sync::mpsc;
@@ -198,21 +201,32 @@ fn internal(error: impl std::fmt::Display) -> Status {
     Status::internal(error.to_string())
 }
 
-/// Answers a stream's requests, each on its own task: an append that waits for the disk delays no vote.
+/// Answers a stream's requests. They are begun in the order in which they were sent, for an append builds on the one
+/// before, and answered as they get ready: one that waits for the disk delays no vote.
 async fn serve(service: Service, mut inbound: Streaming<Packet>, outbound: mpsc::Sender<Frame>) {
-    while let Ok(Some(packet)) = inbound.message().await {
+    let mut begun = FuturesUnordered::new();
+    loop {
+        let packet = tokio::select! {
+            Some(answer) = begun.next() => {
+                if outbound.send(answer).await.is_err() {
+                    // The stream has ended; the peer asks again on the next one.
+                    return;
+                }
+                continue;
+            }
+            packet = inbound.message() => packet,
+        };
+        let Ok(Some(packet)) = packet else { return };
         for frame in packet.frames {
-            // In their order, so not each on its own task.
             if let Some(frame::Body::Notices(told)) = frame.body {
                 told.notices.into_iter().for_each(|notice| service.inner.watcher.told(notice));
                 continue;
             }
-            let (service, outbound) = (service.clone(), outbound.clone());
-            tokio::spawn(async move {
-                let answer = service.answer(frame).await;
-                // The stream may have ended meanwhile; the peer then asks again on the next one.
-                let _ = outbound.send(answer).await;
-            });
+            let mut answer = Box::pin(service.answer(frame));
+            match futures::poll!(&mut answer) {
+                Poll::Ready(answer) => begun.push(Either::Left(future::ready(answer))),
+                Poll::Pending => begun.push(Either::Right(answer)),
+            }
         }
     }
 }

@@ -219,6 +219,7 @@ pub async fn keep_log_bounded(node: Weak<Node>) {
     loop {
         tokio::time::sleep(pause).await;
         let Some(node) = node.upgrade() else { return };
+        node.log.seal();
         let usage = node.log.usage();
         // Half of the bound: there must be room for what arrives while snapshots are written.
         let half = usage.max_bytes / 2;

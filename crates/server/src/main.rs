@@ -13,6 +13,7 @@ use quoris::ctl;
 use quoris::server::Server;
 use quoris_raft::env::Env;
 use quoris_raft::env::os::{OsClock, OsDisk, OsNet, OsRng};
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -108,7 +109,7 @@ fn serve(flags: &ArgMatches) -> ExitCode {
     // What openraft warns of is the daily life of a cluster: peers that come and go.
     let level = EnvFilter::new(format!("warn,openraft=error,quoris={0},quoris_raft={0}", config.log_level));
     tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).with_ansi(false).init();
-    block_on(async {
+    block_on(config.threads, async {
         let shutdown = shutdown()?;
         Ok(Server::run(os_env()?, config, file, shutdown).await?)
     })
@@ -139,7 +140,7 @@ fn run_ctl(flags: &ArgMatches) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    block_on(async {
+    block_on(1, async {
         let status = ctl::status(&OsNet, &addr, text("password")).await?;
         print(&if as_json { status.to_json() + "\n" } else { status.to_table() })
     })
@@ -175,9 +176,22 @@ fn shutdown() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
+/// A runtime of so many threads; 0: one per processor.
+fn runtime(threads: u64) -> std::io::Result<Runtime> {
+    let mut builder = match threads {
+        // Wakes nobody and steals from nobody: what a node that has one processor to itself needs.
+        1 => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    if threads > 1 {
+        builder.worker_threads(threads as usize);
+    }
+    builder.enable_all().build()
+}
+
 /// Runs `task` to its end. What goes wrong then is one line, and exit code 1.
-fn block_on(task: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+fn block_on(threads: u64, task: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
+    let runtime = match runtime(threads) {
         Ok(runtime) => runtime,
         Err(error) => {
             complain(&format!("cannot start: {error}"));

@@ -57,6 +57,10 @@ pub struct Inner {
     cached_bytes: usize,
     /// No more operations are accepted.
     pub closing: bool,
+    /// The last batch has no seal behind it.
+    pub unsealed: bool,
+    /// It is to get one, unless another batch comes first.
+    pub seal: bool,
 }
 
 /// The shared half of a log.
@@ -92,6 +96,8 @@ impl Shared {
             cached: VecDeque::new(),
             cached_bytes: 0,
             closing: false,
+            unsealed: false,
+            seal: false,
         };
         Shared {
             inner: Mutex::new(inner),
@@ -131,6 +137,16 @@ impl Shared {
     pub fn close(&self) {
         self.lock().closing = true;
         self.work.notify_one();
+    }
+
+    /// Has the last batch sealed, unless another one follows it at once.
+    pub fn seal(&self) {
+        let mut inner = self.lock();
+        inner.seal = inner.unsealed;
+        if inner.seal {
+            drop(inner);
+            self.work.notify_one();
+        }
     }
 
     /// Accepts an operation, or tells it why not.

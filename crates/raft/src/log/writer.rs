@@ -36,6 +36,8 @@ struct Flight {
     closing: bool,
     /// Nothing comes after this round.
     last: bool,
+    /// All there is to do is to seal the batch before.
+    only_seals: bool,
     failed: Option<io::Error>,
 }
 
@@ -59,6 +61,10 @@ impl Writer {
         let mut inner = shared.lock();
         let ops = inner.take_queue();
         self.flight.closing = inner.closing;
+        self.flight.only_seals = std::mem::take(&mut inner.seal) && ops.is_empty() && !inner.closing;
+        if self.flight.only_seals {
+            return (ops, Vec::new());
+        }
         let wanted: usize = ops.iter().flat_map(|queued| &queued.op.records).map(Record::size).sum();
         let mut extra = Vec::new();
         for (id, group) in &mut inner.groups {
@@ -145,8 +151,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Proves that the batch before was durable, in case its bytes are damaged later. Not fsynced but at the very
-    /// end: it costs next to nothing, and is on disk a little later.
+    /// Proves that the batch before was durable, in case its bytes are damaged later. Written when the log has come to
+    /// rest, and not fsynced but at the very end: it is on disk a little later.
     fn seal(&self) -> io::Result<()> {
         let segment = self.files.newest();
         if self.end.offset + SECTOR > segment.header.len {
@@ -163,9 +169,6 @@ impl Writer {
         if self.flight.closing {
             return Ok(());
         }
-        if self.shared.lock().queue.is_empty() {
-            self.seal()?;
-        }
         if self.end.offset > self.files.newest().header.len / 2 {
             // Ahead of need, so that no batch waits for zeros. If it fails, it fails again when needed, and counts.
             let _ = self.files.make_spare();
@@ -180,6 +183,7 @@ impl Writer {
             self.shared.placed(&mut inner, group, places);
         }
         self.publish(&mut inner);
+        inner.unsealed = !self.flight.only_seals;
         drop(inner);
         self.flight.done.drain(..).for_each(|done| done(Ok(())));
         match self.tidy() {
@@ -216,7 +220,7 @@ impl Worker for Writer {
                 }
                 {
                     let inner = self.shared.lock();
-                    if inner.closing || !inner.queue.is_empty() {
+                    if inner.closing || inner.seal || !inner.queue.is_empty() {
                         return true;
                     }
                 }
@@ -232,14 +236,14 @@ impl Worker for Writer {
         let mut written = self.write_batch(ops, &extra);
         // A seal must not share an fsync with the batch it vouches for: a last batch gets its own round.
         self.flight.last = self.flight.closing && before == self.end.next_seq;
-        if written.is_ok() && self.flight.last {
+        if written.is_ok() && (self.flight.last || self.flight.only_seals) {
             written = self.seal();
         }
         self.flight.failed = written.err();
     }
 
     fn sync(&mut self) {
-        if self.flight.failed.is_none() {
+        if self.flight.failed.is_none() && !self.flight.only_seals {
             self.flight.failed = self.files.newest().file.sync().err();
         }
     }

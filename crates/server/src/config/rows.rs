@@ -123,6 +123,13 @@ pub const ROWS: &[Row] = &[
          nodes' answers. `never`: all are answered `-MOVED`.",
         |c| Field::Forward(&mut c.forward),
     ),
+    fixed(
+        "threads",
+        "0",
+        "Threads that serve clients and groups; 0 for one per processor. Nodes that share a machine do more with fewer: \
+         the processors divided by the nodes. The log has a thread of its own.",
+        |c| Field::Number(&mut c.threads, 0..=1024),
+    ),
     fixed("log-level", "info", "How much is told on standard error.", |c| Field::LogLevel(&mut c.log_level)),
     fixed(
         "enable-debug-command",
