@@ -17,6 +17,10 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+/// Every call allocates its words, and every key its value: the system's allocator takes a tenth of the time of a write.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A person asked for something that cannot be: nothing was started.
 const USAGE: u8 = 2;
 
