@@ -11,6 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::group::Group;
+use crate::install::install;
 use crate::limits;
 use crate::log::SharedLog;
 use crate::planted::{Bug, is_planted};
@@ -189,8 +190,8 @@ impl Peer for Service {
         let meta = wire::from_snapshot_meta(&head.meta.unwrap_or_default());
         let vote = wire::from_vote(&head.vote.unwrap_or_default());
         let snapshot = openraft::Snapshot { meta, snapshot };
-        let reply = group.raft.install_full_snapshot(vote, snapshot).await.map_err(internal)?;
-        Ok(Response::new(SnapshotReply { vote: Some(wire::vote(&reply.vote)) }))
+        let vote = install(&group.raft, vote, snapshot).await.map_err(internal)?;
+        Ok(Response::new(SnapshotReply { vote: Some(wire::vote(&vote)) }))
     }
 }
 
