@@ -20,19 +20,32 @@ use crate::consensus::{TypeConfig, Vote};
 use crate::group::GroupRaft;
 use crate::storage::Snapshot;
 
-/// Brings the replica to where `snapshot`, sent by the leader with `vote`, is, and answers with the replica's vote; it has
-/// refused if that is newer.
+/// What became of a leader's snapshot.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Installed {
+    /// The replica is at least where the snapshot is.
+    Whole,
+    /// It was before, without the snapshot.
+    NotNeeded,
+    /// The replica knows a newer vote, and has taken nothing.
+    Refused(Vote),
+}
+
+/// Brings the replica to where `snapshot`, sent by the leader with `vote`, is.
 pub async fn install(
     raft: &GroupRaft,
     vote: Vote,
     snapshot: Snapshot,
-) -> Result<Vote, RaftError<TypeConfig>> {
+) -> Result<Installed, RaftError<TypeConfig>> {
     let last = snapshot.meta.last_log_id;
     let offer = AppendEntriesRequest { vote, prev_log_id: last, leader_commit: last, entries: Vec::new() };
     match raft.append_entries(offer).await? {
-        AppendEntriesResponse::Success | AppendEntriesResponse::PartialSuccess(_) => Ok(vote),
-        AppendEntriesResponse::HigherVote(newer) => Ok(newer),
-        AppendEntriesResponse::Conflict => Ok(raft.install_full_snapshot(vote, snapshot).await?.vote),
+        AppendEntriesResponse::Success | AppendEntriesResponse::PartialSuccess(_) => Ok(Installed::NotNeeded),
+        AppendEntriesResponse::HigherVote(newer) => Ok(Installed::Refused(newer)),
+        AppendEntriesResponse::Conflict => match raft.install_full_snapshot(vote, snapshot).await?.vote {
+            same if same == vote => Ok(Installed::Whole),
+            newer => Ok(Installed::Refused(newer)),
+        },
     }
 }
 
@@ -137,7 +150,7 @@ mod tests {
             // The answers were lost, and so was the word that the entries are committed.
             append(&raft, 0..=11, None).await;
             let vote = install(&raft, Vote::new_committed(TERM, LEADER), snapshot().await).await;
-            assert_eq!(vote.expect("a running replica"), Vote::new_committed(TERM, LEADER));
+            assert_eq!(vote.expect("a running replica"), Installed::NotNeeded);
             has_applied(&raft, 10).await;
             // A heartbeat, not another entry.
             append(&raft, 12..=11, at(11)).await;
@@ -150,7 +163,8 @@ mod tests {
         run(async {
             let raft = replica(2).await;
             append(&raft, 0..=4, at(2)).await;
-            install(&raft, Vote::new_committed(TERM, LEADER), snapshot().await).await.expect("installed");
+            let installed = install(&raft, Vote::new_committed(TERM, LEADER), snapshot().await).await;
+            assert_eq!(installed.expect("a running replica"), Installed::Whole);
             has_applied(&raft, 10).await;
             assert_eq!(raft.metrics().borrow_watched().snapshot, at(10));
             append(&raft, 11..=11, at(11)).await;
@@ -164,7 +178,10 @@ mod tests {
             let raft = replica(2).await;
             append(&raft, 0..=4, at(4)).await;
             let vote = install(&raft, Vote::new_committed(TERM - 1, 3), snapshot().await).await;
-            assert_eq!(vote.expect("a running replica"), Vote::new_committed(TERM, LEADER));
+            assert_eq!(
+                vote.expect("a running replica"),
+                Installed::Refused(Vote::new_committed(TERM, LEADER))
+            );
             assert_eq!(raft.metrics().borrow_watched().snapshot, None);
         });
     }
