@@ -86,7 +86,8 @@ node_pid() {
 }
 
 write_node_config() {
-    local data=$1 n=$2 members='' i
+    local data=$1 n=$2 members='' i processors
+    processors=$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
     for ((i = 1; i <= NODE_COUNT; i++)); do
         members+="${members:+,}$i=$(client_addr "$i")@$(peer_addr "$i")"
     done
@@ -100,6 +101,8 @@ peer_listen = "$(peer_addr "$n")"
 data_dir = "$data/node-$n/data"
 initial_cluster = "$members"
 groups = $GROUP_COUNT
+# The nodes share this machine.
+threads = $((processors > NODE_COUNT ? processors / NODE_COUNT : 1))
 TOML
 }
 

@@ -72,7 +72,8 @@ class Quoris:
     name = "quoris"
 
     def __init__(self):
-        self.cluster = Cluster()
+        # Three nodes and the generator share the machine: see `threads` in docs/config.md.
+        self.cluster = Cluster(threads=max(1, os.cpu_count() // 3))
 
     def __enter__(self):
         self.cluster.__enter__()

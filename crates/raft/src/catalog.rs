@@ -13,6 +13,7 @@ use prost::Message;
 
 use crate::env::Disk;
 use crate::env::offload::offload;
+use crate::planted::{Bug, is_planted};
 use crate::types::NodeId;
 use crate::wire::proto::Identity;
 
@@ -210,7 +211,9 @@ fn write(disk: &dyn Disk, dir: &Path, identity: &Identity) -> io::Result<()> {
     let aside = dir.join(format!("{FILE}.tmp"));
     let file = disk.create(&aside)?;
     file.write_at(&bytes, 0)?;
-    file.sync()?;
+    if !is_planted(Bug::CatalogNotDurable) {
+        file.sync()?;
+    }
     disk.rename(&aside, &dir.join(FILE))?;
     disk.sync_dir(dir)
 }

@@ -40,10 +40,12 @@ pub struct Group {
     env: Env,
     read_mode: ReadMode,
     write_timeout: Duration,
+    entries_behind_snapshot: u64,
     /// See [`Group::last_leader`]; 0 if there was none.
     last_leader: AtomicU64,
     /// Whether [`Group::difference`] has been noticed.
     differs: AtomicBool,
+    pub(crate) snapshots_not_needed: AtomicU64,
 }
 
 /// What all groups of a node stand on.
@@ -80,8 +82,10 @@ impl Group {
             env,
             read_mode: config.read_mode,
             write_timeout: Duration::from_millis(config.timing.write_timeout_ms),
+            entries_behind_snapshot: config.limits.entries_behind_snapshot,
             last_leader: AtomicU64::new(0),
             differs: AtomicBool::new(false),
+            snapshots_not_needed: AtomicU64::new(0),
         });
         tokio::spawn(tick(Arc::downgrade(&group)));
         group
@@ -310,6 +314,24 @@ impl Group {
         newest.applied > newest.purged
     }
 
+    /// Purges the log up to the newest snapshot, but for the entries that late followers may want.
+    ///
+    /// openraft can do so after each snapshot. But a leader purges only when nobody is being sent what is to go, and
+    /// a schedule of openraft's would replace one of [`Group::snapshot_and_purge`] that goes further and still waits.
+    /// To trigger each purge never goes back.
+    async fn purge_behind_snapshot(&self) {
+        let upto = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let upto = metrics.snapshot.map_or(0, |id| id.index).saturating_sub(self.entries_behind_snapshot);
+            (upto > metrics.purged.map_or(0, |id| id.index)).then_some(upto)
+        };
+        if let Some(upto) = upto {
+            // The group has stopped: then so does the node.
+            let _ = self.raft.trigger().purge_log(upto).await;
+        }
+    }
+
     /// Snapshots the group and purges its log up to there, whatever the settings keep for late followers.
     pub(crate) async fn snapshot_and_purge(&self) {
         let newest = self.status();
@@ -384,6 +406,7 @@ async fn tick(group: std::sync::Weak<Group>) {
         group.last_leader();
         group.vacancy.review();
         group.notice_difference();
+        group.purge_behind_snapshot().await;
         if !group.is_leader() {
             continue;
         }

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`types`] (the words), [`group`] (what the server calls), `storage` (openraft's view of log and
 //! machine), `network` and [`peer`] (the links between nodes), `service` (what a peer asks of us), [`node`].
-//! Only `consensus`, `wire`, `storage`, `network`, `service`, `group`, `vacancy` and `observe` name openraft; only [`env`] names the
+//! Only `consensus`, `wire`, `storage`, `network`, `service`, `install`, `group`, `vacancy` and `observe` name openraft; only [`env`] names the
 //! operating system.
 
 mod catalog;
@@ -11,6 +11,8 @@ mod consensus;
 pub mod env;
 mod founding;
 pub mod group;
+#[allow(missing_docs)] // openraft's words
+mod install;
 pub mod limits;
 pub mod log;
 #[allow(missing_docs)] // openraft's trait

@@ -415,7 +415,8 @@ fn raft_config(config: &NodeConfig) -> Config {
         election_timeout_max: 2 * timing.election_timeout_ms,
         enable_pre_vote: Some(true),
         snapshot_policy: SnapshotPolicy::LogsSinceLast(config.limits.snapshot_entries),
-        max_in_snapshot_log_to_keep: config.limits.entries_behind_snapshot,
+        // Never by itself: `Group::purge_behind_snapshot` does, lest two schedules get in each other's way.
+        max_in_snapshot_log_to_keep: u64::MAX,
         replication_lag_threshold: config.limits.entries_behind_snapshot.max(config.limits.snapshot_entries)
             + 1,
         // A wiped node comes back with an empty log; `standing` keeps it from voting until it has caught up.

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{RaftLogReader, ServerState};
@@ -27,6 +28,8 @@ pub struct Position {
     pub committed: u64,
     /// Index of the last entry in its newest snapshot; 0 if there is none.
     pub snapshot: u64,
+    /// Snapshots that leaders have sent, and that were not installed because its log had all that they cover.
+    pub snapshots_not_needed: u64,
 }
 
 /// Which entry a log has at an index.
@@ -51,6 +54,7 @@ impl Group {
             last_index: metrics.last_log_index.unwrap_or(0),
             committed: metrics.local_committed.map_or(0, |id| id.index),
             snapshot: metrics.snapshot.map_or(0, |id| id.index),
+            snapshots_not_needed: self.snapshots_not_needed.load(Ordering::Relaxed),
         }
     }
 

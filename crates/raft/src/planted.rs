@@ -8,7 +8,7 @@
 //! them. In every other one, in a release build of the whole workspace too, [`is_planted`] is the constant `false` and
 //! nothing is left of them.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 /// Whether this build can have a bug planted.
 pub const POSSIBLE: bool = cfg!(all(feature = "planted-bugs", debug_assertions));
@@ -23,8 +23,16 @@ pub enum Bug {
     ApplyBeforeCommit,
     /// Replicas use a number of their own while they apply.
     ApplyDiverges,
+    /// The catalog is replaced by a file that was not fsynced.
+    CatalogNotDurable,
+    /// A write that another leader has cut off here is answered as certainly not applied, though it may live on there.
+    DiscardedIsRefused,
+    /// A write whose relay broke is answered as certainly not applied.
+    ForwardLostIsRefused,
     /// A node takes part in founding a cluster though it is part of one.
     FoundTwice,
+    /// The log goes on after a failed fsync as if it had worked.
+    FsyncErrorIgnored,
     /// A node whose disk was wiped follows leaders before it knows the newest term.
     NewcomerFollows,
     /// A node whose disk was wiped votes at once.
@@ -33,43 +41,77 @@ pub enum Bug {
     ProposeTwice,
     /// The log is purged behind a snapshot that is not durable.
     PurgeBeforeSnapshotDurable,
+    /// The log is purged one entry further than the snapshot goes.
+    PurgeTooFar,
     /// A read does not wait until what is committed is applied.
     ReadBeforeApply,
     /// A read does not confirm that its node still leads.
     ReadWithoutLeadership,
+    /// A node whose disk was wiped follows leaders once those nodes have told their votes that answer at once.
+    RecallSkipsTheSilent,
+    /// A node that starts takes what it reads of its log for durable.
+    RecoveredNotHardened,
+    /// Two writes that shared an entry are given each other's replies.
+    RepliesSwapped,
     /// After another leader's entries should have been cut off, their indexes count as filled.
     ReuseIndexAfterTruncation,
+    /// A script reads a clock of its own replica's.
+    ScriptReadsClock,
+    /// The name of a new segment of the log is not made durable.
+    SegmentNameNotDurable,
     /// A leader that restarts goes on in its term, without the no-op of a new one.
     SkipNoop,
     /// A group is born with a slot of its neighbour's.
     SlotOwnedTwice,
+    /// A snapshot that is finished late replaces a newer one.
+    SnapshotGoesBack,
     /// A snapshot does not say who the voters are.
     SnapshotWithoutMembership,
     /// A write that has entered the log and not been confirmed in time is answered as certainly not applied.
     TimeoutIsRefused,
+    /// A node that starts takes a torn batch of its log for whole.
+    TornBatchTaken,
+    /// A vote is given to a candidate whose log is behind.
+    VoteForShorterLog,
     /// A vote is given and not written.
     VoteNotDurable,
+    /// A transaction runs though a key that it watches has changed.
+    WatchIgnored,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Bug; 16] = [
+    pub const ALL: [Bug; 30] = [
         Bug::AcknowledgeBeforeFsync,
         Bug::ApplyBeforeCommit,
         Bug::ApplyDiverges,
+        Bug::CatalogNotDurable,
+        Bug::DiscardedIsRefused,
+        Bug::ForwardLostIsRefused,
         Bug::FoundTwice,
+        Bug::FsyncErrorIgnored,
         Bug::NewcomerFollows,
         Bug::NewcomerVotes,
         Bug::ProposeTwice,
         Bug::PurgeBeforeSnapshotDurable,
+        Bug::PurgeTooFar,
         Bug::ReadBeforeApply,
         Bug::ReadWithoutLeadership,
+        Bug::RecallSkipsTheSilent,
+        Bug::RecoveredNotHardened,
+        Bug::RepliesSwapped,
         Bug::ReuseIndexAfterTruncation,
+        Bug::ScriptReadsClock,
+        Bug::SegmentNameNotDurable,
         Bug::SkipNoop,
         Bug::SlotOwnedTwice,
+        Bug::SnapshotGoesBack,
         Bug::SnapshotWithoutMembership,
         Bug::TimeoutIsRefused,
+        Bug::TornBatchTaken,
+        Bug::VoteForShorterLog,
         Bug::VoteNotDurable,
+        Bug::WatchIgnored,
     ];
 }
 
@@ -91,4 +133,10 @@ pub fn plant(bug: Bug) {
 #[inline(always)]
 pub fn is_planted(bug: Bug) -> bool {
     POSSIBLE && PLANTED.load(Ordering::Relaxed) == bug as u8
+}
+
+/// What a replica's own clock says that a planted bug reads: later at every look, so never the same on two replicas.
+pub fn own_clock_ms() -> u64 {
+    static LOOKS: AtomicU64 = AtomicU64::new(0);
+    LOOKS.fetch_add(1, Ordering::Relaxed)
 }

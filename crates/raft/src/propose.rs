@@ -148,6 +148,9 @@ impl Offer {
             tells.push((proposal.batches.len(), proposal.tell));
             batches.extend(proposal.batches);
         }
+        if is_planted(Bug::WatchIgnored) {
+            batches.iter_mut().for_each(|batch: &mut Batch| batch.watches.clear());
+        }
         let entry = Entry { stamp: Some(stamp), batches, ..Entry::default() };
         Offer { data: Data(entry.encode_to_vec().into()), tells, _permit: permit }
     }
@@ -159,7 +162,10 @@ impl Offer {
         }
     }
 
-    fn applied(self, outcomes: Vec<BatchOutcome>) {
+    fn applied(mut self, outcomes: Vec<BatchOutcome>) {
+        if let ([first, .., last], true) = (&mut self.tells[..], is_planted(Bug::RepliesSwapped)) {
+            std::mem::swap(&mut first.1, &mut last.1);
+        }
         let mut outcomes = outcomes.into_iter();
         for (batches, tell) in self.tells {
             let own = outcomes.by_ref().take(batches).collect();
@@ -197,6 +203,9 @@ fn settle(raft: GroupRaft, vacancy: Vacancy, offer: Offer, result: ClientWriteRe
             None => drop(tokio::spawn(propose_to_the_next(raft, vacancy, offer))),
         },
         // Appended here, then cut off by another leader or covered by its snapshot: it may live on elsewhere.
+        Err(ClientWriteError::LogEntryDiscarded(_)) if is_planted(Bug::DiscardedIsRefused) => {
+            offer.tell(|| WriteOutcome::Refused(Refusal::NoQuorum));
+        }
         Err(ClientWriteError::LogEntryDiscarded(_)) => {
             offer.tell(|| WriteOutcome::Unknown("the leader has changed before the write was confirmed"));
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 
 use futures::future::{self, Either};
@@ -13,7 +14,9 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::consensus::LogId;
 use crate::group::Group;
+use crate::install::{Installed, install};
 use crate::limits;
 use crate::log::SharedLog;
 use crate::planted::{Bug, is_planted};
@@ -81,13 +84,19 @@ impl Service {
             }
             frame::Body::Vote(request) => {
                 self.check_may_vote(group)?;
-                let request = wire::from_vote_request(request);
+                let mut request = wire::from_vote_request(request);
+                if is_planted(Bug::VoteForShorterLog) {
+                    request.last_log_id = Some(LogId::new_term_index(u64::MAX, u64::MAX));
+                }
                 let reply = group.raft.vote(request).await.map_err(|error| words(&error))?;
                 Ok(frame::Body::VoteReply(wire::vote_reply(&reply)))
             }
             frame::Body::PreVote(request) => {
                 self.check_may_vote(group)?;
-                let request = wire::from_vote_request(request);
+                let mut request = wire::from_vote_request(request);
+                if is_planted(Bug::VoteForShorterLog) {
+                    request.last_log_id = Some(LogId::new_term_index(u64::MAX, u64::MAX));
+                }
                 let reply = group.raft.pre_vote(request).await.map_err(|error| words(&error))?;
                 Ok(frame::Body::VoteReply(wire::vote_reply(&reply)))
             }
@@ -192,8 +201,15 @@ impl Peer for Service {
         let meta = wire::from_snapshot_meta(&head.meta.unwrap_or_default());
         let vote = wire::from_vote(&head.vote.unwrap_or_default());
         let snapshot = openraft::Snapshot { meta, snapshot };
-        let reply = group.raft.install_full_snapshot(vote, snapshot).await.map_err(internal)?;
-        Ok(Response::new(SnapshotReply { vote: Some(wire::vote(&reply.vote)) }))
+        let vote = match install(&group.raft, vote, snapshot).await.map_err(internal)? {
+            Installed::Whole => vote,
+            Installed::NotNeeded => {
+                group.snapshots_not_needed.fetch_add(1, Ordering::Relaxed);
+                vote
+            }
+            Installed::Refused(newer) => newer,
+        };
+        Ok(Response::new(SnapshotReply { vote: Some(wire::vote(&vote)) }))
     }
 }
 

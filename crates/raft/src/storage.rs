@@ -19,7 +19,7 @@ use quoris_engine::{Machine, Position, Reply};
 
 use crate::consensus::{Applied, Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig, Vote};
 use crate::log::{Done, GroupLog, LogEntry};
-use crate::planted::{Bug, is_planted};
+use crate::planted::{self, Bug, is_planted};
 use crate::snapshot_store::{SnapshotFile, SnapshotStore};
 use crate::types::{Effects, GroupId, Watcher};
 use crate::wire;
@@ -147,19 +147,27 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
-        self.log.purge(upto.index, wire::log_id(&upto).encode_to_vec().into()).await
+        let further = u64::from(is_planted(Bug::PurgeTooFar));
+        self.log.purge(upto.index + further, wire::log_id(&upto).encode_to_vec().into()).await
     }
 }
 
 /// The entry's bytes as they are; where a planted bug asks for it, with a clock that differs between replicas.
 fn planted_divergence(bytes: &bytes::Bytes, hash_seed: u64) -> bytes::Bytes {
     use quoris_engine::entry::Entry;
-    if !is_planted(Bug::ApplyDiverges) {
+    if !is_planted(Bug::ApplyDiverges) && !is_planted(Bug::ScriptReadsClock) {
         return bytes.clone();
     }
     let mut entry = Entry::decode(bytes.clone()).unwrap_or_default();
+    let mut calls = entry.batches.iter().flat_map(|batch| &batch.calls);
+    let runs_script =
+        calls.any(|call| call.args.first().is_some_and(|name| name.eq_ignore_ascii_case(b"eval")));
     if let Some(stamp) = &mut entry.stamp {
-        stamp.now_ms += hash_seed % 2;
+        if is_planted(Bug::ApplyDiverges) {
+            stamp.now_ms += hash_seed % 2;
+        } else if runs_script {
+            stamp.now_ms += planted::own_clock_ms();
+        }
     }
     entry.encode_to_vec().into()
 }

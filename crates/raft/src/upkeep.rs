@@ -16,7 +16,7 @@ use crate::node::Node;
 use crate::peer::{Link, LinkState};
 use crate::planted::{Bug, is_planted};
 use crate::service::Service;
-use crate::types::NodeId;
+use crate::types::{GroupId, NodeId};
 use crate::wire;
 use crate::wire::proto::peer_server::PeerServer;
 use crate::wire::proto::{Found, Recall, frame};
@@ -126,6 +126,7 @@ async fn recall_votes(node: &Node) {
                         *newest = vote;
                     }
                 }
+                _ if is_planted(Bug::RecallSkipsTheSilent) => continue,
                 _ => return,
             }
         }
@@ -229,7 +230,11 @@ pub async fn keep_log_bounded(node: Weak<Node>) {
         }
         pause = busy;
         let most = usage.held.first().map_or(0, |(_, bytes)| *bytes);
-        for (id, _) in usage.held.iter().filter(|(_, bytes)| *bytes == most || *bytes > half) {
+        // When it is full, all of them: the one that pins most may be behind, and be sent nothing more as long as
+        // another could make room (`Service::check_has_room`).
+        let full = node.log.is_full();
+        let chosen = |(_, bytes): &&(GroupId, u64)| full || *bytes == most || *bytes > half;
+        for (id, _) in usage.held.iter().filter(chosen) {
             if let Some(group) = node.groups().iter().find(|group| group.id() == *id) {
                 group.snapshot_and_purge().await;
             }

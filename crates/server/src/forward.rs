@@ -16,6 +16,7 @@ use futures::FutureExt;
 use quoris_engine::{Call, CommandError, Reply};
 use quoris_raft::env::Stream;
 use quoris_raft::group::Group;
+use quoris_raft::planted::{Bug, is_planted};
 use quoris_raft::types::NodeId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
@@ -200,7 +201,8 @@ pub fn unreachable(to: NodeId, error: &io::Error) -> Answer {
 /// The answer when the relay broke under a call.
 pub fn lost(to: NodeId, write: bool, why: &str) -> Answer {
     let text = format!("lost node {to}, to which the call was forwarded: {why}");
-    Answer::error(if write { CommandError::Unknown(text) } else { CommandError::TryAgain(text) })
+    let unknown = write && !is_planted(Bug::ForwardLostIsRefused);
+    Answer::error(if unknown { CommandError::Unknown(text) } else { CommandError::TryAgain(text) })
 }
 
 /// How long a plain client's call looks for the node that takes it.

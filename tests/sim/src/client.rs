@@ -48,6 +48,43 @@ impl Client {
 
     /// One call and its outcome. After an error the next call goes where the error points, or to another node.
     pub async fn call(&mut self, words: &[&[u8]]) -> Outcome {
+        self.calls(&[words]).await
+    }
+
+    /// The calls in a transaction, and its outcome; `Refused` also if a watched key has changed.
+    pub async fn transaction(&mut self, calls: &[&[&[u8]]]) -> Outcome {
+        let mut all: Vec<&[&[u8]]> = vec![&[b"MULTI"]];
+        all.extend(calls);
+        all.push(&[b"EXEC"]);
+        match self.calls(&all).await {
+            Outcome::Ok(Reply::Null) => Outcome::Refused("a watched key has changed".into()),
+            // It was found wrong before it ran.
+            Outcome::Ok(Reply::Error(line)) => Outcome::Refused(line),
+            outcome => outcome,
+        }
+    }
+
+    /// Appends `word` to the string at `key` as long as nobody else changes it between a read and the write.
+    pub async fn append_watched(&mut self, key: &[u8], word: &[u8]) -> Outcome {
+        let mut value = match self.call(&[b"WATCH", key]).await {
+            Outcome::Ok(Reply::Value(_)) => Vec::new(),
+            outcome => return Outcome::Refused(format!("WATCH: {outcome:?}")),
+        };
+        match self.call(&[b"GET", key]).await {
+            Outcome::Ok(Reply::Value(found)) => value = found,
+            Outcome::Ok(Reply::Null) => {}
+            outcome => return Outcome::Refused(format!("GET: {outcome:?}")),
+        }
+        if self.connection.is_none() {
+            return Outcome::Refused("the connection that watches is gone".into());
+        }
+        value.extend_from_slice(word);
+        self.transaction(&[&[b"SET", key, &value]]).await
+    }
+
+    /// Calls on one connection, all sent before any is answered; the last one's outcome, or the first error that says
+    /// where to go.
+    async fn calls(&mut self, calls: &[&[&[u8]]]) -> Outcome {
         if self.connection.is_none() {
             match tokio::time::timeout(PATIENCE, TcpStream::connect(self.nodes[self.at].clone())).await {
                 Ok(Ok(stream)) => self.connection = Some(BufReader::new(stream)),
@@ -58,7 +95,7 @@ impl Client {
             }
         }
         let Some(connection) = &mut self.connection else { unreachable!("connected above") };
-        let failure = match tokio::time::timeout(PATIENCE, exchange(connection, words)).await {
+        let failure = match tokio::time::timeout(PATIENCE, exchange(connection, calls)).await {
             Ok(Ok(Reply::Error(line))) => return self.failed(line),
             Ok(Ok(reply)) => return Outcome::Ok(reply),
             Ok(Err(error)) => error.to_string(),
@@ -91,17 +128,38 @@ impl Client {
     }
 }
 
-async fn exchange(connection: &mut BufReader<TcpStream>, words: &[&[u8]]) -> io::Result<Reply> {
-    let mut call = format!("*{}\r\n", words.len()).into_bytes();
-    for word in words {
-        call.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
-        call.extend_from_slice(word);
-        call.extend_from_slice(b"\r\n");
+async fn exchange(connection: &mut BufReader<TcpStream>, calls: &[&[&[u8]]]) -> io::Result<Reply> {
+    let mut bytes = Vec::new();
+    for words in calls {
+        bytes.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
+        for word in *words {
+            bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+            bytes.extend_from_slice(word);
+            bytes.extend_from_slice(b"\r\n");
+        }
     }
-    connection.get_mut().write_all(&call).await?;
-    let reply = read(connection).await?;
+    connection.get_mut().write_all(&bytes).await?;
+    let mut pointer = None;
+    for _ in 1..calls.len() {
+        match reply(connection).await? {
+            Reply::Error(line) if line.starts_with("MOVED") => pointer = pointer.or(Some(line)),
+            _ => {}
+        }
+    }
+    Ok(match (reply(connection).await?, pointer) {
+        // The transaction was given up because one of its calls belongs elsewhere.
+        (Reply::Error(line), Some(pointer)) if line.starts_with("EXECABORT") => Reply::Error(pointer),
+        (last, _) => last,
+    })
+}
+
+/// One whole reply.
+async fn reply(connection: &mut BufReader<TcpStream>) -> io::Result<Reply> {
     // The parts of a reply of several.
-    let Part::Several(mut parts) = reply else { return Ok(reply.alone()) };
+    let mut parts = match read(connection).await? {
+        Part::One(reply) => return Ok(reply),
+        Part::Several(parts) => parts,
+    };
     while parts > 0 {
         parts -= 1;
         if let Part::Several(more) = read(connection).await? {
@@ -114,15 +172,6 @@ async fn exchange(connection: &mut BufReader<TcpStream>, words: &[&[u8]]) -> io:
 enum Part {
     One(Reply),
     Several(usize),
-}
-
-impl Part {
-    fn alone(self) -> Reply {
-        match self {
-            Part::One(reply) => reply,
-            Part::Several(_) => Reply::Many,
-        }
-    }
 }
 
 async fn read(connection: &mut BufReader<TcpStream>) -> io::Result<Part> {

@@ -16,7 +16,7 @@ use turmoil::Sim;
 use crate::coverage::Event;
 use crate::env::{Machine, SeededRng};
 use crate::observe;
-use crate::plan::{Fault, Plan};
+use crate::plan::{CrashPoint, Fault, Plan};
 use crate::run::{set_now, trace};
 
 /// A disk that stands still takes so long for an fsync.
@@ -38,7 +38,12 @@ pub struct Cluster<'a> {
     plan: &'a Plan,
     nodes: Vec<Node>,
     observed: observe::Shared,
+    /// When the nodes that a crash point has stopped start again.
+    restart_at: Option<Duration>,
 }
+
+/// Nodes that a crash point has stopped stay down for so long.
+const CRASHED_FOR: Duration = Duration::from_millis(150);
 
 /// Where clients reach a node.
 pub fn client_addr(id: u64) -> String {
@@ -59,11 +64,12 @@ impl<'a> Cluster<'a> {
             .max_message_latency(Duration::from_millis(plan.latency_ms))
             .tcp_capacity(100_000)
             .build();
-        let mut cluster = Cluster { sim, plan, nodes: Vec::new(), observed };
+        let mut cluster = Cluster { sim, plan, nodes: Vec::new(), observed, restart_at: None };
         for id in 1..=plan.nodes {
             let node = cluster.add_node(seed, id);
             cluster.nodes.push(node);
         }
+        (1..=plan.nodes).for_each(|id| cluster.arm_crash_point(id));
         cluster
     }
 
@@ -99,21 +105,55 @@ impl<'a> Cluster<'a> {
         set_now(self.sim.elapsed());
         self.sim.step().map_err(|error| anyhow::anyhow!("the simulation broke: {error}"))?;
         for id in 1..=self.plan.nodes {
-            if self.node(id).ended.get() {
+            // First: a server often ends by itself when the power fails under it.
+            if self.node(id).machine.disk.power_is_off() {
+                self.power_failed_within(id);
+            } else if self.node(id).ended.get() {
                 self.stop(id, FakeDisk::kill);
             }
-            if self.node(id).machine.disk.power_is_off() {
-                trace(|| format!("node {id}: the power has failed during an operation"));
-                self.observed.borrow_mut().coverage.count(Event::PowerCutInOperation);
-                self.stop(id, FakeDisk::crash);
-            }
+        }
+        if self.restart_at.is_some_and(|at| self.sim.elapsed() >= at) {
+            self.restart_at = None;
+            self.strike(Fault::StartAll);
         }
         Ok(())
+    }
+
+    fn power_failed_within(&mut self, id: u64) {
+        trace(|| {
+            format!(
+                "node {id}: the power has failed within {:?}",
+                self.node(id).machine.disk.power_failed_in()
+            )
+        });
+        self.observed.borrow_mut().coverage.count(Event::PowerCutInOperation);
+        self.stop(id, FakeDisk::crash);
+        let Some(point) = self.plan.crash_point.filter(|point| point.node == id) else { return };
+        if point.all {
+            self.strike(Fault::PowerCutOfAll);
+        }
+        self.restart_at = Some(self.sim.elapsed() + CRASHED_FOR);
+    }
+
+    /// What the plan's crash point has hit, if it has been reached: what was being done, and to what.
+    pub fn crashed_in(&self) -> Option<String> {
+        let (what, path) = self.node(self.plan.crash_point?.node).machine.disk.power_failed_in()?;
+        let of = match path.components().nth(2).and_then(|part| part.as_os_str().to_str()) {
+            Some(part @ ("log" | "snapshots")) => part,
+            _ => "catalog",
+        };
+        Some(format!("{what}, {of}"))
+    }
+
+    /// How many operations each node's disk has done.
+    pub fn ops(&self) -> Vec<u64> {
+        self.nodes.iter().map(|node| node.machine.disk.ops()).collect()
     }
 
     /// Lets a fault strike.
     pub fn strike(&mut self, fault: Fault) {
         let all = 1..=self.plan.nodes;
+        self.note(fault);
         match fault {
             Fault::PowerCut(id) => self.stop(id, FakeDisk::crash),
             Fault::PowerCutInOperation(id, ops) => self.upset_disk(id, |disk| disk.fail_power_after(ops)),
@@ -147,6 +187,22 @@ impl<'a> Cluster<'a> {
         }
     }
 
+    fn note(&mut self, fault: Fault) {
+        let mut observed = self.observed.borrow_mut();
+        let (node, event) = match fault {
+            Fault::PowerCut(id) | Fault::Kill(id) => (id, Event::LeaderKilled),
+            Fault::Isolate(id) => (id, Event::LeaderIsolated),
+            Fault::Pause(id) => (id, Event::LeaderPaused),
+            Fault::DiskError(id, _) | Fault::SlowDisk(id, _) => (id, Event::LeaderDiskFaulted),
+            Fault::PowerCutOfAll => return observed.coverage.count(Event::PowerCutOfAll),
+            Fault::ClockJump(_, ..0) => return observed.coverage.count(Event::ClockWentBack),
+            _ => return,
+        };
+        if observed.is_leader(node) {
+            observed.coverage.count(event);
+        }
+    }
+
     /// Ends every fault.
     pub fn mend(&mut self) {
         trace(|| "all is mended".into());
@@ -170,7 +226,7 @@ impl<'a> Cluster<'a> {
     /// The hosts of all other nodes and of all clients.
     fn everybody_but(&self, id: u64) -> impl Iterator<Item = String> + use<> {
         let nodes = (1..=self.plan.nodes).filter(move |other| *other != id).map(host);
-        nodes.chain((0..self.plan.clients).map(client_host))
+        nodes.chain((0..self.plan.load.clients).map(client_host))
     }
 
     fn is_running(&mut self, id: u64) -> bool {
@@ -189,7 +245,21 @@ impl<'a> Cluster<'a> {
 
     fn start(&mut self, id: u64) {
         if !self.is_running(id) {
+            self.arm_crash_point(id);
             self.sim.bounce(host(id));
+        }
+    }
+
+    /// Lets the power of node `id` fail at the plan's crash point, unless that has been passed: in this life or an earlier
+    /// one.
+    fn arm_crash_point(&self, id: u64) {
+        let Some(CrashPoint { op, .. }) = self.plan.crash_point.filter(|point| point.node == id) else {
+            return;
+        };
+        let Node { machine, excused, .. } = self.node(id);
+        if machine.disk.power_failed_in().is_none() && machine.disk.ops() <= op {
+            excused.set(true);
+            machine.disk.fail_power_after(op - machine.disk.ops());
         }
     }
 
@@ -205,6 +275,9 @@ impl<'a> Cluster<'a> {
         let observed = Rc::clone(&self.observed);
         let others_vote = (1..=self.plan.nodes).all(|other| other == id || observed.borrow().is_voter(other));
         if others_vote && observed.borrow().is_voter(id) {
+            if observed.borrow().is_leader(id) {
+                observed.borrow_mut().coverage.count(Event::LeaderWiped);
+            }
             self.stop(id, FakeDisk::wipe);
             observed.borrow_mut().wiped(id);
             self.start(id);
@@ -252,11 +325,12 @@ fn settings(plan: &Plan, id: u64) -> Config {
         "node_id = {id}\nlisten = \"n{id}:7000\"\npeer_listen = \"n{id}:17000\"\ndata_dir = \"/data\"\n\
          cluster_id = \"sim\"\ngroups = {}\ninitial_cluster = \"{}\"\nsnapshot_entries = {}\n\
          entries_behind_snapshot = {}\nlog_segment_bytes = \"64kb\"\nlog_cache_bytes = \"64kb\"\n\
-         log_max_bytes = \"16mb\"\nwrite_timeout_ms = 1000\n",
+         log_max_bytes = \"{}kb\"\nwrite_timeout_ms = 1000\n",
         plan.groups,
         members.join(","),
         plan.snapshot_entries,
         plan.entries_behind_snapshot,
+        plan.log_kb,
     );
     Config::load(&text, []).unwrap_or_else(|error| panic!("the simulator's settings: {error}"))
 }

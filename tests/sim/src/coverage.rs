@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 /// Something worth reaching.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Event {
+    /// A node's clock went back.
+    ClockWentBack,
     /// An entry that a leader had not got committed was replaced by another's.
     ConflictTruncated,
     /// A leader was deposed with entries in flight.
@@ -15,36 +17,94 @@ pub enum Event {
     DiskFailed,
     /// A node lost its disk.
     DiskWiped,
+    /// A forwarded call's fate became unknown because the node it went to was lost.
+    ForwardLost,
+    /// The disk of a leader was slowed down, or told to fail.
+    LeaderDiskFaulted,
     /// A node became leader of a group.
     LeaderElected,
+    /// A leader was cut off from all other nodes.
+    LeaderIsolated,
+    /// A leader's process was killed, or its power failed.
+    LeaderKilled,
+    /// A leader was paused.
+    LeaderPaused,
+    /// A leader lost its disk.
+    LeaderWiped,
+    /// A write was refused because its leader's log was full.
+    LogFull,
+    /// A client was sent to another node.
+    Moved,
+    /// A node that had lost its disk voted again.
+    NewcomerCaughtUp,
     /// The power failed during an operation of the disk.
     PowerCutInOperation,
+    /// The power of all nodes failed at once.
+    PowerCutOfAll,
+    /// A replica that started again began with a snapshot.
+    RestoredFromSnapshot,
+    /// A script that writes ended with its fate unknown.
+    ScriptUnknown,
+    /// A replica had a third snapshot in one life of its node.
+    SnapshotGenerations,
     /// A replica took over another one's snapshot.
     SnapshotInstalled,
+    /// A snapshot reached a replica whose log had all that it covers.
+    SnapshotNotNeeded,
     /// A replica wrote a snapshot, or installed one.
     SnapshotTaken,
+    /// Two nodes believed to lead the same group.
+    StaleLeader,
+    /// A transaction was acknowledged.
+    TransactionAcknowledged,
+    /// A transaction ended with its fate unknown.
+    TransactionUnknown,
     /// A write whose fate was unknown was seen later.
     UnknownSeen,
     /// A write whose fate was unknown was never seen.
     UnknownUnseen,
+    /// A transaction was given up because a watched key had changed.
+    WatchFailed,
+    /// A transaction was run because a watched key had not changed.
+    WatchHeld,
     /// A write was answered as certainly not applied.
     WriteRefused,
 }
 
 impl Event {
     /// Every event.
-    pub const ALL: [Event; 12] = [
+    pub const ALL: [Event; 32] = [
+        Event::ClockWentBack,
         Event::ConflictTruncated,
         Event::DeposedMidFlight,
         Event::DigestCompared,
         Event::DiskFailed,
         Event::DiskWiped,
+        Event::ForwardLost,
+        Event::LeaderDiskFaulted,
         Event::LeaderElected,
+        Event::LeaderIsolated,
+        Event::LeaderKilled,
+        Event::LeaderPaused,
+        Event::LeaderWiped,
+        Event::LogFull,
+        Event::Moved,
+        Event::NewcomerCaughtUp,
         Event::PowerCutInOperation,
+        Event::PowerCutOfAll,
+        Event::RestoredFromSnapshot,
+        Event::ScriptUnknown,
+        Event::SnapshotGenerations,
         Event::SnapshotInstalled,
+        Event::SnapshotNotNeeded,
         Event::SnapshotTaken,
+        Event::StaleLeader,
+        Event::TransactionAcknowledged,
+        Event::TransactionUnknown,
         Event::UnknownSeen,
         Event::UnknownUnseen,
+        Event::WatchFailed,
+        Event::WatchHeld,
         Event::WriteRefused,
     ];
 }
@@ -64,6 +124,11 @@ impl Coverage {
     /// So many times more.
     pub fn add(&mut self, event: Event, times: u64) {
         *self.counts.entry(event).or_default() += times;
+    }
+
+    /// All that `other` has counted.
+    pub fn add_all(&mut self, other: &Coverage) {
+        other.counts.iter().for_each(|(event, times)| self.add(*event, *times));
     }
 
     /// How often.

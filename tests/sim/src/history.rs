@@ -80,6 +80,8 @@ pub struct History {
     pub unknown: u64,
     /// Reads answered.
     pub reads: u64,
+    /// Replies that do not answer their calls.
+    pub strange: Vec<String>,
 }
 
 impl History {

@@ -4,7 +4,7 @@
 //! milliseconds and reports what has changed.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,8 +36,12 @@ pub struct Observed {
     slots: SlotsAreOwnedOnce,
     /// The last index applied and its digest, by replica, in the current life of each node.
     states: BTreeMap<(NodeId, GroupId), (u64, u32)>,
+    /// Who believes to lead which group.
+    leading: BTreeSet<(GroupId, NodeId)>,
     /// The nodes that vote, as far as is known.
     voters: BTreeMap<NodeId, bool>,
+    /// Nodes that have lost their disks and do not vote again yet.
+    wiped: BTreeSet<NodeId>,
     /// Rare events.
     pub coverage: Coverage,
     /// What cannot be.
@@ -68,8 +72,17 @@ impl Observed {
         self.voters.get(&node).copied().unwrap_or(false)
     }
 
+    /// Whether `node` believes to lead any group.
+    pub fn is_leader(&self, node: NodeId) -> bool {
+        self.leading.iter().any(|(_, leader)| *leader == node)
+    }
+
     fn votes(&mut self, node: NodeId, is_voter: bool) {
-        if self.voters.insert(node, is_voter) != Some(is_voter) {
+        let was = self.voters.insert(node, is_voter);
+        if is_voter && self.wiped.remove(&node) {
+            self.coverage.count(Event::NewcomerCaughtUp);
+        }
+        if was != Some(is_voter) {
             crate::run::trace(|| format!("node {node} votes: {is_voter}"));
         }
     }
@@ -77,6 +90,7 @@ impl Observed {
     /// `node`'s disk was wiped.
     pub fn wiped(&mut self, node: NodeId) {
         self.voters.insert(node, false);
+        self.wiped.insert(node);
         self.coverage.count(Event::DiskWiped);
         self.stopped(node);
     }
@@ -94,6 +108,7 @@ impl Observed {
     /// `node` runs no longer.
     pub fn stopped(&mut self, node: NodeId) {
         self.states.retain(|(of, _), _| *of != node);
+        self.leading.retain(|(_, leader)| *leader != node);
     }
 
     /// Whether all of `nodes` vote, and their replicas of each of `groups` groups have applied the same entries.
@@ -131,6 +146,8 @@ struct Known {
     /// Entries that were not applied yet when they were seen.
     tail: Vec<EntryId>,
     owns: bool,
+    /// Snapshots that came up in this life.
+    snapshots: u64,
 }
 
 /// Watches `node` for as long as it lives.
@@ -152,7 +169,11 @@ async fn look(observed: &Shared, node: &Node, group: &Group, known: &mut Known) 
     if known.applied == applied && known.position == Some(position) {
         return;
     }
-    note_position(&mut observed.borrow_mut(), node.id(), group.id(), known.position, position);
+    if let Some(difference) = group.difference() {
+        let wrong = format!("node {} serves group {} no longer: {difference:?}", node.id(), group.id());
+        observed.borrow_mut().violate("no replica finds itself different", wrong);
+    }
+    note_position(&mut observed.borrow_mut(), node.id(), group.id(), known, position);
     known.position = Some(position);
     if known.applied != applied {
         look_at_machine(observed, node, group, known);
@@ -190,7 +211,8 @@ fn look_at_log(
     known.tail = entries.into_iter().filter(|entry| entry.index > applied).collect();
 }
 
-fn note_position(observed: &mut Observed, node: NodeId, group: GroupId, was: Option<Position>, is: Position) {
+fn note_position(observed: &mut Observed, node: NodeId, group: GroupId, known: &mut Known, is: Position) {
+    let was = known.position;
     if is.is_leader {
         match observed.leaders.leads(group, is.term, node) {
             Ok(true) => {
@@ -200,9 +222,25 @@ fn note_position(observed: &mut Observed, node: NodeId, group: GroupId, was: Opt
             Ok(false) => {}
             Err(wrong) => observed.violate("one leader per term", wrong),
         }
+        observed.leading.insert((group, node));
+        if observed.leading.range((group, 0)..(group + 1, 0)).count() > 1 {
+            observed.coverage.count(Event::StaleLeader);
+        }
+    } else {
+        observed.leading.remove(&(group, node));
+    }
+    if was.is_none() && is.snapshot > 0 {
+        observed.coverage.count(Event::RestoredFromSnapshot);
     }
     if was.is_some_and(|was| was.snapshot < is.snapshot) {
         observed.coverage.count(Event::SnapshotTaken);
+        known.snapshots += 1;
+        if known.snapshots == 3 {
+            observed.coverage.count(Event::SnapshotGenerations);
+        }
+    }
+    if was.is_some_and(|was| was.snapshots_not_needed < is.snapshots_not_needed) {
+        observed.coverage.count(Event::SnapshotNotNeeded);
     }
     if was.is_some_and(|was| was.is_leader && !is.is_leader && was.last_index > was.committed) {
         observed.coverage.count(Event::DeposedMidFlight);

@@ -10,16 +10,18 @@ use crate::env::SeededRng;
 /// A run.
 #[derive(Debug)]
 pub struct Plan {
-    /// 3 to 5.
+    /// 3 to 7, mostly few.
     pub nodes: u64,
-    /// 2 to 4.
+    /// 2 to 5.
     pub groups: u64,
-    /// 2 to 4.
-    pub clients: u64,
-    /// From 3 (a snapshot every few entries) to 200.
+    /// From 2 (a snapshot every other entry) to 200.
     pub snapshot_entries: u64,
     /// Entries kept behind a snapshot.
     pub entries_behind_snapshot: u64,
+    /// All of a node's log, in KB: the least that is possible, or plenty.
+    pub log_kb: u64,
+    /// What clients do.
+    pub load: Load,
     /// Longest fsync of the log, in microseconds.
     pub sync_us: u64,
     /// Longest other use of the disk, in microseconds.
@@ -30,6 +32,42 @@ pub struct Plan {
     pub faults_ms: u64,
     /// The faults, in the order of their time.
     pub faults: Vec<(u64, Fault)>,
+    /// One more, counted in operations of a disk.
+    pub crash_point: Option<CrashPoint>,
+}
+
+/// What clients do, and how often. Shares are out of all of them together.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// 2 to 6.
+    pub clients: u64,
+    /// Longest time between two calls of a client, in milliseconds.
+    pub pause_ms: u64,
+    /// Registers, and as many lists.
+    pub keys: u64,
+    /// Bytes that a write carries along.
+    pub ballast: u64,
+    /// Share of reads.
+    pub reads: u64,
+    /// Share of writes to registers.
+    pub registers: u64,
+    /// Share of writes to lists.
+    pub lists: u64,
+    /// Share of calls from the command table.
+    pub table: u64,
+    /// Share of scripts.
+    pub scripts: u64,
+}
+
+/// A power cut during one operation of a disk that changes something or makes it durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CrashPoint {
+    /// Whose disk.
+    pub node: u64,
+    /// Operations before, counted from the first that the node ever does.
+    pub op: u64,
+    /// Whether the power of all other nodes fails at the same moment.
+    pub all: bool,
 }
 
 /// What goes wrong, or is mended.
@@ -122,18 +160,30 @@ impl Plan {
     pub fn of(seed: u64, only: &[Kind]) -> Plan {
         let rng = SeededRng::new(seed);
         let draw = |from: u64, to: u64| from + rng.next_u64() % (to - from + 1);
-        let snapshot_entries = [3, 5, 20, 200][draw(0, 3) as usize];
+        let snapshot_entries = [2, 3, 5, 20, 200][draw(0, 4) as usize];
         let mut plan = Plan {
-            nodes: draw(3, 5),
-            groups: draw(2, 4),
-            clients: draw(2, 4),
+            nodes: [3, 3, 3, 4, 5, 5, 6, 7][draw(0, 7) as usize],
+            groups: draw(2, 5),
             snapshot_entries,
             entries_behind_snapshot: draw(0, snapshot_entries / 2),
+            log_kb: [256, 256, 16 << 10][draw(0, 2) as usize],
+            load: Load {
+                clients: draw(2, 6),
+                pause_ms: [5, 25, 60][draw(0, 2) as usize],
+                keys: draw(1, 6),
+                ballast: [0, 0, 100, 2000][draw(0, 3) as usize],
+                reads: draw(1, 5),
+                registers: draw(0, 4),
+                lists: draw(1, 4),
+                table: draw(0, 5),
+                scripts: draw(0, 3),
+            },
             sync_us: draw(200, 8000),
             offload_us: draw(1, 8000),
             latency_ms: draw(1, 10),
             faults_ms: draw(2000, 7000),
             faults: Vec::new(),
+            crash_point: None,
         };
         let share = |kind: &Kind| match only.is_empty() {
             true => draw(0, kind.most()),
@@ -158,6 +208,48 @@ impl Plan {
         }
         plan.faults.sort_by_key(|(at, _)| *at);
         plan
+    }
+}
+
+impl Plan {
+    /// A short run in which every kind of file is written, renamed and made durable on every node, and the power fails
+    /// at `point`, if one is given. Up to the point, all runs of a seed are the same.
+    pub fn with_crash_point(seed: u64, point: Option<CrashPoint>) -> Plan {
+        let load = Load {
+            clients: 3,
+            pause_ms: 20,
+            keys: 3,
+            ballast: 3000,
+            reads: 2,
+            registers: 2,
+            lists: 4,
+            table: 1,
+            scripts: 1,
+        };
+        let rng = SeededRng::new(seed);
+        let draw = |from: u64, to: u64| from + rng.next_u64() % (to - from + 1);
+        // A follower that needs a snapshot; a leader that dies; what it had not got committed is cut off.
+        let late = draw(1, 3);
+        let faults = vec![
+            (100, Fault::Isolate(late)),
+            (500, Fault::Repair),
+            (700, Fault::Kill(late % 3 + 1)),
+            (900, Fault::StartAll),
+        ];
+        Plan {
+            nodes: 3,
+            groups: 2,
+            snapshot_entries: draw(3, 6),
+            entries_behind_snapshot: 0,
+            log_kb: 256,
+            load,
+            sync_us: 1500,
+            offload_us: 1500,
+            latency_ms: 2,
+            faults_ms: 1200,
+            faults,
+            crash_point: point,
+        }
     }
 }
 

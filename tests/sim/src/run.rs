@@ -11,7 +11,7 @@ use crate::coverage::{Coverage, Event};
 use crate::history::{Fate, History};
 use crate::invariants::{acknowledged_is_never_lost, reads_are_linearizable, unknown_appears_at_most_once};
 use crate::observe::{self, Observed};
-use crate::plan::{Kind, Plan};
+use crate::plan::Plan;
 use crate::workload::table::Table;
 use crate::workload::{self, Shared};
 
@@ -52,17 +52,27 @@ pub struct Report {
     pub coverage: Coverage,
     /// What cannot be.
     pub violations: Vec<String>,
+    /// What the plan's crash point has hit, if it has been reached.
+    pub crashed_in: Option<String>,
+    /// Operations that each node's disk has done.
+    pub ops: Vec<u64>,
 }
 
-/// Runs `seed` with faults of the kinds in `only`, or of all; with `tracing`, every call and every fault is printed.
-pub fn run(seed: u64, only: &[Kind], tracing: bool) -> anyhow::Result<Report> {
+/// Runs `seed` as `plan` says; with `tracing`, every call and every fault is printed.
+pub fn run(seed: u64, plan: Plan, tracing: bool) -> anyhow::Result<Report> {
     TRACING.set(tracing);
-    let plan = Plan::of(seed, only);
     trace(|| format!("{plan:?}"));
     let observed = Rc::new(RefCell::new(Observed::default()));
-    let shared = Shared { history: Rc::default(), table: Rc::new(Table::load()?), over: Rc::default() };
+    let shared = Shared {
+        history: Rc::default(),
+        table: Rc::new(Table::load()?),
+        load: Rc::new(plan.load.clone()),
+        coverage: Rc::default(),
+        over: Rc::default(),
+    };
     let mut cluster = Cluster::new(&plan, seed, Rc::clone(&observed));
     let done = act(&mut cluster, &plan, seed, &shared, &observed);
+    let (crashed_in, ops) = (cluster.crashed_in(), cluster.ops());
     // The simulation's hosts hold clones of these.
     let history = shared.history.take();
     let mut observed = observed.take();
@@ -72,8 +82,9 @@ pub fn run(seed: u64, only: &[Kind], tracing: bool) -> anyhow::Result<Report> {
         judge(&history, &mut observed);
     }
     count_fates(&history, &mut observed.coverage);
+    observed.coverage.add_all(&shared.coverage.borrow());
     let Observed { coverage, violations, .. } = observed;
-    Ok(Report { history, faults: plan.faults.len(), coverage, violations })
+    Ok(Report { history, faults: plan.faults.len(), coverage, violations, crashed_in, ops })
 }
 
 /// Founding, faults, healing.
@@ -85,7 +96,7 @@ fn act(
     observed: &observe::Shared,
 ) -> anyhow::Result<()> {
     let nodes: Vec<String> = (1..=plan.nodes).map(client_addr).collect();
-    for me in 0..plan.clients {
+    for me in 0..plan.load.clients {
         let (shared, nodes) = (shared.clone(), nodes.clone());
         cluster.sim.client(client_host(me), async move {
             workload::run(shared, nodes, me, seed).await;
@@ -124,6 +135,7 @@ fn judge(history: &History, observed: &mut Observed) {
     };
     all("acknowledged is never lost", acknowledged_is_never_lost::check(history));
     all("reads are linearizable", reads_are_linearizable::check(history));
+    all("a reply answers its call", history.strange.clone());
     all("an unknown write appears at most once", unknown_appears_at_most_once::check(history));
 }
 

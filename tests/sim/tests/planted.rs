@@ -12,18 +12,32 @@ fn faults(bug: Bug) -> &'static [&'static str] {
     match bug {
         Bug::AcknowledgeBeforeFsync => &["PowerCutOfAll", "SlowDisk"],
         Bug::ApplyBeforeCommit | Bug::ReuseIndexAfterTruncation => &["Isolate", "Kill", "Partition"],
+        Bug::CatalogNotDurable => &["PowerCut", "PowerCutOfAll", "Wipe"],
+        Bug::DiscardedIsRefused => &["Isolate", "OneWay", "Partition", "Pause"],
+        Bug::ForwardLostIsRefused => &["Kill", "PowerCut"],
         Bug::FoundTwice | Bug::NewcomerFollows => &["Isolate", "Wipe"],
+        Bug::FsyncErrorIgnored => &["DiskError", "PowerCut", "PowerCutOfAll"],
         Bug::NewcomerVotes => &["Isolate", "PowerCutOfAllBut", "Wipe"],
         Bug::ReadBeforeApply => &["Isolate", "Kill", "SlowDisk"],
         Bug::ReadWithoutLeadership => &["Isolate", "Pause"],
+        Bug::RecallSkipsTheSilent => &["Isolate", "PowerCutOfAllBut", "Wipe"],
+        Bug::RecoveredNotHardened => &["DiskError", "Kill", "PowerCutOfAll", "SlowDisk"],
+        Bug::SegmentNameNotDurable => &["PowerCut", "PowerCutOfAll"],
         Bug::TimeoutIsRefused => &["Pause", "SlowDisk"],
+        Bug::TornBatchTaken => &["PowerCut", "PowerCutInOperation", "PowerCutOfAll"],
+        Bug::VoteForShorterLog => &["Isolate", "Kill", "Partition"],
         Bug::VoteNotDurable => &["Kill", "OneWay", "Partition", "PowerCut"],
         Bug::ApplyDiverges
         | Bug::ProposeTwice
         | Bug::PurgeBeforeSnapshotDurable
+        | Bug::PurgeTooFar
+        | Bug::RepliesSwapped
+        | Bug::ScriptReadsClock
         | Bug::SkipNoop
         | Bug::SlotOwnedTwice
-        | Bug::SnapshotWithoutMembership => &[],
+        | Bug::SnapshotGoesBack
+        | Bug::SnapshotWithoutMembership
+        | Bug::WatchIgnored => &[],
     }
 }
 

@@ -35,9 +35,6 @@ fn every_invariant_holds() {
     let output = quoris_sim(&["1000..1200"]);
     let said = stdout(&output);
     assert!(output.status.success(), "{said}");
-    // Runs that end early must stay an exception.
-    let open = said.lines().filter(|line| line.contains(": OPEN ")).count();
-    assert!(open <= 2, "{open} runs ended by an open defect:\n{said}");
     let mut coverage = Coverage::default();
     let line = said.lines().rev().find_map(|line| line.strip_prefix("coverage "));
     coverage.add_line(line.expect("a line of coverage"));

@@ -64,6 +64,8 @@ struct State {
     /// Operations so far that change something or make it durable.
     ops: u64,
     power_fails_at: Option<u64>,
+    /// What was being done when it failed, and to which file or directory.
+    power_failed_in: Option<(&'static str, PathBuf)>,
     fails_at: Option<u64>,
 }
 
@@ -178,6 +180,12 @@ impl FakeDisk {
         state.power_fails_at.is_some_and(|at| state.ops > at)
     }
 
+    /// The operation during which the power has failed so, and the file or directory that it was about; remembered
+    /// until it fails so again.
+    pub fn power_failed_in(&self) -> Option<(&'static str, PathBuf)> {
+        self.lock().power_failed_in.clone()
+    }
+
     /// The disk is replaced by an empty one; all mounts are dead.
     pub fn wipe(&self) {
         let mut state = self.lock();
@@ -290,12 +298,15 @@ impl State {
     }
 
     /// Counts an operation; `Err` if it fails. If the power fails during it, it has begun: `true`.
-    fn begin(&mut self, what: &str, path: &Path) -> io::Result<bool> {
+    fn begin(&mut self, what: &'static str, path: &Path) -> io::Result<bool> {
         let op = self.ops;
         self.ops += 1;
         match self.power_fails_at {
             Some(at) if op > at => return Err(io::Error::other("the power is off")),
-            Some(at) if op == at => return Ok(true),
+            Some(at) if op == at => {
+                self.power_failed_in = Some((what, path.to_path_buf()));
+                return Ok(true);
+            }
             _ => {}
         }
         let unlucky =
@@ -326,7 +337,7 @@ impl Mount {
         Ok(state)
     }
 
-    fn change_names(&self, what: &str, path: &Path, change: NameChange) -> io::Result<()> {
+    fn change_names(&self, what: &'static str, path: &Path, change: NameChange) -> io::Result<()> {
         let mut state = self.state()?;
         let power_off = state.begin(what, path)?;
         change.apply(&mut state.names);
@@ -352,7 +363,7 @@ struct FakeFile {
 }
 
 impl FakeFile {
-    fn change(&self, what: &str, change: Change) -> io::Result<()> {
+    fn change(&self, what: &'static str, change: Change) -> io::Result<()> {
         let mut state = self.mount.state()?;
         let power_off = state.begin(what, &self.path)?;
         let len = state.inode(self.inode).live.len();

@@ -1,6 +1,7 @@
-//! What clients do. Registers and lists have an oracle of their own ([`crate::history`]); calls made up from the command
-//! table ([`table`]) are there so that replicas have more to differ in.
+//! What clients do. Registers and lists have an oracle of their own ([`crate::history`]); scripts ([`scripts`]) and calls
+//! made up from the command table ([`table`]) are there so that replicas have more to differ in.
 
+pub mod scripts;
 pub mod table;
 
 use std::cell::{Cell, RefCell};
@@ -10,12 +11,12 @@ use std::time::Duration;
 use quoris_raft::env::Rng;
 
 use crate::client::{Client, Outcome, Reply};
+use crate::coverage::{Coverage, Event};
 use crate::env::SeededRng;
 use crate::history::{History, Kind};
+use crate::invariants::replies_answer_their_calls::{Expected, answers};
+use crate::plan::Load;
 use table::Table;
-
-/// Keys of each kind that clients share; they fall into different slots and so into different groups.
-const KEYS: u64 = 4;
 
 /// What a run's clients share.
 #[derive(Clone)]
@@ -24,6 +25,10 @@ pub struct Shared {
     pub history: Rc<RefCell<History>>,
     /// The calls they make up.
     pub table: Rc<Table>,
+    /// What they do, and how often.
+    pub load: Rc<Load>,
+    /// What they reached.
+    pub coverage: Rc<RefCell<Coverage>>,
     /// Whether they should end.
     pub over: Rc<Cell<bool>>,
 }
@@ -32,47 +37,108 @@ pub struct Shared {
 pub async fn run(shared: Shared, nodes: Vec<String>, me: u64, seed: u64) {
     let rng = SeededRng::new(seed ^ (me << 32));
     let mut client = Client::new(nodes, me as usize);
+    let load = Rc::clone(&shared.load);
+    // The first only reads: nobody else stays with a leader that has lost its quorum.
+    let shares = match me {
+        0 => [load.reads, 0, 0, 0, 0],
+        _ => [load.reads, load.registers, load.lists, load.table, load.scripts],
+    };
     while !shared.over.get() {
-        let choice = rng.next_u64();
-        tokio::time::sleep(Duration::from_millis(1 + choice % 25)).await;
+        tokio::time::sleep(Duration::from_millis(1 + rng.next_u64() % load.pause_ms)).await;
         if shared.over.get() {
             // The last reads are under way: no key may come up that they do not know.
             return;
         }
-        let key = |kind| key(kind, rng.next_u64());
-        // The first only reads: nobody else stays with a leader that has lost its quorum.
-        let most = if me == 0 { 4 } else { 15 };
-        match (choice >> 32) % (most + 1) {
-            0..=3 => drop(read(&shared.history, &mut client, Kind::Register, &key(Kind::Register)).await),
-            4 => drop(read(&shared.history, &mut client, Kind::List, &key(Kind::List)).await),
-            5..=8 => write(&shared.history, &mut client, Kind::Register, &key(Kind::Register)).await,
-            9..=11 => write(&shared.history, &mut client, Kind::List, &key(Kind::List)).await,
-            _ => any(&shared, &mut client, &rng).await,
-        }
+        let (mut ticket, number) = (rng.next_u64() % shares.iter().sum::<u64>(), rng.next_u64());
+        let what = shares.iter().position(|share| {
+            let hit = ticket < *share;
+            ticket = ticket.saturating_sub(*share);
+            hit
+        });
+        let outcome = match what.expect("a share is hit") {
+            0 => {
+                let kind = if number.is_multiple_of(4) { Kind::List } else { Kind::Register };
+                read(&shared.history, &mut client, kind, &key(kind, number >> 2, &load)).await;
+                continue;
+            }
+            1 => write(&shared, &mut client, Kind::Register, number).await,
+            2 => write(&shared, &mut client, Kind::List, number).await,
+            3 => any(&shared, &mut client, &rng).await,
+            _ => script(&mut client, &rng).await,
+        };
+        note(&mut shared.coverage.borrow_mut(), &outcome);
     }
 }
 
-fn key(kind: Kind, choice: u64) -> String {
+fn key(kind: Kind, choice: u64, load: &Load) -> String {
     let name = match kind {
         Kind::Register => "register",
         Kind::List => "list",
     };
-    format!("{name}-{}", choice % KEYS)
+    format!("{name}-{}", choice % load.keys)
 }
 
-async fn write(history: &RefCell<History>, client: &mut Client, kind: Kind, key: &str) {
-    let value = history.borrow_mut().begin_write(kind, key);
-    let outcome = match kind {
-        Kind::Register => client.call(&[b"SET", key.as_bytes(), value.to_string().as_bytes()]).await,
-        Kind::List => client.call(&[b"APPEND", key.as_bytes(), format!("{value},").as_bytes()]).await,
+fn note(coverage: &mut Coverage, outcome: &Outcome) {
+    match outcome {
+        Outcome::Refused(line) if line.starts_with("MOVED") => coverage.count(Event::Moved),
+        Outcome::Refused(line) if line.starts_with("a watched key") => coverage.count(Event::WatchFailed),
+        Outcome::Refused(line) if line.contains("log is full") => coverage.count(Event::LogFull),
+        Outcome::Unknown(line) if line.contains("forwarded") => coverage.count(Event::ForwardLost),
+        _ => {}
+    }
+}
+
+/// Writes to a key, in one of the ways in which that can be done.
+async fn write(shared: &Shared, client: &mut Client, kind: Kind, number: u64) -> Outcome {
+    const APPEND: &[u8] = b"return redis.call('APPEND', KEYS[1], ARGV[1])";
+    let name = key(kind, number >> 3, &shared.load);
+    let key = name.as_bytes();
+    let value = shared.history.borrow_mut().begin_write(kind, &name);
+    // Leading zeros change no number.
+    let word = format!("{value:0>width$}", width = shared.load.ballast as usize);
+    let (way, outcome) = match (kind, number % 8) {
+        (Kind::Register, 0) => {
+            ("transaction", client.transaction(&[&[b"SET", key, word.as_bytes()], &[b"GET", key]]).await)
+        }
+        (Kind::Register, _) => ("SET", client.call(&[b"SET", key, word.as_bytes()]).await),
+        (Kind::List, way) => {
+            let word = format!("{word},");
+            let word = word.as_bytes();
+            match way {
+                0 | 1 => {
+                    ("transaction", client.transaction(&[&[b"APPEND", key, word], &[b"GET", key]]).await)
+                }
+                2 | 3 => ("WATCH", client.append_watched(key, word).await),
+                4 => ("EVAL", client.call(&[b"EVAL", APPEND, b"1", key, word]).await),
+                _ => ("APPEND", client.call(&[b"APPEND", key, word]).await),
+            }
+        }
     };
-    trace(|| format!("{kind:?} {key} << {value}"), &outcome);
+    trace(|| format!("{kind:?} {name} << {value} by {way}"), &outcome);
+    if let Outcome::Ok(reply) = &outcome {
+        let expected = match way {
+            "SET" => Expected::Status,
+            "APPEND" | "EVAL" => Expected::Number,
+            _ => Expected::Many,
+        };
+        let call = format!("{way} {name} << {value}");
+        shared.history.borrow_mut().strange.extend(answers(&call, expected, reply).err());
+    }
     let applied = match outcome {
         Outcome::Ok(Reply::Error(_)) | Outcome::Refused(_) => Some(false),
         Outcome::Ok(_) => Some(true),
         Outcome::Unknown(_) => None,
     };
-    history.borrow_mut().end_write(kind, key, value, applied);
+    let mut coverage = shared.coverage.borrow_mut();
+    match (way, applied) {
+        ("transaction", Some(true)) => coverage.count(Event::TransactionAcknowledged),
+        ("transaction" | "WATCH", None) => coverage.count(Event::TransactionUnknown),
+        ("WATCH", Some(true)) => coverage.count(Event::WatchHeld),
+        ("EVAL", None) => coverage.count(Event::ScriptUnknown),
+        _ => {}
+    }
+    shared.history.borrow_mut().end_write(kind, &name, value, applied);
+    outcome
 }
 
 /// Reads `key`; whether an answer came.
@@ -94,7 +160,7 @@ pub async fn read(history: &RefCell<History>, client: &mut Client, kind: Kind, k
 }
 
 /// Makes a call from the command table.
-async fn any(shared: &Shared, client: &mut Client, rng: &SeededRng) {
+async fn any(shared: &Shared, client: &mut Client, rng: &SeededRng) -> Outcome {
     let words = shared.table.call(rng);
     let words: Vec<&[u8]> = words.iter().map(|word| &word[..]).collect();
     let outcome = client.call(&words).await;
@@ -102,6 +168,15 @@ async fn any(shared: &Shared, client: &mut Client, rng: &SeededRng) {
         || words.iter().map(|word| word.escape_ascii().to_string()).collect::<Vec<_>>().join(" "),
         &outcome,
     );
+    outcome
+}
+
+/// Runs a script that looks at what must not differ.
+async fn script(client: &mut Client, rng: &SeededRng) -> Outcome {
+    let (text, key) = scripts::script(rng);
+    let outcome = client.call(&[b"EVAL", text.as_bytes(), b"1", key.as_bytes()]).await;
+    trace(|| format!("{text} {key}"), &outcome);
+    outcome
 }
 
 fn trace(call: impl FnOnce() -> String, outcome: &Outcome) {

@@ -72,10 +72,15 @@ impl Table {
         for i in places {
             let generic = row.chapter.name() == "generic" || rng.next_u64().is_multiple_of(STRANGE_ONE_IN);
             let chapter = if generic { self.chapters[draw(self.chapters.len())] } else { row.chapter.name() };
-            words[i] = format!("{{{tag}}}{chapter}-{}", rng.next_u64() % KEYS).into();
+            words[i] = key(chapter, tag, rng.next_u64()).into();
         }
         words
     }
+}
+
+/// A key of `chapter`, by two numbers: one for its slot.
+pub fn key(chapter: &str, tag: u64, number: u64) -> String {
+    format!("{{{}}}{chapter}-{}", tag % TAGS, number % KEYS)
 }
 
 fn sorted(dir: &Path) -> std::io::Result<Vec<PathBuf>> {

@@ -1,0 +1,51 @@
+//! Scripts that would make replicas differ if anything that they see were a replica's own: time, randomness, the order of
+//! tables and of sets, what expires. Each leaves what it saw in the keyspace, and returns it.
+
+use quoris_raft::env::Rng;
+
+/// A script's text, and the chapter whose keys it works on.
+const SCRIPTS: [(&str, &str); 10] = [
+    ("string", "local t = redis.call('TIME'); redis.call('SET', KEYS[1], t[1] .. '.' .. t[2]); return t"),
+    ("list", "local n = math.random(1000000); redis.call('RPUSH', KEYS[1], n); return n"),
+    (
+        "string",
+        "local t, s = {}, ''; for i = 1, 20 do t['k' .. math.random(100)] = i end; \
+         for k, v in pairs(t) do s = s .. k .. v end; redis.call('SET', KEYS[1], s); return s",
+    ),
+    (
+        "set",
+        "for i = 1, 8 do redis.call('SADD', KEYS[1], 'm' .. math.random(40)) end; \
+         local gone = redis.call('SPOP', KEYS[1]); return {gone, redis.call('SMEMBERS', KEYS[1])}",
+    ),
+    (
+        "set",
+        "local some = redis.call('SRANDMEMBER', KEYS[1], -5); redis.call('SADD', KEYS[1], table.concat(some)); return some",
+    ),
+    (
+        "hash",
+        "redis.call('HSET', KEYS[1], math.random(30), math.random(9), 'f', redis.call('TIME')[2]); \
+         return {redis.call('HRANDFIELD', KEYS[1], 3), redis.call('HGETALL', KEYS[1])}",
+    ),
+    (
+        "sorted-set",
+        "redis.call('ZADD', KEYS[1], math.random() * 10, math.random(30)); \
+         return {redis.call('ZRANDMEMBER', KEYS[1], 3), redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')}",
+    ),
+    ("stream", "return redis.call('XADD', KEYS[1], 'MAXLEN', 20, '*', 'n', math.random(1000))"),
+    (
+        "string",
+        "redis.call('SET', KEYS[1], math.random(), 'PX', math.random(300)); \
+         return {redis.call('PTTL', KEYS[1]), redis.call('PEXPIRETIME', KEYS[1])}",
+    ),
+    (
+        "string",
+        "local t = {}; for i = 1, 9 do t['k' .. i] = math.sin(i) end; local s = cjson.encode(t); \
+         redis.call('SET', KEYS[1], s .. tostring({}) .. redis.sha1hex(s)); return s",
+    ),
+];
+
+/// A script to run, and the key to run it on.
+pub fn script(rng: &dyn Rng) -> (&'static str, String) {
+    let (chapter, text) = SCRIPTS[(rng.next_u64() % SCRIPTS.len() as u64) as usize];
+    (text, super::table::key(chapter, rng.next_u64(), rng.next_u64()))
+}
