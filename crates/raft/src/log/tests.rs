@@ -364,6 +364,9 @@ async fn acknowledged(disk: &FakeDisk, rounds: u64, close: bool) -> History {
     }
     if close {
         log.close().await.expect("a healthy log");
+    } else {
+        log.seal();
+        let_run(6).await;
     }
     history
 }
