@@ -37,13 +37,23 @@ pub enum Outcome {
 pub struct Client {
     nodes: Vec<String>,
     at: usize,
+    kind: ClientKind,
     connection: Option<BufReader<TcpStream>>,
+}
+
+/// What a node takes a client for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientKind {
+    /// Its calls are forwarded.
+    Plain,
+    /// It is told where to go.
+    OfCluster,
 }
 
 impl Client {
     /// A client of a cluster of `nodes`, beginning with the `first`.
-    pub fn new(nodes: Vec<String>, first: usize) -> Client {
-        Client { at: first % nodes.len(), nodes, connection: None }
+    pub fn new(nodes: Vec<String>, first: usize, kind: ClientKind) -> Client {
+        Client { at: first % nodes.len(), nodes, kind, connection: None }
     }
 
     /// One call and its outcome. After an error the next call goes where the error points, or to another node.
@@ -86,8 +96,8 @@ impl Client {
     /// where to go.
     async fn calls(&mut self, calls: &[&[&[u8]]]) -> Outcome {
         if self.connection.is_none() {
-            match tokio::time::timeout(PATIENCE, TcpStream::connect(self.nodes[self.at].clone())).await {
-                Ok(Ok(stream)) => self.connection = Some(BufReader::new(stream)),
+            match tokio::time::timeout(PATIENCE, connect(&self.nodes[self.at], self.kind)).await {
+                Ok(Ok(connection)) => self.connection = Some(connection),
                 _ => {
                     self.elsewhere();
                     return Outcome::Refused("cannot connect".into());
@@ -126,6 +136,14 @@ impl Client {
         self.at = (self.at + 1) % self.nodes.len();
         self.connection = None;
     }
+}
+
+async fn connect(addr: &str, kind: ClientKind) -> io::Result<BufReader<TcpStream>> {
+    let mut connection = BufReader::new(TcpStream::connect(addr.to_owned()).await?);
+    if kind == ClientKind::OfCluster {
+        exchange(&mut connection, &[&[b"CLUSTER", b"MYID"]]).await?;
+    }
+    Ok(connection)
 }
 
 async fn exchange(connection: &mut BufReader<TcpStream>, calls: &[&[&[u8]]]) -> io::Result<Reply> {

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::client::Client;
+use crate::client::{Client, ClientKind};
 use crate::cluster::{Cluster, client_addr, client_host};
 use crate::coverage::{Coverage, Event};
 use crate::history::{Fate, History};
@@ -168,7 +168,7 @@ fn read_all(cluster: &mut Cluster, shared: &Shared, nodes: Vec<String>) -> Rc<Ce
     let done = Rc::new(Cell::new(false));
     let (history, flag) = (Rc::clone(&shared.history), Rc::clone(&done));
     cluster.sim.client("reader", async move {
-        let mut client = Client::new(nodes, 0);
+        let mut client = Client::new(nodes, 0, ClientKind::Plain);
         let keys: Vec<_> = history.borrow().keys.keys().cloned().collect();
         for (kind, key) in keys {
             while !workload::read(&history, &mut client, kind, &key).await {

@@ -41,6 +41,15 @@ fn faults(bug: Bug) -> &'static [&'static str] {
     }
 }
 
+/// Part of what the simulator must say of the bug.
+fn proof(bug: Bug) -> &'static str {
+    match bug {
+        // Not only the simulator: the replica itself, which serves no longer.
+        Bug::ScriptReadsClock => "no replica finds itself different",
+        _ => "",
+    }
+}
+
 #[test]
 fn every_planted_bug_is_found() {
     let mut missed = Vec::new();
@@ -50,7 +59,7 @@ fn every_planted_bug_is_found() {
         command.args(faults(bug).iter().map(|kind| format!("--only={kind}")));
         let output = command.output().expect("the simulator runs");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let found = said.lines().find(|line| line.contains("VIOLATION"));
+        let found = said.lines().find(|line| line.contains("VIOLATION") && line.contains(proof(bug)));
         let tally = said.lines().find(|line| line.contains(" simulations, ")).unwrap_or_default();
         println!("{bug:?}: {tally}; {}", found.unwrap_or("not found"));
         if found.is_none() {

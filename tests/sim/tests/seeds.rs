@@ -41,3 +41,17 @@ fn every_invariant_holds() {
     let missed: Vec<&Event> = Event::ALL.iter().filter(|event| coverage.of(**event) == 0).collect();
     assert!(missed.is_empty(), "no run reached {missed:?}");
 }
+
+/// The power fails within an operation of each kind, of one node or of all, and nothing that was acknowledged is lost.
+#[test]
+fn crash_points_lose_nothing() {
+    let output = quoris_sim(&["1..4", "--crash-points", "--every", "29"]);
+    let said = stdout(&output);
+    assert!(output.status.success(), "{said}");
+    let hit = |what: &str| said.lines().any(|line| line.starts_with(&format!("crashed in {what}")));
+    let missed: Vec<&str> = ["write, log", "fsync, log", "fsync of directory, snapshots", "write, snapshots"]
+        .into_iter()
+        .filter(|what| !hit(what))
+        .collect();
+    assert!(missed.is_empty(), "no crash within {missed:?}:\n{said}");
+}

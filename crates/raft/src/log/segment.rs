@@ -1,7 +1,7 @@
 //! Segment files: how they are made, named, recycled and let go.
 //!
-//! `<number>.log` is live; `<number>.spare` waits to become the next one; `.tmp` is being made and is removed at
-//! start. A file gets a live name only when its header, and its name, are durable, so that damage to a live
+//! `<number>.log` is live; `<number>.spare`, which it was, and `<number>-new.spare`, which never was live, wait to become
+//! the next one; `.tmp` is being made and is removed at start. A file gets a live name only when its header, and its name, are durable, so that damage to a live
 //! file's header is damage and not a crash. Writing into zero-filled or recycled files lets fdatasync skip the
 //! file system's journal, which halves its cost.
 
@@ -107,7 +107,8 @@ impl Files {
     pub fn make_spare(&mut self) -> io::Result<()> {
         if self.spares.is_empty() {
             let made = self.make_zeroed(self.segment_bytes)?;
-            let spare = made.with_extension("spare");
+            // Its number will be a live segment's, which may be let go of while this one still waits.
+            let spare = self.dir.join(format!("{:016x}-new.spare", self.next_number()));
             self.disk.rename(&made, &spare)?;
             self.spares.push(spare);
         }
@@ -172,4 +173,42 @@ pub fn live_path(dir: &Path, number: u64) -> PathBuf {
 /// The number in the name of a live segment.
 pub fn number_of(path: &Path) -> Option<u64> {
     u64::from_str_radix(path.file_stem()?.to_str()?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::fake_disk::{FakeDisk, FakeDiskOptions};
+
+    struct AnyRng;
+
+    impl Rng for AnyRng {
+        fn next_u64(&self) -> u64 {
+            7
+        }
+    }
+
+    #[test]
+    fn no_two_spares_have_one_name() {
+        let disk = FakeDisk::new(1, FakeDiskOptions::default());
+        let options = LogOptions { segment_bytes: 2 * SECTOR, ..LogOptions::default() };
+        let dir = Path::new("/log");
+        let mut files =
+            Files::new(disk.mount(), Arc::new(AnyRng), dir, &options, &VecDeque::new(), Vec::new());
+        let begin = |files: &mut Files| files.begin(1, SECTOR).expect("a good disk");
+        let mut oldest = begin(&mut files);
+        // One that waits while files that were let go of are used before it, until its number's has been, too.
+        let mut newest = begin(&mut files);
+        files.make_spare().expect("a good disk");
+        for _ in 0..3 {
+            files.release(vec![oldest]).expect("a good disk");
+            oldest = newest;
+            newest = begin(&mut files);
+        }
+        begin(&mut files);
+        begin(&mut files);
+        let number = |path: PathBuf| number_of(&path);
+        let live: Vec<u64> = disk.files().into_iter().filter_map(number).collect();
+        assert_eq!(live.len() as u64, newest.header.segment + 2 - 3, "{:?}", disk.files());
+    }
 }

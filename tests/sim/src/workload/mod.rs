@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use quoris_raft::env::Rng;
 
-use crate::client::{Client, Outcome, Reply};
+use crate::client::{Client, ClientKind, Outcome, Reply};
 use crate::coverage::{Coverage, Event};
 use crate::env::SeededRng;
 use crate::history::{History, Kind};
@@ -36,7 +36,8 @@ pub struct Shared {
 /// Client `me`: a call every few milliseconds, until it is over.
 pub async fn run(shared: Shared, nodes: Vec<String>, me: u64, seed: u64) {
     let rng = SeededRng::new(seed ^ (me << 32));
-    let mut client = Client::new(nodes, me as usize);
+    let kind = if me.is_multiple_of(2) { ClientKind::Plain } else { ClientKind::OfCluster };
+    let mut client = Client::new(nodes, me as usize, kind);
     let load = Rc::clone(&shared.load);
     // The first only reads: nobody else stays with a leader that has lost its quorum.
     let shares = match me {
