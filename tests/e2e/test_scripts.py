@@ -153,7 +153,6 @@ def test_an_endless_script_ends_with_the_node(led):
 def test_an_endless_script_that_writes_is_undone_and_cannot_be_killed(led):
     leader, tag = led
     with cluster_connection(leader.client_addr) as other:
-        other.call("CONFIG", "SET", "script-instructions", 200_000_000)
         script = Caller(leader.client_addr, "EVAL", ENDLESS_WRITER, 1, tag)
 
         def refused():
