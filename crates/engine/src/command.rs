@@ -12,7 +12,7 @@ use crate::error::{CommandError, unknown_command};
 use crate::keyspace::Keyspace;
 use crate::reply::Reply;
 use crate::rng::Rng;
-use crate::script::{Budget, Scripts};
+use crate::script::{self, Budget, Scripts};
 use crate::value::number;
 
 /// What a handler returns.
@@ -28,6 +28,8 @@ pub struct ReadContext<'a> {
     pub rng: Rng,
     /// The group's scripts.
     pub scripts: &'a Scripts,
+    /// Where a script that it calls runs.
+    pub scripting: script::Reads<'a>,
 }
 
 /// What a write sees and changes. The time is the machine's clock, [`Keyspace::now_ms`].
@@ -122,6 +124,7 @@ pub enum Verb {
     Discard,
     Echo,
     Exec,
+    FunctionKill,
     Hello,
     Help,
     Info,
@@ -157,6 +160,7 @@ pub enum Verb {
     Readonly,
     Readwrite,
     Reset,
+    ScriptKill,
     Select,
     SlowlogGet,
     SlowlogLen,
@@ -272,6 +276,8 @@ pub enum Gather {
     Any,
     /// The groups all give the same answer.
     Same,
+    /// The same, to which the node adds which function it runs now.
+    Running,
     /// Integers, added.
     Sum,
     /// Arrays, one after the other.
@@ -493,6 +499,11 @@ impl Command {
         } else {
             words >= self.arity.unsigned_abs() as usize
         }
+    }
+
+    /// Whether it runs a script or a function.
+    pub fn runs_script(&self) -> bool {
+        self.chapter == Chapter::Scripting && self.keys.any()
     }
 
     /// Whether calls of it go through the log, or may.

@@ -19,15 +19,16 @@ use indexmap::IndexMap;
 
 use crate::error::CommandError;
 use crate::events::{EventClass, KeyEvent};
-use crate::hash_slot::{SLOT_COUNT, SlotId, slot_of};
+use crate::hash_slot::{SlotId, slot_of};
 use crate::rng::Rng;
 use crate::slot::{Key, NEVER, Object, Slot};
+use crate::slots::Slots;
 use crate::value::{Collection, HashValue, StringValue, Value, ZsetValue};
 use crate::waiters::Waiters;
 
 /// The keys of one group.
 pub struct Keyspace {
-    slots: Vec<Arc<Slot>>,
+    slots: Slots,
     owned: Vec<RangeInclusive<SlotId>>,
     deadlines: BTreeSet<(u64, Key)>,
     key_count: usize,
@@ -49,14 +50,12 @@ pub struct Keyspace {
 impl Keyspace {
     /// An empty keyspace that owns no slot.
     pub fn new(hash_seed: u64) -> Keyspace {
-        let empty = Arc::new(Slot::new(hash_seed));
-        let slots = vec![empty; usize::from(SLOT_COUNT)];
-        Keyspace { slots, ..Keyspace::without_slots(hash_seed) }
+        Keyspace { slots: Slots::new(hash_seed), ..Keyspace::without_slots(hash_seed) }
     }
 
     fn without_slots(hash_seed: u64) -> Keyspace {
         Keyspace {
-            slots: Vec::new(),
+            slots: Slots::none(),
             owned: Vec::new(),
             deadlines: BTreeSet::new(),
             key_count: 0,
@@ -165,7 +164,7 @@ impl Keyspace {
 
     /// A slot's keys.
     pub fn slot(&self, slot: SlotId) -> &Arc<Slot> {
-        &self.slots[usize::from(slot)]
+        self.slots.get(slot)
     }
 
     /// The earliest deadline, in milliseconds since the Unix epoch.
@@ -186,12 +185,12 @@ impl Keyspace {
 
     /// Every key that is there, in the order of slots, with its object.
     pub fn iter(&self) -> impl Iterator<Item = (&Key, &Object)> {
-        self.slots.iter().flat_map(|slot| slot.iter()).filter(|(_, object)| self.is_live(object))
+        self.slots.from(0).flat_map(|slot| slot.iter()).filter(|(_, object)| self.is_live(object))
     }
 
     /// The `n`th key of all in the order of slots, due ones included, with its object if it is not due.
     pub fn nth(&self, mut n: usize) -> Option<(&Key, Option<&Object>)> {
-        for slot in &self.slots {
+        for slot in self.slots.from(0) {
             match slot.at(n) {
                 Some((key, object)) => {
                     return Some((key, Some(object).filter(|object| self.is_live(object))));
@@ -212,11 +211,8 @@ impl Keyspace {
     ) -> impl Iterator<Item = (&'a Key, &'a Object)> {
         const LOOKED_AT: usize = 64;
         let (slot, place) = self.place_of(rng.below(self.len().max(1)));
-        let from = self.slots[slot]
-            .iter()
-            .skip(place)
-            .chain(self.slots[slot + 1..].iter().flat_map(|slot| slot.iter()));
-        let around = from.chain(self.slots.iter().flat_map(|slot| slot.iter()));
+        let from = self.slots.from(slot).flat_map(|slot| slot.iter()).skip(place);
+        let around = from.chain(self.slots.from(0).flat_map(|slot| slot.iter()));
         let wanted = move |(_, object): &(&Key, &Object)| {
             self.is_live(object) && (!volatile || object.expire_ms != NEVER)
         };
@@ -225,7 +221,7 @@ impl Keyspace {
 
     /// The slot of the `n`th key of all, and its place there.
     fn place_of(&self, mut n: usize) -> (usize, usize) {
-        for (i, slot) in self.slots.iter().enumerate() {
+        for (i, slot) in self.slots.from(0).enumerate() {
             if n < slot.len() {
                 return (i, n);
             }
@@ -292,22 +288,18 @@ impl Keyspace {
         }
     }
 
-    /// A copy of this keyspace as it is now that shares its contents, for a script that only reads: with `slot` alone,
-    /// or with all slots.
-    pub(crate) fn view(&self, slot: Option<SlotId>) -> Keyspace {
-        let mut view = match slot {
-            Some(slot) => {
-                let mut view = Keyspace::new(self.hash_seed);
-                view.slots[usize::from(slot)] = Arc::clone(self.slot(slot));
-                view
-            }
-            None => Keyspace { slots: self.slots.clone(), ..Keyspace::without_slots(self.hash_seed) },
-        };
-        view.owned = self.owned.clone();
-        view.key_count = self.key_count;
-        view.now_ms = self.now_ms;
-        view.version = self.version;
-        view
+    /// A copy of this keyspace as it is now that shares its contents, for a script that only reads. Of deadlines it knows
+    /// those of its keys alone, not their order.
+    pub(crate) fn view(&self) -> Keyspace {
+        Keyspace {
+            slots: self.slots.clone(),
+            owned: self.owned.clone(),
+            key_count: self.key_count,
+            bytes: self.bytes,
+            now_ms: self.now_ms,
+            version: self.version,
+            ..Keyspace::without_slots(self.hash_seed)
+        }
     }
 
     /// From now on remembers what it was, until [`Keyspace::keep`] or [`Keyspace::roll_back`].
@@ -375,7 +367,7 @@ impl Keyspace {
             && undo.cleared.is_none()
             && !undo.journal.contains_key(key)
         {
-            let earlier = self.slots[usize::from(slot_of(key))].get(key).cloned();
+            let earlier = self.slots.get(slot_of(key)).get(key).cloned();
             undo.journal.insert(Key::from(key), earlier);
         }
     }
@@ -526,8 +518,7 @@ impl Keyspace {
 
     /// Removes every key.
     pub fn clear(&mut self) {
-        let empty = Keyspace::new(self.hash_seed).slots;
-        let slots = std::mem::replace(&mut self.slots, empty);
+        let slots = std::mem::replace(&mut self.slots, Slots::new(self.hash_seed));
         let deadlines = std::mem::take(&mut self.deadlines);
         self.key_count = 0;
         self.bytes = 0;
@@ -599,13 +590,13 @@ impl Keyspace {
         }
         self.bytes += object_bytes(&key, &object);
         let right_slot = slot_of(&key) == slot;
-        let earlier = Arc::make_mut(&mut self.slots[usize::from(slot)]).insert(key, object);
+        let earlier = self.slots.get_mut(slot).insert(key, object);
         self.key_count += 1;
         right_slot && earlier.is_none()
     }
 
     fn slot_mut(&mut self, key: &[u8]) -> &mut Slot {
-        Arc::make_mut(&mut self.slots[usize::from(slot_of(key))])
+        self.slots.get_mut(slot_of(key))
     }
 
     fn move_deadline(&mut self, key: &[u8], before: u64, after: u64) {
@@ -652,7 +643,7 @@ enum Move {
 
 /// A keyspace as it was before it was cleared, and what had been changed by then.
 struct Cleared {
-    slots: Vec<Arc<Slot>>,
+    slots: Slots,
     deadlines: BTreeSet<(u64, Key)>,
     journal: IndexMap<Key, Option<Object>, FixedState>,
     moves: Vec<Move>,

@@ -25,6 +25,7 @@ pub mod reply;
 pub mod rng;
 pub mod script;
 pub mod slot;
+pub(crate) mod slots;
 pub mod snapshot;
 pub mod value;
 pub mod waiters;

@@ -14,7 +14,7 @@ use crate::hash_slot::{SlotId, slot_of};
 use crate::keyspace::Keyspace;
 use crate::reply::Reply;
 use crate::rng::Rng;
-use crate::script::{Budget, Scripts};
+use crate::script::{Budget, ReadOnly, Reads, Scripts};
 use crate::waiters::WaiterId;
 
 /// At most so many due keys and fields are removed by one entry, so that none of them stalls the group; the rest
@@ -28,6 +28,14 @@ pub enum BatchOutcome {
     Ran(Vec<Reply>),
     /// A watched key had changed: no call ran.
     WatchFailed,
+}
+
+/// What a read gives.
+pub enum Read {
+    /// Its reply.
+    Reply(Reply),
+    /// The script whose answer is the reply, to be run when the machine is let go of.
+    Script(Box<ReadOnly>),
 }
 
 /// An entry's place in the log.
@@ -190,23 +198,26 @@ impl Machine {
     /// Answers calls that only read, at `now_ms`, each in turn.
     ///
     /// The caller has made sure that this replica is fresh enough for what it promises its clients.
-    pub fn read(&self, calls: &[Call], now_ms: u64, seed: u64) -> Vec<Reply> {
+    pub fn read(&self, calls: &[Call], now_ms: u64, seed: u64) -> Vec<Read> {
         let now_ms = now_ms.max(self.keyspace.now_ms());
         let read = |(i, call): (usize, &Call)| match self.row_of(call) {
             Ok(row) => match row.run_for(&call.args) {
                 Run::Read(run) => {
-                    let mut context = self.read_context(now_ms, Rng::for_call(seed, i as u64));
-                    run(&mut context, Args(&call.args)).unwrap_or_else(Reply::Error)
+                    let mut script = None;
+                    let rng = Rng::for_call(seed, i as u64);
+                    let mut context = self.read_context(now_ms, rng, Reads::Later(&mut script));
+                    let reply = run(&mut context, Args(&call.args)).unwrap_or_else(Reply::Error);
+                    script.map_or(Read::Reply(reply), |script| Read::Script(Box::new(script)))
                 }
                 _ => unreachable!("the caller sends only reads here, not {}", row.name),
             },
-            Err(error) => Reply::Error(error),
+            Err(error) => Read::Reply(Reply::Error(error)),
         };
         calls.iter().enumerate().map(read).collect()
     }
 
-    fn read_context(&self, now_ms: u64, rng: Rng) -> ReadContext<'_> {
-        ReadContext { keys: &self.keyspace, now_ms, rng, scripts: &self.scripts }
+    fn read_context<'a>(&'a self, now_ms: u64, rng: Rng, scripting: Reads<'a>) -> ReadContext<'a> {
+        ReadContext { keys: &self.keyspace, now_ms, rng, scripts: &self.scripts, scripting }
     }
 
     /// The group's scripts and libraries.
@@ -323,7 +334,10 @@ impl Machine {
                 return reply;
             }
             Run::Read(_) if replies == Replies::Unwanted => return Reply::Null,
-            Run::Read(handler) => handler(&mut self.read_context(self.keyspace.now_ms(), rng), args),
+            Run::Read(handler) => {
+                let scripting = Reads::Within(run.budget());
+                handler(&mut self.read_context(self.keyspace.now_ms(), rng, scripting), args)
+            }
             Run::Session(_) | Run::Container | Run::ByWords(_) => {
                 Err(CommandError::Text("ERR not a command for the log"))
             }

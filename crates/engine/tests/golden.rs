@@ -24,7 +24,8 @@ use goldenscript::{Argument, Context};
 use libtest_mimic::{Arguments, Failed, Trial};
 use quoris_engine::command::{self, Command, Run};
 use quoris_engine::entry::{Genesis, Message, SlotRange, Watch};
-use quoris_engine::machine::{BatchOutcome, Replies};
+use quoris_engine::machine::{BatchOutcome, Read, Replies};
+use quoris_engine::script::Budget;
 use quoris_engine::snapshot::Restore;
 use quoris_engine::{Batch, Call, Entry, Machine, Position, Reply, SLOT_COUNT, Stamp, value::number};
 
@@ -154,7 +155,12 @@ impl World {
         if self.answering.needs_tick(&calls, self.now_ms) {
             self.apply(Vec::new(), None);
         }
-        self.answering.read(&calls, self.now_ms, self.index).pop().expect("a reply for the call")
+        match self.answering.read(&calls, self.now_ms, self.index).pop().expect("an answer for the call") {
+            Read::Reply(reply) => reply,
+            Read::Script(script) => {
+                script.answer(Budget::default(), None).unwrap_or(Reply::Simple("(does not end)"))
+            }
+        }
     }
 
     fn exec(&mut self) -> &'static str {

@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use quoris_engine::Reply;
+use quoris_engine::Stamp;
 use quoris_engine::digest::Difference;
 use quoris_engine::events::KeyEvent;
-use quoris_engine::machine::BatchOutcome;
+use quoris_engine::machine::{BatchOutcome, Read};
 use quoris_engine::waiters::WaiterId;
 
 /// A node's number: given by the operator, 1 or more, never reused within a cluster.
@@ -25,7 +26,7 @@ pub enum WriteOutcome {
 }
 
 /// What became of a read.
-pub type ReadOutcome = Result<Vec<Reply>, Refusal>;
+pub type ReadOutcome = Result<Vec<Read>, Refusal>;
 
 /// What an entry did that concerns others than those who proposed it.
 #[derive(Debug, Default)]
@@ -50,9 +51,10 @@ pub trait Watcher: Send + Sync {
     /// Another node's server has something to say ([`crate::node::Node::tell_peers`]).
     fn told(&self, notice: Bytes);
 
-    /// Whether the keys may take no more memory: what an entry that is proposed now says of it.
-    fn is_out_of_memory(&self) -> bool {
-        false
+    /// What an entry that is proposed now says of this node's settings: whether the keys may take no more memory, and what
+    /// scripts may use.
+    fn conditions(&self) -> Stamp {
+        Stamp::default()
     }
 }
 

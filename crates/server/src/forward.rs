@@ -148,7 +148,7 @@ pub async fn forward(
         Err(error) => return vec![unreachable(to, &error); calls.len()],
     };
     let mut answers = Vec::with_capacity(calls.len());
-    let asked = tokio::time::timeout(server.patience(), async {
+    let asked = tokio::time::timeout(server.patience_for(calls, write), async {
         relay.send(calls).await?;
         for _ in calls {
             answers.push(Answer::Raw(relay.reply().await?));

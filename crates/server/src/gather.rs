@@ -22,6 +22,7 @@ use crate::forward::{self, Patience};
 use crate::limits;
 use crate::resp::Answer;
 use crate::route::{self, Access, Place};
+use crate::scripts;
 use crate::server::Server;
 
 /// Runs a call of `row` in the groups that this node leads, or in all groups.
@@ -52,20 +53,27 @@ pub async fn gather(server: &Server, row: &'static Command, words: Vec<Bytes>, a
         }
         Gather::Draw => draw(server, asked, &call).await,
         // Commands that refuse whatever they are given: any replica knows.
-        Gather::None => node.groups()[0].with_machine(|machine| first(machine.read(&[call], 0, 0))),
+        Gather::None => {
+            let reads =
+                node.groups()[0].with_machine(|machine| machine.read(std::slice::from_ref(&call), 0, 0));
+            first(scripts::replies(server, reads, &[call]).await)
+        }
         Gather::Any => {
             let here = asked.iter().position(|(_, place)| *place == Place::Here).unwrap_or(0);
             let (group, place) = asked.swap_remove(here);
             ask(server, &group, place, row, call, wide).await
         }
-        Gather::Sum | Gather::Concat | Gather::Xor | Gather::AllOk | Gather::Same => {
+        Gather::Sum | Gather::Concat | Gather::Xor | Gather::AllOk | Gather::Same | Gather::Running => {
             let ask = |(group, place): (Arc<Group>, Place)| {
                 let call = call.clone();
                 async move { ask(server, &group, place, row, call, wide).await }
             };
             let replies =
                 futures::stream::iter(asked).map(ask).buffered(limits::GROUPS_AT_ONCE).collect().await;
-            merge(row.gather, replies)
+            match row.gather {
+                Gather::Running => server.scripts.shown_in(merge(Gather::Same, replies)),
+                how => merge(how, replies),
+            }
         }
     }
 }
@@ -84,7 +92,8 @@ pub async fn in_group(server: &Server, words: &[Bytes]) -> Reply {
         Err(error) => return Reply::Error(error),
     };
     let group = node.groups().iter().find(|group| number == Some(i64::from(group.id())));
-    let (Some(group), Run::Read(_) | Run::Write(_), false) = (group, row.run, row.gather == Gather::None)
+    let (Some(group), Run::Read(_) | Run::Write(_), false) =
+        (group, row.run_for(&call.args), row.gather == Gather::None)
     else {
         return Reply::Error(CommandError::Syntax);
     };
@@ -107,10 +116,11 @@ async fn ask(
     loop {
         let reply = match place {
             Place::Here if row.writes(&call.args) => {
+                let _writing = server.scripts.writing(std::slice::from_ref(&call));
                 let outcome = group.write(vec![Batch::of(vec![call.clone()])]).await;
                 first(route::written(&server.node, outcome, &[None]))
             }
-            Place::Here => read(&server.node, group, &call).await,
+            Place::Here => read(server, group, &call).await,
             Place::At(leader) => {
                 let head = ["QUORIS".to_string(), "GROUP".to_string(), group.id().to_string()];
                 let words = head.into_iter().map(Bytes::from).chain(call.args.iter().cloned());
@@ -125,10 +135,11 @@ async fn ask(
     }
 }
 
-async fn read(node: &Node, group: &Group, call: &Call) -> Reply {
-    match group.read(std::slice::from_ref(call)).await {
-        Ok(replies) => first(replies),
-        Err(refusal) => Reply::Error(route::refused(node, refusal, None)),
+async fn read(server: &Server, group: &Group, call: &Call) -> Reply {
+    let calls = std::slice::from_ref(call);
+    match group.read(calls).await {
+        Ok(reads) => first(scripts::replies(server, reads, calls).await),
+        Err(refusal) => Reply::Error(route::refused(&server.node, refusal, None)),
     }
 }
 

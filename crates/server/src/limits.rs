@@ -94,6 +94,10 @@ pub const FORWARD_RETRY_MS: u64 = 5;
 /// What another node may take for its answer beyond what it gives itself, in milliseconds.
 pub const FORWARD_SLACK_MS: u64 = 1_000;
 
+/// Instructions of a script that only reads which run where it was asked for: about a millisecond. One that needs more
+/// begins again as a long one.
+pub const SCRIPT_MOMENT: u64 = 100_000;
+
 /// The longest DEBUG SLEEP, in milliseconds.
 pub const DEBUG_SLEEP_MS: u64 = 60_000;
 

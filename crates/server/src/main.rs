@@ -12,7 +12,7 @@ use quoris::config::{Config, ConfigError, ROWS, address};
 use quoris::ctl;
 use quoris::server::Server;
 use quoris_raft::env::Env;
-use quoris_raft::env::os::{OsClock, OsDisk, OsNet, OsRng};
+use quoris_raft::env::os::{OsClock, OsCpu, OsDisk, OsNet, OsRng};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -164,6 +164,7 @@ fn os_env() -> std::io::Result<Env> {
     Ok(Env {
         clock: Arc::new(OsClock),
         net: Arc::new(OsNet),
+        cpu: Arc::new(OsCpu),
         disk: Arc::new(OsDisk::new()?),
         rng: Arc::new(OsRng),
     })

@@ -17,6 +17,7 @@ use crate::forward::{self, Patience};
 use crate::limits;
 use crate::resp::{Answer, Protocol};
 use crate::route::{self, Place, Seat};
+use crate::scripts;
 use crate::server::Server;
 
 /// For whom calls run.
@@ -161,11 +162,12 @@ impl Run {
         let slots = &self.slots[from..];
         let replies = if self.write {
             // Each call is a batch: only MULTI promises that nothing comes between two of them.
+            let _writing = server.scripts.writing(&calls);
             let batches = calls.into_iter().map(|call| Batch::of(vec![call]).by(caller.origin)).collect();
             route::written(node, self.group.write(batches).await, slots)
         } else {
             match self.group.read(&calls).await {
-                Ok(replies) => replies,
+                Ok(reads) => scripts::replies(server, reads, &calls).await,
                 Err(refusal) => {
                     let refused = |slot| Reply::Error(route::refused(node, refusal.clone(), slot));
                     slots.iter().copied().map(refused).collect()

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
+use quoris_engine::Call;
 use quoris_raft::env::{Env, Listener};
 use quoris_raft::node::{Node, StartError};
 use tokio::time::Instant;
@@ -21,6 +22,8 @@ use crate::memory::{self, Memory};
 use crate::monitor::Monitors;
 use crate::pause::Pause;
 use crate::pubsub::PubSub;
+use crate::scripts;
+use crate::scripts::Scripts;
 use crate::slowlog::SlowLog;
 use crate::stats::Stats;
 use crate::tracking::Tracking;
@@ -48,6 +51,8 @@ pub struct Server {
     pub monitors: Monitors,
     /// CLIENT PAUSE.
     pub pause: Pause,
+    /// Scripts at work.
+    pub scripts: Scripts,
     /// Calls that took long.
     pub slowlog: SlowLog,
     /// Spikes.
@@ -103,6 +108,7 @@ impl Server {
         let node = Node::start(env.clone(), node_config, Arc::new(watcher)).await?;
         started_node.get_or_init(|| Arc::downgrade(&node));
         let run_id = (0..3).map(|_| format!("{:016x}", env.rng.next_u64())).collect::<String>();
+        let scripts = Scripts::new(&*env.cpu);
         let server = Arc::new(Server {
             env,
             node,
@@ -114,6 +120,7 @@ impl Server {
             tracking,
             monitors: Monitors::default(),
             pause: Pause::default(),
+            scripts,
             slowlog: SlowLog::default(),
             latency: Latency::default(),
             observing: Mutex::new(false),
@@ -128,10 +135,18 @@ impl Server {
         Ok(server)
     }
 
-    /// How long another node may take to answer a call that does not block.
+    /// How long another node may take to answer a call that neither blocks nor is a script.
     pub fn patience(&self) -> Duration {
         let config = self.settings.get();
         Duration::from_millis(config.write_timeout_ms + config.leader_wait_ms + limits::FORWARD_SLACK_MS)
+    }
+
+    /// How long another node may take to answer `calls`, which do not block.
+    pub fn patience_for(&self, calls: &[Call], write: bool) -> Duration {
+        let config = self.settings.get();
+        let is_long = !write && calls.iter().any(|call| scripts::is_script(&call.args));
+        let long_ms = if is_long { config.busy_reply_threshold_ms + config.script_read_limit_ms } else { 0 };
+        self.patience() + Duration::from_millis(long_ms)
     }
 
     /// Serves until `shutdown` is ready, then goes down in good order; or until the node fails. `file` is where
@@ -164,11 +179,13 @@ impl Server {
                     tracing::info!("stopping");
                     // Clients are still served, and so learn where the leaders have gone.
                     node.hand_over().await;
+                    self.scripts.stop();
                     Ok(())
                 }
             }
         };
         let ended = listener::serve(&self, listener, end).await;
+        self.scripts.stop();
         match &ended {
             Ok(()) => node.shutdown().await,
             Err(error) => tracing::error!(%error),

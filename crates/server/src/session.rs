@@ -25,7 +25,7 @@ use crate::segment::{Caller, Segment};
 use crate::server::Server;
 use crate::tracking::Mode;
 use crate::transaction::{self, Transaction, Watched};
-use crate::{gather, verbs, wait};
+use crate::{gather, scripts, verbs, wait};
 
 /// Whether replies are sent (CLIENT REPLY).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,7 +199,15 @@ impl Session {
                 }
                 Ok(Route::Group(row, seat)) if !row.flags.contains(Flags::BLOCKING) => {
                     last = Some(Resolved { command: row, container: None });
+                    // With a write beside it, a script that only reads would run in the log.
+                    let apart = row.runs_script() && !row.writes(&words);
+                    if apart {
+                        self.finish(std::mem::take(&mut segment), out).await;
+                    }
                     segment.add(row, seat, Call { args: words });
+                    if apart {
+                        self.finish(std::mem::take(&mut segment), out).await;
+                    }
                 }
                 Ok(route) => {
                     self.finish(std::mem::take(&mut segment), out).await;
@@ -282,6 +290,10 @@ impl Session {
             },
             Verb::Exec => Some(transaction::exec(self).await),
             Verb::Watch => Some(transaction::watch(self, &words[1..]).await),
+            Verb::FunctionKill | Verb::ScriptKill => {
+                let plain = self.access().plain;
+                Some(Answer::Own(scripts::kill(&self.server, verb, plain).await))
+            }
             Verb::QuorisDurable => Some(Answer::Own(wait::durable(&self.server, words))),
             Verb::QuorisGroup => Some(Answer::Own(gather::in_group(&self.server, words).await)),
             Verb::QuorisTransaction => Some(transaction::for_relay(self, &words[2]).await),

@@ -24,6 +24,7 @@ use crate::limits;
 use crate::observe;
 use crate::resp::{Answer, reply};
 use crate::route::{self, Place, Route};
+use crate::scripts;
 use crate::server::Server;
 use crate::session::Session;
 
@@ -278,6 +279,7 @@ async fn here(server: &Server, group: &Group, slot: SlotId, batch: Batch) -> Com
     let refused =
         |refusal| Committed::Failed(Answer::error(route::refused(&server.node, refusal, Some(slot))));
     let outcome = if writes(&batch) {
+        let _writing = server.scripts.writing(&batch.calls);
         match group.write(vec![batch]).await {
             WriteOutcome::Applied(outcomes) => {
                 outcomes.into_iter().next().expect("one outcome for each batch")
@@ -316,13 +318,14 @@ async fn read(
     looked_at.extend(batch.watches.iter().map(|watch| exists(&watch.key)));
     group.ready_to_read(&looked_at).await?;
     let (now_ms, seed) = (server.env.clock.now_ms(), server.env.rng.next_u64());
-    Ok(group.with_machine(|machine| {
+    let reads = group.with_machine(|machine| {
         let changed = |watch: &Watch| machine.keyspace().version_of(&watch.key) != watch.version;
-        match batch.watches.iter().any(changed) {
-            true => BatchOutcome::WatchFailed,
-            false => BatchOutcome::Ran(machine.read(&batch.calls, now_ms, seed)),
-        }
-    }))
+        (!batch.watches.iter().any(changed)).then(|| machine.read(&batch.calls, now_ms, seed))
+    });
+    Ok(match reads {
+        None => BatchOutcome::WatchFailed,
+        Some(reads) => BatchOutcome::Ran(scripts::replies(server, reads, &batch.calls).await),
+    })
 }
 
 /// A call that looks at `key`: whatever must be done before it is answered must be done before its version is.
@@ -412,7 +415,7 @@ pub async fn for_relay(session: &mut Session, encoded: &Bytes) -> Answer {
     let Ok(batch) = Batch::decode(encoded.clone()) else { return Answer::error(INVALID) };
     let is_keyed = |call: &Call| {
         command::resolve(&call.args).is_ok_and(|row| {
-            matches!(row.command.run, Run::Read(_) | Run::Write(_))
+            matches!(row.command.run_for(&call.args), Run::Read(_) | Run::Write(_))
                 && row.command.keys.of(&call.args).next().is_some()
         })
     };

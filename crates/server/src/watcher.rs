@@ -3,7 +3,9 @@
 use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
+use quoris_engine::Stamp;
 use quoris_engine::events::KeyEvent;
+use quoris_engine::script::Budget;
 use quoris_raft::node::Node;
 use quoris_raft::types::{Effects, GroupId};
 
@@ -97,8 +99,16 @@ impl quoris_raft::types::Watcher for Watcher {
         self.blocked.replaced(group);
     }
 
-    fn is_out_of_memory(&self) -> bool {
-        self.memory.is_short()
+    fn conditions(&self) -> Stamp {
+        let (config, default) = (self.settings.get(), Budget::default());
+        // The default is what an entry means that says nothing.
+        let unless = |value: u64, default: u64| if value == default { 0 } else { value };
+        Stamp {
+            script_instructions: unless(config.script_instructions, default.instructions),
+            script_bytes: unless(config.script_memory, default.bytes as u64),
+            out_of_memory: self.memory.is_short(),
+            ..Stamp::default()
+        }
     }
 
     fn told(&self, notice: Bytes) {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use quoris_raft::env::fake_disk::FakeDisk;
-use quoris_raft::env::{Clock, Env, Listener, Net, Rng, Stream};
+use quoris_raft::env::{Clock, Env, InTask, Listener, Net, Rng, Stream};
 
 /// The wall clock at the beginning of every simulation: 2026-01-01.
 const BEGIN_MS: u64 = 1_767_225_600_000;
@@ -29,6 +29,7 @@ impl Machine {
         Env {
             clock: Arc::new(SimClock { skew_ms: Arc::clone(&self.skew_ms) }),
             net: Arc::new(SimNet),
+            cpu: Arc::new(InTask),
             disk: self.disk.mount(),
             rng: Arc::clone(&self.rng) as Arc<dyn Rng>,
         }

@@ -61,6 +61,12 @@ const SUBCOMMANDS: &[Command] = &[
         "O(1)",
         "Returns helpful text about the different subcommands.",
     ),
+    Command::session("kill", 2, Verb::FunctionKill).doc(
+        Chapter::Scripting,
+        "7.0.0",
+        "O(1)",
+        "Terminates a function during execution.",
+    ),
     Command::read("list", -2, Keys::NONE, list).with(Flags::NOSCRIPT).gathered(Gather::Same).doc(
         Chapter::Scripting,
         "7.0.0",
@@ -85,7 +91,7 @@ const SUBCOMMANDS: &[Command] = &[
             "O(N) where N is the number of functions on the payload",
             "Restores all libraries from a payload.",
         ),
-    Command::read("stats", 2, Keys::NONE, stats).with(Flags::NOSCRIPT).gathered(Gather::Same).doc(
+    Command::read("stats", 2, Keys::NONE, stats).with(Flags::NOSCRIPT).gathered(Gather::Running).doc(
         Chapter::Scripting,
         "7.0.0",
         "O(1)",
@@ -102,7 +108,7 @@ fn fcall(context: &mut WriteContext, args: Args) -> Outcome {
 
 fn fcall_ro(context: &mut ReadContext, args: Args) -> Outcome {
     let run = run_of(context.scripts, args, true)?;
-    Ok(script::run_read_only(context, &run, None))
+    Ok(script::read(context, &run))
 }
 
 fn run_of<'a>(scripts: &Scripts, args: Args<'a>, read_only: bool) -> Result<Run<'a>, CommandError> {
@@ -202,7 +208,7 @@ fn restore(context: &mut WriteContext, args: Args) -> Outcome {
     Ok(Reply::OK)
 }
 
-/// Nobody sees a function at work: a group runs one call at a time.
+/// The node adds which function runs: a group knows of none, for those that only read run beside it.
 fn stats(context: &mut ReadContext, _: Args) -> Outcome {
     let functions = context.scripts.libraries().map(|library| library.functions.len()).sum();
     let lua = Reply::Map(vec![

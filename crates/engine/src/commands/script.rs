@@ -3,11 +3,13 @@
 use bytes::Bytes;
 
 use crate::args::Args;
-use crate::command::{Chapter, Command, Flags, Gather, Keys, Outcome, ReadContext, Verb, WriteContext};
+use crate::command::{
+    ByWords, Chapter, Command, Flags, Gather, Keys, Outcome, ReadContext, Verb, WriteContext,
+};
 use crate::error::CommandError;
 use crate::reply::Reply;
 use crate::script::scripts::sha1_hex;
-use crate::script::{self, Code, Run, Scripts, library};
+use crate::script::{self, Code, Run, ScriptFlags, Scripts, library};
 
 const EVAL_FLAGS: Flags = Flags::NOSCRIPT.union(Flags::STALE);
 const SCRIPT_FLAGS: Flags = Flags::NOSCRIPT;
@@ -15,12 +17,15 @@ const COMPLEXITY: &str = "Depends on the script that is executed.";
 
 /// The rows.
 pub const COMMANDS: &[Command] = &[
-    Command::write("eval", -3, Keys::counted(2), eval).with(EVAL_FLAGS).gathered(Gather::Any).doc(
-        Chapter::Scripting,
-        "2.6.0",
-        COMPLEXITY,
-        "Executes a server-side Lua script.",
-    ),
+    Command::by_words(
+        "eval",
+        -3,
+        Keys::counted(2),
+        ByWords { writes: may_write, read: eval_ro, write: eval },
+    )
+    .with(EVAL_FLAGS.union(Flags::WRITE))
+    .gathered(Gather::Any)
+    .doc(Chapter::Scripting, "2.6.0", COMPLEXITY, "Executes a server-side Lua script."),
     Command::read("eval_ro", -3, Keys::counted(2), eval_ro).with(EVAL_FLAGS).gathered(Gather::Any).doc(
         Chapter::Scripting,
         "7.0.0",
@@ -66,6 +71,12 @@ const SUBCOMMANDS: &[Command] = &[
         "O(1)",
         "Returns helpful text about the different subcommands.",
     ),
+    Command::session("kill", 2, Verb::ScriptKill).doc(
+        Chapter::Scripting,
+        "2.6.0",
+        "O(1)",
+        "Terminates a server-side Lua script during execution.",
+    ),
     Command::write("load", 3, Keys::NONE, load).with(SCRIPT_FLAGS).gathered(Gather::Same).doc(
         Chapter::Scripting,
         "2.6.0",
@@ -95,19 +106,25 @@ fn evalsha(context: &mut WriteContext, args: Args) -> Outcome {
     Ok(script::run(context, &run))
 }
 
+/// Whether EVAL's script may write: one that declares that it does not is a read.
+fn may_write(words: &[Bytes]) -> bool {
+    let flags = words.get(1).map(|body| library::script_flags(body));
+    !flags.is_some_and(|flags| flags.is_ok_and(|flags| flags.contains(ScriptFlags::NO_WRITES)))
+}
+
 fn eval_ro(context: &mut ReadContext, args: Args) -> Outcome {
     let body = args.bytes(1).clone();
     let sha = sha1_hex(&body);
     let (keys, args) = keys_and_args(args)?;
     let run = run_of(sha, body, keys, args, true)?;
-    Ok(script::run_read_only(context, &run, None))
+    Ok(script::read(context, &run))
 }
 
 fn evalsha_ro(context: &mut ReadContext, args: Args) -> Outcome {
     let (sha, body) = known(context.scripts, args)?;
     let (keys, args) = keys_and_args(args)?;
     let run = run_of(sha, body, keys, args, true)?;
-    Ok(script::run_read_only(context, &run, None))
+    Ok(script::read(context, &run))
 }
 
 fn run_of<'a>(

@@ -9,6 +9,7 @@ use super::*;
 use crate::command;
 use crate::commands::scan::{Cursor, ScanOf, ScanOptions, scan};
 use crate::entry::{Genesis, SlotRange};
+use crate::hash_slot::SLOT_COUNT;
 use crate::machine::{Position, Replies};
 use crate::snapshot::Restore;
 use crate::{Batch, Call, Entry, Machine, Stamp, args::Args};
@@ -118,7 +119,7 @@ impl Group {
 impl Keyspace {
     /// What the module promises, counted anew.
     fn check(&self) {
-        let held = || self.slots.iter().flat_map(|slot| slot.iter());
+        let held = || self.slots.from(0).flat_map(|slot| slot.iter());
         let due =
             held().map(|(key, object)| (deadline_of(object), key.clone())).filter(|(at, _)| *at != NEVER);
         assert_eq!(due.collect::<BTreeSet<_>>(), self.deadlines);

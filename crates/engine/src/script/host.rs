@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::lib::JsonSettings;
 use super::library::FunctionInfo;
 use super::scripts::Scripts;
-use super::{Budget, Run as ScriptRun, ScriptFlags, Stop};
+use super::{Budget, Ending, Reads, Run as ScriptRun, ScriptFlags, Stop};
 use crate::args::Args;
 use crate::command::{self, Command, Flags, ReadContext, Run, Verb, WriteContext};
 use crate::commands::debug;
@@ -26,7 +26,7 @@ pub enum Over {
     /// It has used up its memory.
     Memory,
     /// It was stopped.
-    Stopped,
+    Stopped(Ending),
 }
 
 /// The world of one run.
@@ -102,8 +102,8 @@ impl Host {
         if self.looks * u64::from(INSTRUCTIONS_PER_LOOK) > self.budget.instructions {
             self.over.get_or_insert(Over::Instructions);
         }
-        if self.stop.as_ref().is_some_and(Stop::is_set) {
-            self.over.get_or_insert(Over::Stopped);
+        if let Some(why) = self.stop.as_ref().and_then(Stop::why) {
+            self.over.get_or_insert(Over::Stopped(why));
         }
         self.over.is_some()
     }
@@ -139,7 +139,9 @@ impl Host {
             }
             Run::Read(run) => {
                 let now_ms = self.keys.now_ms();
-                run(&mut ReadContext { keys: &self.keys, now_ms, rng, scripts: &self.no_scripts }, args)
+                let scripting = Reads::Within(self.budget);
+                let keys = &self.keys;
+                run(&mut ReadContext { keys, now_ms, rng, scripts: &self.no_scripts, scripting }, args)
             }
             Run::Session(verb) => self.verb(verb, args),
             Run::Container | Run::ByWords(_) => Err(unknown()),

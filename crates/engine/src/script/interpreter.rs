@@ -9,7 +9,7 @@ use sha1::{Digest, Sha1};
 
 use super::host::{Host, INSTRUCTIONS_PER_LOOK, Over};
 use super::library::{FunctionInfo, RegisterError};
-use super::{Code, Run, convert, lib};
+use super::{Code, Ending, Run, convert, lib, power};
 use crate::REDIS_VERSION;
 use crate::error::CommandError;
 use crate::keyspace::Keyspace;
@@ -34,8 +34,8 @@ pub enum Ended {
     OutOfMemory,
     /// It ran longer than it may.
     OutOfInstructions,
-    /// Somebody stopped it.
-    Stopped,
+    /// It was stopped.
+    Stopped(Ending),
 }
 
 impl Ended {
@@ -51,9 +51,15 @@ impl Ended {
             Ended::OutOfInstructions => {
                 error(format!("ERR script {name} runs more instructions than it may; its writes are undone"))
             }
-            Ended::Stopped => error(format!(
-                "ERR Error running script, {name}: Script killed by user with SCRIPT KILL, or after its time"
-            )),
+            Ended::Stopped(why) => {
+                let why = match why {
+                    Ending::ScriptKill => "Script killed by user with SCRIPT KILL.",
+                    Ending::FunctionKill => "Script killed by user with FUNCTION KILL.",
+                    Ending::Time => "it has run for as long as a script that only reads may",
+                    Ending::Unwanted => "the node is shutting down",
+                };
+                error(format!("ERR Error running script, {name}: {why}"))
+            }
         }
     }
 }
@@ -137,7 +143,7 @@ impl Interpreter {
             None => ended,
             Some(Over::Instructions) => Ended::OutOfInstructions,
             Some(Over::Memory) => Ended::OutOfMemory,
-            Some(Over::Stopped) => Ended::Stopped,
+            Some(Over::Stopped(why)) => Ended::Stopped(why),
         };
         self.collect();
         (host, ended)
@@ -208,7 +214,8 @@ impl Interpreter {
         } else {
             0
         };
-        let chunk = self.lua.load(&text[shebang..]).set_name(name).set_mode(ChunkMode::Text);
+        let source = power::by_libm(&text[shebang..]);
+        let chunk = self.lua.load(&*source).set_name(name).set_mode(ChunkMode::Text);
         let function =
             chunk.set_environment(self.env.clone()).into_function().map_err(|error| match error {
                 mlua::Error::SyntaxError { message, .. } => message,
@@ -290,6 +297,12 @@ fn host_functions(lua: &Lua) -> mlua::Result<Table> {
         Ok(())
     };
     host.set("out_of_memory", lua.create_function(out_of_memory)?)?;
+    host.set(
+        "by_libm",
+        lua.create_function(|lua, text: mlua::LuaString| {
+            lua.create_string(power::by_libm(&text.as_bytes()))
+        })?,
+    )?;
     host.set("sha1hex", lua.create_function(sha1hex)?)?;
     host.set("error_reply", lua.create_function(error_reply)?)?;
     host.set("status_reply", lua.create_function(status_reply)?)?;

@@ -18,10 +18,11 @@ mod host;
 mod interpreter;
 mod lib;
 pub mod library;
+mod power;
 pub mod scripts;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use bytes::Bytes;
 
@@ -34,6 +35,7 @@ use crate::rng::Rng;
 
 use host::Host;
 use interpreter::{Ended, Interpreter};
+use scripts::Pool;
 pub use scripts::Scripts;
 
 /// What a script may allocate in an interpreter that others have used, in bytes.
@@ -82,24 +84,40 @@ pub struct Budget {
 }
 
 impl Default for Budget {
-    /// About half a second, and 256 MB.
+    /// About half a second, and 256 MB. What an entry means whose stamp says nothing: never to be changed.
     fn default() -> Budget {
         Budget { instructions: 50_000_000, bytes: 256 << 20, out_of_memory: false }
     }
 }
 
-/// Ends scripts that only read: they run on one node alone, so a person or a clock may.
+/// Ends a script that only reads: it runs on one node alone, so a person or a clock may.
 #[derive(Clone, Default, Debug)]
-pub struct Stop(Arc<AtomicBool>);
+pub struct Stop(Arc<AtomicU8>);
+
+/// Why a script that only reads is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// SCRIPT KILL.
+    ScriptKill = 1,
+    /// FUNCTION KILL.
+    FunctionKill,
+    /// It has run for as long as it may.
+    Time,
+    /// Nobody waits for it any more, or the node is going down.
+    Unwanted,
+}
 
 impl Stop {
-    /// Ends the script as soon as it looks.
-    pub fn stop(&self) {
-        self.0.store(true, Ordering::Relaxed);
+    /// Ends the script as soon as it looks. The first reason is the one that is told.
+    pub fn stop(&self, why: Ending) {
+        // A reason that is there already stays.
+        let _ = self.0.compare_exchange(0, why as u8, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    fn why(&self) -> Option<Ending> {
+        let all = [Ending::ScriptKill, Ending::FunctionKill, Ending::Time, Ending::Unwanted];
+        let set = self.0.load(Ordering::Relaxed);
+        all.into_iter().find(|why| *why as u8 == set)
     }
 }
 
@@ -186,34 +204,98 @@ pub fn run(context: &mut WriteContext, run: &Run) -> Reply {
     if let Err(error) = run.check().and_then(|()| run.check_memory(context.budget)) {
         return Reply::Error(error);
     }
-    let mut interpreter = context.scripts.take_interpreter();
+    let mut interpreter = context.scripts.pool().take();
     let keys = std::mem::replace(context.keys, Keyspace::hollow());
-    let mut attempt = Attempt { keys, rng: context.rng.clone(), budget: context.budget, run, stop: None };
+    let mut attempt = Attempt { keys, rng: context.rng.clone(), budget: context.budget, run };
     let mut ended = attempt.make(&mut interpreter, SMALL_BYTES.min(context.budget.bytes / 8));
     if ended == Ended::OutOfMemory {
         // What others have left in that interpreter must not decide.
         ended = attempt.make(&mut Interpreter::new(), context.budget.bytes);
     } else {
-        context.scripts.give_back(interpreter);
+        context.scripts.pool().give_back(interpreter);
     }
     *context.keys = attempt.keys;
     ended.into_reply(run.code.name())
 }
 
-/// Runs a script that only reads, on a view of the keys that stays as it is.
-pub fn run_read_only(context: &ReadContext, run: &Run, stop: Option<Stop>) -> Reply {
+/// Where scripts run that a read calls.
+pub enum Reads<'a> {
+    /// At once, within this budget: other calls of the same batch write.
+    Within(Budget),
+    /// Here, once whoever reads has let go of the keys.
+    Later(&'a mut Option<ReadOnly>),
+}
+
+/// Runs a script that only reads, or leaves it to be run later; then the reply means nothing.
+pub fn read(context: &mut ReadContext, run: &Run) -> Reply {
     if let Err(error) = run.check() {
         return Reply::Error(error);
     }
-    let mut interpreter = context.scripts.take_interpreter();
-    let keys = context.keys.view(run.slot());
-    let budget = Budget::default();
-    let mut attempt = Attempt { keys, rng: context.rng.clone(), budget, run, stop };
-    let ended = attempt.make(&mut interpreter, budget.bytes);
-    if ended != Ended::OutOfMemory {
-        context.scripts.give_back(interpreter);
+    let script = ReadOnly {
+        code: run.code.clone(),
+        flags: run.flags,
+        keys: run.keys.to_vec(),
+        args: run.args.to_vec(),
+        view: context.keys.view(),
+        rng: context.rng.clone(),
+        pool: Arc::clone(context.scripts.pool()),
+    };
+    match &mut context.scripting {
+        Reads::Within(budget) => script.run(*budget, None).into_reply(script.name()),
+        Reads::Later(place) => {
+            **place = Some(script);
+            Reply::Null
+        }
     }
-    ended.into_reply(run.code.name())
+}
+
+/// A script that only reads, with a view of the keys that stays as it is: nothing waits for its end. As it leaves no trace,
+/// it may be run again.
+pub struct ReadOnly {
+    code: Code,
+    flags: ScriptFlags,
+    keys: Vec<Bytes>,
+    args: Vec<Bytes>,
+    view: Keyspace,
+    rng: Rng,
+    pool: Arc<Pool>,
+}
+
+impl ReadOnly {
+    /// The script's SHA-1, or the function's name.
+    pub fn name(&self) -> &str {
+        self.code.name()
+    }
+
+    /// Whether it is a function of a library.
+    pub fn is_function(&self) -> bool {
+        matches!(self.code, Code::Function { .. })
+    }
+
+    /// Its answer; `None` if it needs more instructions than `budget` has.
+    pub fn answer(&self, budget: Budget, stop: Option<Stop>) -> Option<Reply> {
+        match self.run(budget, stop) {
+            Ended::OutOfInstructions => None,
+            ended => Some(ended.into_reply(self.name())),
+        }
+    }
+
+    fn run(&self, budget: Budget, stop: Option<Stop>) -> Ended {
+        let run = Run {
+            code: self.code.clone(),
+            flags: self.flags,
+            keys: &self.keys,
+            args: &self.args,
+            read_only: true,
+        };
+        let mut interpreter = self.pool.take();
+        let host = Host::new(self.view.view(), self.rng.clone(), budget, &run, stop);
+        let (_, ended) = interpreter.run(host, &run);
+        if ended != Ended::OutOfMemory {
+            self.pool.give_back(interpreter);
+        }
+        ended
+    }
 }
 
 /// One run of a script, which may have to be made again.
@@ -222,7 +304,6 @@ struct Attempt<'a> {
     rng: Rng,
     budget: Budget,
     run: &'a Run<'a>,
-    stop: Option<Stop>,
 }
 
 impl Attempt<'_> {
@@ -231,12 +312,12 @@ impl Attempt<'_> {
         let mut keys = std::mem::replace(&mut self.keys, Keyspace::hollow());
         keys.begin_undo();
         let budget = Budget { bytes, ..self.budget };
-        let host = Host::new(keys, self.rng.clone(), budget, self.run, self.stop.clone());
+        let host = Host::new(keys, self.rng.clone(), budget, self.run, None);
         let (mut keys, ended) = interpreter.run(host, self.run);
         let undone = match &ended {
             Ended::Value(_) => false,
             Ended::Error(_) => self.run.flags.contains(ScriptFlags::ATOMIC),
-            Ended::OutOfMemory | Ended::OutOfInstructions | Ended::Stopped => true,
+            Ended::OutOfMemory | Ended::OutOfInstructions | Ended::Stopped(_) => true,
         };
         if undone {
             keys.roll_back();

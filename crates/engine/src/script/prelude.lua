@@ -111,6 +111,31 @@ local function tostring(value)
     return kind .. ": 0x0"
 end
 
+-- a ^ b, which power.rs has written as a ^ POWER ^ b: first POWER keeps the exponent, then the rest takes the base.
+local POWER, KEPT, kept = {}, {}, nil
+local function number(value)
+    return tonumber(value) or error("attempt to perform arithmetic on a " .. type(value) .. " value", 3)
+end
+local power = {
+    __pow = function(base, exponent)
+        if rawequal(base, POWER) then
+            if not rawequal(exponent, KEPT) then kept = exponent end
+            return KEPT
+        end
+        local meta = type(kept) == "table" and getmetatable(kept)
+        local own = type(meta) == "table" and rawget(meta, "__pow")
+        if own then return own(base, kept) end
+        local _, result = math_of_host.pow(number(base), number(kept))
+        return result
+    end,
+    __newindex = refuse,
+    __metatable = LOCK,
+}
+for _, mark in ipairs({ POWER, KEPT }) do
+    setmetatable(mark, power)
+    locked[mark] = true
+end
+
 -- Errors ------------------------------------------------------------------------------------------------------------
 
 local NO_MEMORY = "not enough memory"
@@ -184,6 +209,10 @@ locked[env] = true
 
 local function loadstring(text, name)
     if type(text) == "string" and byte(text, 1) == 27 then return nil, "binary chunks are not loaded" end
+    if type(text) == "string" then
+        -- What stands before the text must not become its name.
+        text, name = host.by_libm(text), name or text
+    end
     local f, failure = raw_loadstring(text, name)
     if f then raw_setfenv(f, env) end
     return f, failure
@@ -280,7 +309,7 @@ local function erring(library)
 end
 
 local visible = {
-    _G = env, _VERSION = _VERSION,
+    _G = env, _VERSION = _VERSION, __power = POWER,
     assert = assert, error = error, ipairs = ipairs, rawequal = rawequal, rawget = rawget, select = select,
     tonumber = tonumber, type = type, unpack = unpack, pairs = pairs, next = next, tostring = tostring,
     pcall = pcall, xpcall = xpcall, loadstring = loadstring, load = load, getfenv = getfenv, setfenv = setfenv,
@@ -304,7 +333,7 @@ local visible = {
 }
 for name, library in raw_pairs(libraries) do visible[name] = lock(erring(library)) end
 for key, value in raw_pairs(visible) do globals[key] = value end
-library_globals.redis = lock(library_redis)
+library_globals.redis, library_globals.__power = lock(library_redis), POWER
 setmetatable(globals, { __index = missing })
 setmetatable(library_globals, { __index = missing })
 

@@ -2,7 +2,7 @@
 //! the machine; beside it, a pool of interpreters that is none.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
@@ -41,7 +41,29 @@ pub struct Scripts {
     /// Libraries by name.
     libraries: BTreeMap<String, Library>,
     /// Not state.
-    pool: Mutex<Vec<Interpreter>>,
+    pool: Arc<Pool>,
+}
+
+/// Interpreters that wait for the next script.
+#[derive(Default)]
+pub(super) struct Pool(Mutex<Vec<Interpreter>>);
+
+impl Pool {
+    pub(super) fn take(&self) -> Interpreter {
+        let pooled = self.all().pop();
+        pooled.unwrap_or_else(Interpreter::new)
+    }
+
+    pub(super) fn give_back(&self, interpreter: Interpreter) {
+        let mut all = self.all();
+        if all.len() < POOLED && interpreter.used_bytes() < POOLED_BYTES {
+            all.push(interpreter);
+        }
+    }
+
+    fn all(&self) -> MutexGuard<'_, Vec<Interpreter>> {
+        self.0.lock().expect("no code panics while it holds this lock")
+    }
 }
 
 impl Scripts {
@@ -76,7 +98,7 @@ impl Scripts {
     pub fn flush(&mut self) {
         self.loaded.clear();
         self.evaluated.clear();
-        self.pool().clear();
+        self.pool.all().clear();
     }
 
     /// How many scripts are known.
@@ -152,9 +174,9 @@ impl Scripts {
 
     /// Says what is wrong with a script's text.
     pub fn check(&self, body: &Bytes) -> Result<(), CommandError> {
-        let mut interpreter = self.take_interpreter();
+        let mut interpreter = self.pool.take();
         let compiled = interpreter.compile_script(body).map(drop);
-        self.give_back(interpreter);
+        self.pool.give_back(interpreter);
         compiled
     }
 
@@ -165,19 +187,7 @@ impl Scripts {
         Interpreter::new().load_library(Host::without_keys(rng, budget), code)
     }
 
-    pub(super) fn take_interpreter(&self) -> Interpreter {
-        let pooled = self.pool().pop();
-        pooled.unwrap_or_else(Interpreter::new)
-    }
-
-    pub(super) fn give_back(&self, interpreter: Interpreter) {
-        let mut pool = self.pool();
-        if pool.len() < POOLED && interpreter.used_bytes() < POOLED_BYTES {
-            pool.push(interpreter);
-        }
-    }
-
-    fn pool(&self) -> MutexGuard<'_, Vec<Interpreter>> {
-        self.pool.lock().expect("no code panics while it holds this lock")
+    pub(super) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
     }
 }

@@ -10,6 +10,7 @@ use std::io;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use disk::Disk;
@@ -21,10 +22,34 @@ pub struct Env {
     pub clock: Arc<dyn Clock>,
     /// Connections, of clients and of peers.
     pub net: Arc<dyn Net>,
+    /// Long work.
+    pub cpu: Arc<dyn Cpu>,
     /// Files.
     pub disk: Arc<dyn Disk>,
     /// Randomness.
     pub rng: Arc<dyn Rng>,
+}
+
+/// Work that takes long and touches nothing but memory.
+pub trait Cpu: Send + Sync {
+    /// Runs `job` beside the tasks of the async runtime; ready when it is done.
+    fn run(&self, job: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()>;
+
+    /// How many jobs can be done at once.
+    fn threads(&self) -> usize;
+}
+
+/// Runs jobs as the tasks that they are asked for in, for worlds without threads.
+pub struct InTask;
+
+impl Cpu for InTask {
+    fn run(&self, job: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
+        Box::pin(async move { job() })
+    }
+
+    fn threads(&self) -> usize {
+        1
+    }
 }
 
 /// Wall-clock time; it may jump and drift. Durations are measured with tokio's monotonic clock, which the

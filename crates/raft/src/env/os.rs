@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
 use super::disk::{Disk, File, Worker};
-use super::{Clock, Listener, Net, Rng, Stream};
+use super::{Clock, Cpu, Listener, Net, Rng, Stream};
 
 /// Name of the file whose lock says that a process owns the directory.
 const LOCK_FILE: &str = "lock";
@@ -149,6 +149,22 @@ impl Disk for OsDisk {
             }
         };
         thread::Builder::new().name(name.into()).spawn(run).map(drop)
+    }
+}
+
+/// The machine's processors.
+pub struct OsCpu;
+
+impl Cpu for OsCpu {
+    fn run(&self, job: Job) -> BoxFuture<'static, ()> {
+        let done = tokio::task::spawn_blocking(job);
+        Box::pin(async move {
+            assert!(done.await.is_ok(), "a job has panicked");
+        })
+    }
+
+    fn threads(&self) -> usize {
+        thread::available_parallelism().map_or(1, usize::from)
     }
 }
 

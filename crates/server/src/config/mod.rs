@@ -95,6 +95,10 @@ pub struct Config {
     pub maxmemory_policy: String,
     pub maxmemory_samples: u64,
     pub evict_consumer_groups: bool,
+    pub script_instructions: u64,
+    pub script_memory: u64,
+    pub script_read_limit_ms: u64,
+    pub busy_reply_threshold_ms: u64,
 }
 
 impl Config {
@@ -140,6 +144,10 @@ impl Config {
             maxmemory_policy: String::new(),
             maxmemory_samples: 0,
             evict_consumer_groups: false,
+            script_instructions: 0,
+            script_memory: 0,
+            script_read_limit_ms: 0,
+            busy_reply_threshold_ms: 0,
         }
     }
 

@@ -48,8 +48,12 @@ impl Row {
     }
 }
 
-/// The row named `name`.
+/// Older names of Redis's, for CONFIG.
+pub const ALIASES: [(&str, &str); 1] = [("lua-time-limit", "busy-reply-threshold")];
+
+/// The row named `name`, or once named so.
 pub fn find(name: &str) -> Option<&'static Row> {
+    let name = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, name)| name);
     ROWS.iter().find(|row| row.name == name)
 }
 
@@ -240,6 +244,34 @@ pub const ROWS: &[Row] = &[
     live("evict-consumer-groups", "no", "Whether streams that have consumer groups are evicted, too.", |c| {
         Field::YesNo(&mut c.evict_consumer_groups)
     }),
+    live(
+        "script-instructions",
+        "50000000",
+        "Instructions of Lua that a script which may write is allowed; then it is ended and undone, on every replica. Its \
+         group does nothing else meanwhile: 50 million take about half a second. The leader's setting counts, and travels \
+         in the log.",
+        |c| Field::Number(&mut c.script_instructions, 100_000..=1_000_000_000_000),
+    ),
+    live(
+        "script-memory",
+        "256mb",
+        "Memory that a script is allowed; then it is ended and undone. The leader's setting counts, and travels in the log.",
+        |c| Field::Bytes(&mut c.script_memory, MB..=4 * GB),
+    ),
+    live(
+        "script-read-limit-ms",
+        "60000",
+        "A script that only reads (EVAL_RO and its like, or one that declares `no-writes`) is ended after so long. It runs \
+         on one node and holds up nobody; SCRIPT KILL and FUNCTION KILL end it earlier.",
+        |c| Field::Number(&mut c.script_read_limit_ms, 1..=MAX_TIMEOUT_MS),
+    ),
+    live(
+        "busy-reply-threshold",
+        "5000",
+        "A node runs as many long scripts at once as it has processors. Another one waits so many milliseconds for its turn; \
+         then it is answered `-BUSY`. Also known as `lua-time-limit`.",
+        |c| Field::Number(&mut c.busy_reply_threshold_ms, 0..=MAX_TIMEOUT_MS),
+    ),
     live(
         "tracking-table-max-keys",
         "1000000",

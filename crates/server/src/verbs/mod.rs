@@ -145,10 +145,12 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         }
         Verb::DebugSleep
         | Verb::Exec
+        | Verb::FunctionKill
         | Verb::QuorisDurable
         | Verb::QuorisGroup
         | Verb::QuorisTransaction
         | Verb::QuorisVersions
+        | Verb::ScriptKill
         | Verb::Wait
         | Verb::Waitaof
         | Verb::Watch => unreachable!("the session waits for what these ask of a group"),

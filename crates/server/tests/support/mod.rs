@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use quoris::cluster::View;
 use quoris::config::Config;
 use quoris::server::Server;
-use quoris_raft::env::os::{OsClock, OsDisk, OsRng};
+use quoris_raft::env::os::{OsClock, OsCpu, OsDisk, OsRng};
 use quoris_raft::env::{Env, Listener, Net, Stream};
 use tempfile::TempDir;
 
@@ -25,7 +25,8 @@ pub async fn server(settings: &[(&str, &str)]) -> (Arc<Server>, TempDir) {
     ];
     let config = Config::load("", base.into_iter().chain(settings.iter().copied())).expect("settings");
     let disk = Arc::new(OsDisk::new().expect("a disk"));
-    let env = Env { clock: Arc::new(OsClock), net: Arc::new(Nowhere), disk, rng: Arc::new(OsRng) };
+    let (clock, cpu, rng) = (Arc::new(OsClock), Arc::new(OsCpu), Arc::new(OsRng));
+    let env = Env { clock, net: Arc::new(Nowhere), cpu, disk, rng };
     let server = Server::start(env, config, None).await.expect("a node");
     while !View::of(&server.node).is_ok() {
         tokio::time::sleep(Duration::from_millis(2)).await;

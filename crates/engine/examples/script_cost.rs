@@ -1,0 +1,134 @@
+//! What a script costs beside the same commands in MULTI: applies entries of EVALSHA calls of examples/payments/transfer.lua,
+//! and entries of transactions of the commands that it calls, and prints the time of one of each.
+//!
+//! ```sh
+//! cargo run --release -p quoris-engine --example script_cost [CALLS]
+//! ```
+//!
+//! Rounds of the two take turns, each on a machine of its own, and each figure is the median of its rounds: so a machine that
+//! is busy with something else does both the same wrong.
+
+// The engine has no clock; who measures it has one.
+#![allow(clippy::disallowed_types)]
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use quoris_engine::entry::{Genesis, SlotRange};
+use quoris_engine::machine::{BatchOutcome, Position, Replies};
+use quoris_engine::{Batch, Call, Entry, Machine, Reply, SLOT_COUNT, Stamp};
+
+const SCRIPT: &str = include_str!("../../../examples/payments/transfer.lua");
+const ROUNDS: usize = 15;
+const BATCHES_PER_ENTRY: usize = 50;
+const ACCOUNTS: usize = 1000;
+
+struct Bank {
+    machine: Machine,
+    index: u64,
+    requests: usize,
+}
+
+impl Bank {
+    fn new() -> Bank {
+        let mut bank = Bank { machine: Machine::new(1), index: 0, requests: 0 };
+        let slots = vec![SlotRange { start: 0, end: u32::from(SLOT_COUNT) - 1 }];
+        let genesis = Some(Genesis { cluster_id: "cost".to_string(), group: 1, slots, topology: None });
+        bank.apply(Entry { genesis, ..Entry::default() });
+        bank.apply_batches(vec![Batch::of(vec![call(["script", "load", SCRIPT])])]);
+        for account in 0..ACCOUNTS {
+            let words = ["hset".to_string(), key("balances"), account.to_string(), "1000000".to_string()];
+            bank.apply_batches(vec![Batch::of(vec![call(words)])]);
+        }
+        bank
+    }
+
+    fn apply_batches(&mut self, batches: Vec<Batch>) {
+        self.apply(Entry { batches, ..Entry::default() });
+    }
+
+    fn apply(&mut self, entry: Entry) {
+        self.index += 1;
+        let stamp = Some(Stamp { now_ms: 1_700_000_000_000 + self.index, seed: self.index, ..Stamp::default() });
+        let at = Position { term: 1, index: self.index };
+        for outcome in self.machine.apply(at, &Entry { stamp, ..entry }, Replies::Wanted).outcomes {
+            let BatchOutcome::Ran(replies) = outcome else { panic!("nothing is watched") };
+            let failed = replies.iter().find(|reply| matches!(reply, Reply::Error(_)));
+            assert!(failed.is_none(), "{failed:?}");
+        }
+    }
+
+    /// Applies `calls` batches that `batch` makes; nanoseconds for each.
+    fn time(&mut self, calls: usize, batch: impl Fn(usize) -> Batch) -> f64 {
+        let entries: Vec<Vec<Batch>> = (0..calls / BATCHES_PER_ENTRY)
+            .map(|_| {
+                (0..BATCHES_PER_ENTRY)
+                    .map(|_| {
+                        self.requests += 1;
+                        batch(self.requests)
+                    })
+                    .collect()
+            })
+            .collect();
+        let applied = entries.len() * BATCHES_PER_ENTRY;
+        let began = Instant::now();
+        entries.into_iter().for_each(|batches| self.apply_batches(batches));
+        began.elapsed().as_nanos() as f64 / applied as f64
+    }
+}
+
+fn call<W: Into<Bytes>>(words: impl IntoIterator<Item = W>) -> Call {
+    Call::new(words)
+}
+
+fn key(name: &str) -> String {
+    format!("{{bank}}:{name}")
+}
+
+/// One account to another, and how much.
+fn transfer(request: usize) -> [String; 4] {
+    let from = request * 7 % ACCOUNTS;
+    let to = (from + 1 + request % 5) % ACCOUNTS;
+    [request, from, to, 1 + request % 9].map(|number| number.to_string())
+}
+
+fn by_script(sha: &str, request: usize) -> Batch {
+    let head = ["evalsha".to_string(), sha.to_string(), "3".to_string(), key("balances"), key("journal")];
+    let tail = [key(&format!("request:{request}"))].into_iter().chain(transfer(request));
+    Batch::of(vec![call(head.into_iter().chain(tail).chain(["60".to_string()]))])
+}
+
+/// What the script calls when there is enough.
+fn by_commands(request: usize) -> Batch {
+    let answered = key(&format!("request:{request}"));
+    let [number, from, to, amount] = transfer(request);
+    let (balances, journal) = (key("balances"), key("journal"));
+    let calls = [
+        vec!["get", &answered],
+        vec!["hget", &balances, &from],
+        vec!["hincrby", &balances, &from, &format!("-{amount}")],
+        vec!["hincrby", &balances, &to, &amount],
+        vec!["xadd", &journal, "*", "request", &number, "from", &from, "to", &to, "amount", &amount],
+        vec!["set", &answered, "1700000000000-0", "EX", "60"],
+    ]
+    .map(|words| call(words.into_iter().map(str::to_string)));
+    Batch::transaction(calls.into(), Vec::new())
+}
+
+fn median(mut of: Vec<f64>) -> f64 {
+    of.sort_by(f64::total_cmp);
+    of[of.len() / 2]
+}
+
+fn main() {
+    let calls = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(20_000);
+    let sha = quoris_engine::script::scripts::sha1_hex(SCRIPT.as_bytes());
+    let (mut scripted, mut plain) = (Bank::new(), Bank::new());
+    let (mut script_ns, mut multi_ns) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        script_ns.push(scripted.time(calls, |request| by_script(&sha, request)));
+        multi_ns.push(plain.time(calls, by_commands));
+    }
+    let (script_ns, multi_ns) = (median(script_ns), median(multi_ns));
+    println!("EVALSHA {script_ns:.0} ns, MULTI {multi_ns:.0} ns, ratio {:.2}", script_ns / multi_ns);
+}

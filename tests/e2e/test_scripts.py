@@ -1,0 +1,201 @@
+"""Scripts that do not end, and budgets that differ from node to node."""
+
+import threading
+import time
+
+import pytest
+
+from cluster import Cluster, wait_until
+from load import tag_for
+from resp import Connection, ReplyError, cluster_connection
+
+ENDLESS = "while true do end"
+ENDLESS_WRITER = "redis.call('set', KEYS[1], 'written') while true do end"
+LIBRARY = """#!lua name=endless
+redis.register_function{function_name='endless', callback=function() while true do end end, flags={'no-writes'}}
+"""
+CALLS, SLOWEST_S = 200, 1.0
+LONG_S = 30.0
+
+
+class Caller(threading.Thread):
+    """One call, and what became of it."""
+
+    def __init__(self, addr, *words):
+        super().__init__(daemon=True)
+        self.connection, self.words = cluster_connection(addr, LONG_S), words
+        self.error, self.took_s = None, 0.0
+        self.start()
+
+    def run(self):
+        began = time.monotonic()
+        try:
+            self.connection.call(*self.words)
+        except ReplyError as error:
+            self.error = str(error)
+        self.took_s = time.monotonic() - began
+
+    def ended(self):
+        self.join(LONG_S)
+        assert not self.is_alive(), f"{self.words[0]} goes on"
+        return self.error
+
+
+@pytest.fixture
+def led(cluster):
+    """A group's leader, and a hash tag of the group."""
+    group, slot = next(iter(cluster.slotted_groups().items()))
+    return cluster.wait_led(group), tag_for(slot)
+
+
+def kill(connection, what="SCRIPT"):
+    """Has the script killed as soon as it runs."""
+
+    def killed():
+        try:
+            return connection.call(what, "KILL") == "OK"
+        except ReplyError as error:
+            assert error.word == "NOTBUSY", error
+            return False
+
+    wait_until(f"{what} KILL", killed)
+
+
+def slowest_call_s(connection, tag):
+    slowest = 0.0
+    for n in range(CALLS):
+        began = time.monotonic()
+        assert connection.call("SET", f"{{{tag}}}:{n}", n) == "OK"
+        assert connection.call("GET", f"{{{tag}}}:{n}") == str(n).encode()
+        slowest = max(slowest, time.monotonic() - began)
+    return slowest
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("EVAL_RO", ENDLESS, 1, "{tag}"),
+        ("EVAL", f"#!lua flags=no-writes\n{ENDLESS}", 1, "{tag}"),
+        ("EVAL_RO", ENDLESS, 0),
+    ],
+)
+def test_an_endless_script_that_reads_stalls_nobody_and_is_killed(led, words):
+    leader, tag = led
+    words = [tag if word == "{tag}" else word for word in words]
+    script = Caller(leader.client_addr, *words)
+    with cluster_connection(leader.client_addr) as other:
+        time.sleep(0.2)
+        assert script.is_alive()
+        assert slowest_call_s(other, tag) < SLOWEST_S
+        assert script.is_alive()
+        with pytest.raises(ReplyError, match="^BUSY .*SCRIPT KILL"):
+            other.call("FUNCTION", "KILL")
+        kill(other)
+        assert "Script killed by user with SCRIPT KILL" in script.ended()
+        with pytest.raises(ReplyError, match="^NOTBUSY"):
+            other.call("SCRIPT", "KILL")
+
+
+def test_an_endless_function_is_shown_and_killed(led):
+    leader, tag = led
+    with cluster_connection(leader.client_addr) as other:
+        other.call("FUNCTION", "LOAD", LIBRARY)
+        function = Caller(leader.client_addr, "FCALL_RO", "endless", 1, tag)
+
+        def shown():
+            return other.call("FUNCTION", "STATS")[1]
+
+        running = wait_until("a running function", shown)
+        assert running[:4] == [b"name", b"endless", b"command", [b"FCALL_RO", b"endless", b"1", tag.encode()]]
+        assert running[4] == b"duration_ms" and running[5] >= 0
+        with pytest.raises(ReplyError, match="^BUSY .*FUNCTION KILL"):
+            other.call("SCRIPT", "KILL")
+        kill(other, "FUNCTION")
+        assert "Script killed by user with FUNCTION KILL" in function.ended()
+        assert other.call("FUNCTION", "STATS")[1] is None
+
+
+def test_a_plain_client_kills_its_script_wherever_it_runs(cluster, led):
+    leader, tag = led
+    elsewhere = next(node for node in cluster.nodes if node is not leader)
+    script = Caller(leader.client_addr, "EVAL_RO", ENDLESS, 1, tag)
+    with Connection(elsewhere.client_addr) as plain:
+        kill(plain)
+    assert "killed" in script.ended()
+
+
+def test_an_endless_script_that_reads_ends_by_its_time(led):
+    leader, tag = led
+    with cluster_connection(leader.client_addr) as other:
+        other.call("CONFIG", "SET", "script-read-limit-ms", 700)
+        script = Caller(leader.client_addr, "EVAL_RO", ENDLESS, 1, tag)
+        assert "run for as long as" in script.ended()
+        assert 0.6 < script.took_s < 5.0
+        other.call("CONFIG", "SET", "script-read-limit-ms", 60000, "lua-time-limit", 100)
+        # More than the node has places for: the last is told so, and the others are still there to be killed.
+        crowd = [Caller(leader.client_addr, "EVAL_RO", ENDLESS, 1, tag) for _ in range(64)]
+        wait_until("a refusal", lambda: any(script.error for script in crowd))
+        assert {script.error.split(" ")[0] for script in crowd if script.error} == {"BUSY"}
+        while any(script.is_alive() for script in crowd):
+            try:
+                other.call("SCRIPT", "KILL")
+            except ReplyError:
+                time.sleep(0.01)
+
+
+def test_an_endless_script_ends_with_the_node(led):
+    leader, tag = led
+    Caller(leader.client_addr, "EVAL_RO", ENDLESS, 1, tag)
+    time.sleep(0.2)
+    leader.stop()
+
+
+def test_an_endless_script_that_writes_is_undone_and_cannot_be_killed(led):
+    leader, tag = led
+    with cluster_connection(leader.client_addr) as other:
+        script = Caller(leader.client_addr, "EVAL", ENDLESS_WRITER, 1, tag)
+
+        def refused():
+            try:
+                other.call("SCRIPT", "KILL")
+            except ReplyError as error:
+                return error.word == "UNKILLABLE"
+
+        wait_until("UNKILLABLE", refused)
+        assert "runs more instructions than it may; its writes are undone" in script.ended()
+        assert other.call("GET", tag) is None
+
+
+def test_the_leaders_budget_holds_on_every_replica():
+    # One that fits the budget of two nodes, and not that of the third.
+    script = "redis.call('incr', KEYS[1]) for i = 1, 300000 do end return 'ended'"
+    # The pieces are kept, so that it needs about so many megabytes.
+    hungry = "local t = {} for i = 1, 20 do t[i] = string.rep(tostring(i % 10), 1000000) end return #t"
+    with Cluster(script_instructions=200_000) as cluster:
+        small = cluster.nodes[0]
+        for node in cluster.nodes[1:]:
+            with cluster_connection(node.client_addr) as connection:
+                connection.call("CONFIG", "SET", "script-instructions", 10_000_000)
+        with cluster_connection(small.client_addr) as connection:
+            connection.call("CONFIG", "SET", "script-memory", "4mb")
+        for group, slot in cluster.slotted_groups().items():
+            leader, tag = cluster.wait_led(group), tag_for(slot)
+            with cluster_connection(leader.client_addr) as connection:
+                for words, error in [((script, 1, tag), "more instructions"), ((hungry, 1, tag), "more memory")]:
+                    if leader is small:
+                        with pytest.raises(ReplyError, match=error):
+                            connection.call("EVAL", *words)
+                    else:
+                        connection.call("EVAL", *words)
+                assert connection.call("GET", tag) == (None if leader is small else b"1")
+        # Longer than the time from one check of the replicas to the next.
+        time.sleep(2.5)
+        assert not any("differs from its leader" in node.log_text() for node in cluster.nodes)
+        with cluster_connection(small.client_addr) as connection:
+            assert connection.call("CONFIG", "GET", "script-instructions")[1] == b"200000"
+        small.kill()
+        values = []
+        for group, slot in cluster.slotted_groups().items():
+            with cluster_connection(cluster.wait_led(group).client_addr) as connection:
+                values.append(connection.call("GET", tag_for(slot)))
+        assert sorted(values, key=str) == [None, b"1", b"1"] or sorted(values, key=str) == [b"1", b"1", None]
