@@ -22,7 +22,7 @@ use crate::events::{EventClass, KeyEvent};
 use crate::hash_slot::{SLOT_COUNT, SlotId, slot_of};
 use crate::rng::Rng;
 use crate::slot::{Key, NEVER, Object, Slot};
-use crate::value::{Collection, HashValue, StringValue, Value, ZsetValue};
+use crate::value::{Bounds, Collection, HashValue, StringValue, Value, ZsetValue};
 use crate::waiters::Waiters;
 
 /// The keys of one group.
@@ -34,6 +34,8 @@ pub struct Keyspace {
     bytes: usize,
     now_ms: u64,
     version: u64,
+    /// Those of the entry being applied.
+    bounds: Bounds,
     hash_seed: u64,
     pub(crate) waiters: Waiters,
     /// What has happened since it was last taken; not state.
@@ -63,6 +65,7 @@ impl Keyspace {
             bytes: 0,
             now_ms: 0,
             version: 0,
+            bounds: Bounds::default(),
             hash_seed,
             waiters: Waiters::default(),
             events: Vec::new(),
@@ -122,9 +125,15 @@ impl Keyspace {
         self.version
     }
 
+    /// Up to which sizes values that are written now keep their compact forms.
+    pub fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
     /// Begins entry `index`: the clock never goes back.
-    pub(crate) fn begin_entry(&mut self, index: u64, now_ms: u64) {
+    pub(crate) fn begin_entry(&mut self, index: u64, now_ms: u64, bounds: Bounds) {
         self.version = index;
+        self.bounds = bounds;
         self.now_ms = self.now_ms.max(now_ms);
     }
 
@@ -307,6 +316,7 @@ impl Keyspace {
         view.key_count = self.key_count;
         view.now_ms = self.now_ms;
         view.version = self.version;
+        view.bounds = self.bounds;
         view
     }
 
