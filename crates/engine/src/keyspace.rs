@@ -23,7 +23,7 @@ use crate::hash_slot::{SlotId, slot_of};
 use crate::rng::Rng;
 use crate::slot::{Key, NEVER, Object, Slot};
 use crate::slots::Slots;
-use crate::value::{Collection, HashValue, StringValue, Value, ZsetValue};
+use crate::value::{Bounds, Collection, HashValue, StringValue, Value, ZsetValue};
 use crate::waiters::Waiters;
 
 /// The keys of one group.
@@ -35,6 +35,8 @@ pub struct Keyspace {
     bytes: usize,
     now_ms: u64,
     version: u64,
+    /// Those of the entry being applied.
+    bounds: Bounds,
     hash_seed: u64,
     pub(crate) waiters: Waiters,
     /// What has happened since it was last taken; not state.
@@ -62,6 +64,7 @@ impl Keyspace {
             bytes: 0,
             now_ms: 0,
             version: 0,
+            bounds: Bounds::default(),
             hash_seed,
             waiters: Waiters::default(),
             events: Vec::new(),
@@ -121,9 +124,15 @@ impl Keyspace {
         self.version
     }
 
+    /// Up to which sizes values that are written now keep their compact forms.
+    pub fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
     /// Begins entry `index`: the clock never goes back.
-    pub(crate) fn begin_entry(&mut self, index: u64, now_ms: u64) {
+    pub(crate) fn begin_entry(&mut self, index: u64, now_ms: u64, bounds: Bounds) {
         self.version = index;
+        self.bounds = bounds;
         self.now_ms = self.now_ms.max(now_ms);
     }
 
@@ -298,6 +307,7 @@ impl Keyspace {
             bytes: self.bytes,
             now_ms: self.now_ms,
             version: self.version,
+            bounds: self.bounds,
             ..Keyspace::without_slots(self.hash_seed)
         }
     }

@@ -15,6 +15,7 @@ use crate::keyspace::Keyspace;
 use crate::reply::Reply;
 use crate::rng::Rng;
 use crate::script::{Budget, ReadOnly, Reads, Scripts};
+use crate::value::Bounds;
 use crate::waiters::WaiterId;
 
 /// At most so many due keys and fields are removed by one entry, so that none of them stalls the group; the rest
@@ -154,7 +155,7 @@ impl Machine {
     pub fn apply(&mut self, at: Position, entry: &Entry, replies: Replies) -> Applied {
         let mut applied = self.skip(at);
         let stamp = entry.stamp.unwrap_or_default();
-        self.keyspace.begin_entry(at.index, stamp.now_ms);
+        self.keyspace.begin_entry(at.index, stamp.now_ms, Bounds::of(stamp.bounds));
         self.keyspace.remove_due(DUE_PER_ENTRY);
         if let Some(genesis) = &entry.genesis {
             self.found(genesis);
@@ -214,6 +215,17 @@ impl Machine {
             Err(error) => Read::Reply(Reply::Error(error)),
         };
         calls.iter().enumerate().map(read).collect()
+    }
+
+    /// What a call is answered that names no key, of a command that takes some: a refusal, which depends on nothing but its
+    /// words.
+    pub fn refusal(call: Call) -> Reply {
+        let entry = Entry { batches: vec![Batch::transaction(vec![call], Vec::new())], ..Entry::default() };
+        let applied = Machine::new(0).apply(Position { term: 1, index: 1 }, &entry, Replies::Wanted);
+        match applied.outcomes.into_iter().next() {
+            Some(BatchOutcome::Ran(replies)) => replies.into_iter().next().expect("one reply for each call"),
+            _ => unreachable!("one outcome for each batch, and nothing is watched"),
+        }
     }
 
     fn read_context<'a>(&'a self, now_ms: u64, rng: Rng, scripting: Reads<'a>) -> ReadContext<'a> {

@@ -15,7 +15,7 @@ use crate::hash_slot::{SLOT_COUNT, SlotId};
 use crate::machine::{Machine, ranges};
 use crate::script::Scripts;
 use crate::slot::{Key, Object, Slot};
-use crate::value::Value;
+use crate::value::{Bounds, Value};
 
 /// A chunk is closed once it is at least this long; a single object may make it longer.
 pub const CHUNK_BYTES: usize = 64 * 1024;
@@ -152,7 +152,7 @@ impl Restore {
         let genesis = state.genesis.unwrap_or_default();
         let keyspace = &mut self.machine.keyspace;
         keyspace.set_owned(ranges(&genesis));
-        keyspace.begin_entry(state.applied, state.now_ms);
+        keyspace.begin_entry(state.applied, state.now_ms, Bounds::default());
         keyspace.waiters.restore(state.last_waiter, state.waiters);
         self.machine.scripts =
             Scripts::restored(state.loaded_scripts, state.evaluated_scripts, state.libraries);

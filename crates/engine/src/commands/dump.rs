@@ -60,7 +60,7 @@ fn restore(context: &mut WriteContext, args: Args) -> Outcome {
         Refused::Footer => CommandError::Text("ERR DUMP payload version or checksum are wrong"),
         Refused::Data => BAD_DATA,
     })?;
-    let value = content.into_value().ok_or(BAD_DATA)?;
+    let value = content.into_value(context.keys.bounds()).ok_or(BAD_DATA)?;
     if expire_ms <= now_ms {
         if context.keys.remove(key).is_some() {
             context.keys.notify(EventClass::GENERIC, "del", key);

@@ -131,16 +131,17 @@ fn load(context: &mut WriteContext, args: Args) -> Outcome {
         }
     };
     let code = args.bytes(args.len() - 1).clone();
-    let name = add_library(context, code, replace)?;
-    Ok(Reply::bulk(name))
-}
-
-/// Adds the library `code` to those that are there; its name.
-fn add_library(context: &mut WriteContext, code: Bytes, replace: bool) -> Result<String, CommandError> {
     let name = library::name_of(&code)?;
     if !replace && context.scripts.library(&name).is_some() {
         return Err(CommandError::Message(format!("ERR Library '{name}' already exists")));
     }
+    add_library(context, code)?;
+    Ok(Reply::bulk(name))
+}
+
+/// Adds the library `code` to those that are there, or replaces the one of its name.
+fn add_library(context: &mut WriteContext, code: Bytes) -> Result<(), CommandError> {
+    let name = library::name_of(&code)?;
     let mut functions = context.scripts.functions_of(&code, context.rng.clone())?;
     if functions.is_empty() {
         return Err(CommandError::Text("ERR No functions registered"));
@@ -152,8 +153,8 @@ fn add_library(context: &mut WriteContext, code: Bytes, replace: bool) -> Result
             return Err(CommandError::Message(format!("ERR Function {} already exists", function.name)));
         }
     }
-    context.scripts.add_library(Library { name: name.clone(), code, functions });
-    Ok(name)
+    context.scripts.add_library(Library { name, code, functions });
+    Ok(())
 }
 
 fn delete(context: &mut WriteContext, args: Args) -> Outcome {
@@ -179,6 +180,14 @@ fn dump(context: &mut ReadContext, _: Args) -> Outcome {
     Ok(Reply::bulk(payload))
 }
 
+fn restore_library(context: &mut WriteContext, code: Bytes, replace: bool) -> Result<(), CommandError> {
+    let name = library::name_of(&code)?;
+    if !replace && context.scripts.library(&name).is_some() {
+        return Err(CommandError::Message(format!("ERR Library {name} already exists")));
+    }
+    add_library(context, code)
+}
+
 /// All libraries of the payload, or none.
 fn restore(context: &mut WriteContext, args: Args) -> Outcome {
     if args.len() > 4 {
@@ -200,7 +209,7 @@ fn restore(context: &mut WriteContext, args: Args) -> Outcome {
         context.scripts.flush_libraries();
     }
     for code in codes {
-        if let Err(error) = add_library(context, code, replace) {
+        if let Err(error) = restore_library(context, code, replace) {
             context.scripts.replace_libraries(before);
             return Err(error);
         }

@@ -9,7 +9,7 @@ use crate::commands::zset::store;
 use crate::error::CommandError;
 use crate::geohash::{Area, Place, Shape};
 use crate::reply::Reply;
-use crate::value::ZsetValue;
+use crate::value::{Bounds, ZsetValue};
 use crate::value::zset::Element;
 
 const RADIUS_COMPLEXITY: &str = "O(N+log(M)) where N is the number of elements inside the bounding box of the circular area delimited by center and radius and M is the number of items inside the index.";
@@ -309,12 +309,13 @@ impl<'a> Query<'a> {
     }
 
     /// What is to be stored of `found`.
-    fn stored(&self, found: &[Found]) -> ZsetValue {
+    fn stored(&self, found: &[Found], bounds: &Bounds) -> ZsetValue {
         let score = |found: &Found| match self.store_distances {
             true => found.distance_m / self.unit_m(),
             false => found.element.score,
         };
-        ZsetValue::of(found.iter().map(|found| Element { score: score(found), ..found.element }).collect())
+        let elements = found.iter().map(|found| Element { score: score(found), ..found.element });
+        ZsetValue::of(elements.collect(), bounds)
     }
 }
 
@@ -399,7 +400,7 @@ fn write(context: &mut WriteContext, args: Args, at: usize, form: Form) -> Outco
     let query = Query::parse(args, index, form)?;
     let found = query.run(index);
     let Some(key) = query.store else { return Ok(query.reply(found)) };
-    let stored = query.stored(&found);
+    let stored = query.stored(&found, context.keys.bounds());
     let event = if form.is_search() { "geosearchstore" } else { "georadiusstore" };
     store(context, key, stored, event)
 }

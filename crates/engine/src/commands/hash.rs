@@ -132,20 +132,20 @@ fn set_pairs(context: &mut WriteContext, args: Args, name: &str) -> Result<usize
     if !odd.is_empty() {
         return Err(CommandError::WrongArity(name.to_string()));
     }
-    let now_ms = context.keys.now_ms();
+    let (now_ms, bounds) = (context.keys.now_ms(), *context.keys.bounds());
     let new = context.keys.edit(args.bytes(1), |hash: &mut HashValue| {
-        Edit::changed(pairs.iter().filter(|[name, value]| hash.set(name, value, now_ms)).count())
+        Edit::changed(pairs.iter().filter(|[name, value]| hash.set(name, value, now_ms, &bounds)).count())
     })?;
     context.keys.notify(EventClass::HASH, "hset", args.bytes(1));
     Ok(new)
 }
 
 fn hsetnx(context: &mut WriteContext, args: Args) -> Outcome {
-    let now_ms = context.keys.now_ms();
+    let (now_ms, bounds) = (context.keys.now_ms(), *context.keys.bounds());
     let absent = context.keys.edit(args.bytes(1), |hash: &mut HashValue| {
         let absent = hash.get(args.bytes(2), now_ms).is_none();
         if absent {
-            hash.set(args.bytes(2), args.bytes(3), now_ms);
+            hash.set(args.bytes(2), args.bytes(3), now_ms, &bounds);
         }
         Edit::new(absent, absent)
     })?;
@@ -204,13 +204,13 @@ fn increment_field(
     event: &'static str,
     step: impl FnOnce(Option<&[u8]>) -> Result<(String, Reply), CommandError>,
 ) -> Outcome {
-    let now_ms = context.keys.now_ms();
+    let (now_ms, bounds) = (context.keys.now_ms(), *context.keys.bounds());
     let reply = context.keys.edit(args.bytes(1), |hash: &mut HashValue| {
         let field = hash.get(args.bytes(2), now_ms);
         let expire_ms = field.map_or(NEVER, |field| field.expire_ms);
         match step(field.map(|field| field.value)) {
             Ok((text, reply)) => {
-                hash.put(args.bytes(2), text.as_bytes(), expire_ms, now_ms);
+                hash.put(args.bytes(2), text.as_bytes(), expire_ms, now_ms, &bounds);
                 Edit::changed(Ok(reply))
             }
             Err(error) => Edit::unchanged(Err(error)),

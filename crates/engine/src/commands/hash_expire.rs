@@ -373,7 +373,7 @@ fn hgetex(context: &mut WriteContext, args: Args) -> Outcome {
 }
 
 fn hsetex(context: &mut WriteContext, args: Args) -> Outcome {
-    let now_ms = context.keys.now_ms();
+    let (now_ms, bounds) = (context.keys.now_ms(), *context.keys.bounds());
     context.keys.hash(args.bytes(1))?;
     let options = Options::parse(args, "hsetex", now_ms)?;
     let (pairs, _) = fields(args, options.fields_at, 2, NUMBER_OF_FIELDS)?.as_chunks::<2>();
@@ -383,13 +383,18 @@ fn hsetex(context: &mut WriteContext, args: Args) -> Outcome {
             return Edit::unchanged((false, false));
         }
         let mut changed = false;
+        // Which is a change even if the field held the same.
+        let put = |hash: &mut HashValue, name: &[u8], value: &[u8], expire_ms| {
+            hash.put(name, value, expire_ms, now_ms, &bounds);
+            true
+        };
         for [name, value] in pairs {
             let before = hash.get(name, now_ms).map_or(NEVER, |field| field.expire_ms);
             changed |= match options.expiry {
                 Expiry::At(at) if at <= now_ms => hash.remove(name, now_ms),
-                Expiry::At(at) => put(hash, name, value, at, now_ms),
-                Expiry::Keep => put(hash, name, value, before, now_ms),
-                Expiry::Default | Expiry::Persist => put(hash, name, value, NEVER, now_ms),
+                Expiry::At(at) => put(hash, name, value, at),
+                Expiry::Keep => put(hash, name, value, before),
+                Expiry::Default | Expiry::Persist => put(hash, name, value, NEVER),
             };
         }
         Edit::new((true, changed), changed)
@@ -404,10 +409,4 @@ fn hsetex(context: &mut WriteContext, args: Args) -> Outcome {
         _ => context.keys.notify(EventClass::HASH, "hset", args.bytes(1)),
     }
     Ok(Reply::flag(done))
-}
-
-/// Stores a field, which is a change even if it held the same.
-fn put(hash: &mut HashValue, name: &[u8], value: &[u8], expire_ms: u64, now_ms: u64) -> bool {
-    hash.put(name, value, expire_ms, now_ms);
-    true
 }

@@ -81,8 +81,9 @@ const MAX_RANDOM_MEMBERS: u64 = 1 << 22;
 
 fn sadd(context: &mut WriteContext, args: Args) -> Outcome {
     let key = args.bytes(1);
+    let bounds = *context.keys.bounds();
     let added = context.keys.edit(key, |set: &mut SetValue| {
-        let added = args.from(2).iter().filter(|member| set.add(member)).count();
+        let added = args.from(2).iter().filter(|member| set.add(member, &bounds)).count();
         Edit::new(added, added > 0)
     })?;
     if added > 0 {
@@ -123,7 +124,8 @@ fn smove(context: &mut WriteContext, args: Args) -> Outcome {
     context.keys.edit(from, |set: &mut SetValue| Edit::changed(set.remove(member)))?;
     notify_removal(context.keys, "srem", from);
     if new {
-        context.keys.edit(to, |set: &mut SetValue| Edit::changed(set.add(member)))?;
+        let bounds = *context.keys.bounds();
+        context.keys.edit(to, |set: &mut SetValue| Edit::changed(set.add(member, &bounds)))?;
         context.keys.notify(EventClass::SET, "sadd", to);
     }
     Ok(Reply::flag(true))

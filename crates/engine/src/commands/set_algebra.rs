@@ -64,14 +64,14 @@ fn sets<'a>(keys: &'a Keyspace, names: &[Bytes]) -> Result<Vec<Option<&'a SetVal
 }
 
 fn union(keys: &Keyspace, names: &[Bytes]) -> Result<SetValue, CommandError> {
-    Ok(sets(keys, names)?.into_iter().flatten().flat_map(SetValue::iter).collect())
+    Ok(SetValue::of(sets(keys, names)?.into_iter().flatten().flat_map(SetValue::iter), keys.bounds()))
 }
 
 fn difference(keys: &Keyspace, names: &[Bytes]) -> Result<SetValue, CommandError> {
     let sets = sets(keys, names)?;
     let Some((Some(first), others)) = sets.split_first() else { return Ok(SetValue::new()) };
     let elsewhere = |member: &Member| others.iter().flatten().any(|other| other.contains(member));
-    Ok(first.iter().filter(|member| !elsewhere(member)).collect())
+    Ok(SetValue::of(first.iter().filter(|member| !elsewhere(member)), keys.bounds()))
 }
 
 /// The members that are in all sets, found by a walk over the smallest.
@@ -88,7 +88,7 @@ fn common<'a>(keys: &'a Keyspace, names: &[Bytes]) -> Result<impl Iterator<Item 
 }
 
 fn intersection(keys: &Keyspace, names: &[Bytes]) -> Result<SetValue, CommandError> {
-    Ok(common(keys, names)?.collect())
+    Ok(SetValue::of(common(keys, names)?, keys.bounds()))
 }
 
 type Combine = fn(&Keyspace, &[Bytes]) -> Result<SetValue, CommandError>;

@@ -9,8 +9,8 @@ use crate::error::CommandError;
 use crate::events::EventClass;
 use crate::keyspace::Edit;
 use crate::reply::Reply;
-use crate::value::StreamValue;
-use crate::value::stream::{MAX_NODE_ENTRIES, StreamEntry, StreamId, Trim, TrimTo};
+use crate::value::{Bounds, StreamValue};
+use crate::value::stream::{StreamEntry, StreamId, Trim, TrimTo};
 
 /// The rows.
 pub const COMMANDS: &[Command] = &[
@@ -62,11 +62,15 @@ pub const COMMANDS: &[Command] = &[
 const MAX_ENTRY_BYTES: usize = 1 << 30;
 
 /// How many entries an approximate trim without LIMIT removes at most: 100 nodes, as in Redis.
-const DEFAULT_TRIM_LIMIT: u64 = 100 * MAX_NODE_ENTRIES as u64;
+fn default_trim_limit(bounds: &Bounds) -> u64 {
+    const NODES: u64 = 100;
+    const MOST: u64 = 1_000_000;
+    bounds.node_entries.saturating_mul(NODES).min(MOST)
+}
 
 fn xadd(context: &mut WriteContext, args: Args) -> Outcome {
     let key = args.bytes(1);
-    let options = Options::parse(args, For::Add)?;
+    let options = Options::parse(args, For::Add, context.keys.bounds())?;
     let (fields, odd) = args.from(options.end).as_chunks::<2>();
     let Some(new_id) = options.id.filter(|_| !fields.is_empty() && odd.is_empty()) else {
         return Err(CommandError::WrongArity("xadd".to_string()));
@@ -77,11 +81,11 @@ fn xadd(context: &mut WriteContext, args: Args) -> Outcome {
     if options.only_existing && context.keys.collection::<StreamValue>(key)?.is_none() {
         return Ok(Reply::Null);
     }
-    let now_ms = context.keys.now_ms();
+    let (now_ms, bounds) = (context.keys.now_ms(), *context.keys.bounds());
     let (id, trimmed) = context.keys.edit(key, |stream: &mut StreamValue| {
         match new_id.resolve(stream, now_ms).and_then(|id| checked_size(fields).map(|()| id)) {
             Ok(id) => {
-                stream.append(id, fields);
+                stream.append(id, fields, &bounds);
                 Edit::changed(Ok((id, options.trim.map_or(0, |trim| stream.trim(&trim)))))
             }
             Err(error) => Edit::unchanged(Err(error)),
@@ -104,7 +108,7 @@ fn checked_size(fields: &[[Bytes; 2]]) -> Result<(), CommandError> {
 
 fn xtrim(context: &mut WriteContext, args: Args) -> Outcome {
     let key = args.bytes(1);
-    let Some(trim) = Options::parse(args, For::Trim)?.trim else {
+    let Some(trim) = Options::parse(args, For::Trim, context.keys.bounds())?.trim else {
         return Err(CommandError::Text("ERR syntax error, XTRIM must be called with a trimming strategy"));
     };
     let removed = context.keys.edit_existing(key, |stream: &mut StreamValue| {
@@ -176,7 +180,7 @@ struct Options {
 }
 
 impl Options {
-    fn parse(args: Args, of: For) -> Result<Options, CommandError> {
+    fn parse(args: Args, of: For, bounds: &Bounds) -> Result<Options, CommandError> {
         let mut options = Options { trim: None, only_existing: false, id: None, end: 2 };
         let mut limit = None;
         while options.end < args.len() && options.id.is_none() {
@@ -207,17 +211,17 @@ impl Options {
                 return Err(CommandError::Syntax);
             }
         }
-        options.set_limit(limit)?;
+        options.set_limit(limit, default_trim_limit(bounds))?;
         Ok(options)
     }
 
-    fn set_limit(&mut self, limit: Option<u64>) -> Result<(), CommandError> {
+    fn set_limit(&mut self, limit: Option<u64>, default: u64) -> Result<(), CommandError> {
         match (&mut self.trim, limit) {
             (None, Some(1..)) => Err(CommandError::Text(
                 "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy",
             )),
             (Some(trim), limit) if trim.approximate => {
-                trim.limit = Some(limit.unwrap_or(DEFAULT_TRIM_LIMIT)).filter(|&limit| limit > 0);
+                trim.limit = Some(limit.unwrap_or(default)).filter(|&limit| limit > 0);
                 Ok(())
             }
             (_, Some(_)) => {

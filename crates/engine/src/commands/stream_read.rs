@@ -56,6 +56,12 @@ const XREADGROUP: ByWords = ByWords {
 /// How many entries a call without COUNT gets once it has blocked, as in Redis.
 const COUNT_AFTER_BLOCK: usize = 1000;
 
+/// Whether `words` call XREAD or XREADGROUP with BLOCK.
+pub(crate) fn asks_to_block(words: &[Bytes]) -> bool {
+    let named = |name: &[u8]| words.first().is_some_and(|word| word.eq_ignore_ascii_case(name));
+    (named(b"xread") || named(b"xreadgroup")) && Words::of(words).is_some_and(|words| words.blocks)
+}
+
 /// What is needed of a call before it runs.
 struct Words {
     blocks: bool,

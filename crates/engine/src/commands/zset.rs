@@ -149,13 +149,14 @@ pub(super) fn add(
     let mut added = 0;
     let mut updated = 0;
     let mut last = None;
+    let bounds = *context.keys.bounds();
     let result = context.keys.edit(key, |zset: &mut ZsetValue| {
         for (score, member) in elements {
             match score_to_set(zset.score(member), *score, options) {
                 Err(error) => return Edit::unchanged(Err(error)),
                 Ok(None) => {}
                 Ok(Some(score)) => {
-                    match zset.set(member, score) {
+                    match zset.set(member, score, &bounds) {
                         None => added += 1,
                         Some(before) if before != score => updated += 1,
                         Some(_) => {}

@@ -351,7 +351,7 @@ fn run_and_store(
     name: &'static str,
 ) -> Outcome {
     let query = Query::parse(context.keys, args, 2, operation, Wanted::Store, name)?;
-    let result = ZsetValue::of(elements(&query.run()).collect());
+    let result = ZsetValue::of(elements(&query.run()).collect(), context.keys.bounds());
     store(context, args.bytes(1), result, name)
 }
 

@@ -354,7 +354,8 @@ fn read_range(keys: &Keyspace, args: Args, kind: Kind) -> Outcome {
 fn zrangestore(context: &mut WriteContext, args: Args) -> Outcome {
     let query = Query::parse(args, 3, Kind::Any { to_store: true })?;
     let zset = context.keys.zset(args.bytes(2))?;
-    let range = zset.map(|zset| ZsetValue::of(query.of(zset).collect())).unwrap_or_default();
+    let bounds = context.keys.bounds();
+    let range = zset.map(|zset| ZsetValue::of(query.of(zset).collect(), bounds)).unwrap_or_default();
     store(context, args.bytes(1), range, "zrangestore")
 }
 

@@ -10,7 +10,7 @@ use crate::slot::NEVER;
 use crate::value::hash::MAX_FIELD_DEADLINE_MS;
 use crate::value::list::Side;
 use crate::value::stream::{self, StreamId};
-use crate::value::{HashValue, ListValue, SetValue, StreamValue, Value, ZsetValue};
+use crate::value::{Bounds, HashValue, ListValue, SetValue, StreamValue, Value, ZsetValue};
 
 impl Content {
     /// What `value` holds at `now_ms`.
@@ -33,7 +33,7 @@ impl Content {
     }
 
     /// A value that holds it; `None` if no value can: an element is there twice.
-    pub fn into_value(self) -> Option<Value> {
+    pub fn into_value(self, bounds: &Bounds) -> Option<Value> {
         match self {
             Content::String(string) => Some(Value::string(&string)),
             Content::List(elements) => {
@@ -45,7 +45,7 @@ impl Content {
                 let mut hash = HashValue::new();
                 for (name, value, expire_ms) in &fields {
                     let possible = *expire_ms <= MAX_FIELD_DEADLINE_MS || *expire_ms == NEVER;
-                    if !possible || !hash.put(name, value, *expire_ms, 0) {
+                    if !possible || !hash.put(name, value, *expire_ms, 0, bounds) {
                         return None;
                     }
                 }
@@ -53,13 +53,13 @@ impl Content {
             }
             Content::Zset(elements) => {
                 let mut zset = ZsetValue::new();
-                let is_new = |(element, score): &(Bytes, f64)| zset.set(element, *score).is_none();
+                let is_new = |(element, score): &(Bytes, f64)| zset.set(element, *score, bounds).is_none();
                 elements.iter().all(is_new).then(|| Value::Zset(Arc::new(zset)))
             }
-            Content::Stream(content) => Some(Value::Stream(Arc::new(into_stream(&content)))),
+            Content::Stream(content) => Some(Value::Stream(Arc::new(into_stream(&content, bounds)))),
             Content::Set(members) => {
                 let mut set = SetValue::new();
-                members.iter().all(|member| set.add(member)).then(|| Value::Set(Arc::new(set)))
+                members.iter().all(|member| set.add(member, bounds)).then(|| Value::Set(Arc::new(set)))
             }
         }
     }
@@ -111,13 +111,13 @@ fn of_group(name: &[u8], group: &stream::Group) -> Group {
 }
 
 /// The content's ids ascend and its names are there once: the reader has seen to it.
-fn into_stream(content: &StreamContent) -> StreamValue {
+fn into_stream(content: &StreamContent, bounds: &Bounds) -> StreamValue {
     let id = |(ms, seq)| StreamId { ms, seq };
     let mut stream = StreamValue::default();
     for (at, fields) in &content.entries {
         let fields: Vec<[Bytes; 2]> =
             fields.iter().map(|(name, value)| [name.clone(), value.clone()]).collect();
-        stream.append(id(*at), &fields);
+        stream.append(id(*at), &fields, bounds);
     }
     stream.set_last_id(id(content.last_id));
     stream.set_max_deleted_id(id(content.max_deleted_id));

@@ -67,7 +67,7 @@ pub fn to_lua(lua: &Lua, reply: &Reply, resp3: bool) -> Result<Value> {
         Reply::Decimal(value) => Ok(Value::String(lua.create_string(format_decimal(*value))?)),
         Reply::Bool(value) if resp3 => Ok(Value::Boolean(*value)),
         Reply::Bool(true) => Ok(Value::Number(1.0)),
-        Reply::Bool(false) => Ok(Value::Boolean(false)),
+        Reply::Bool(false) => Ok(Value::Number(0.0)),
         Reply::BigNumber(digits) if resp3 => one_field(lua, "big_number", digits),
         Reply::BigNumber(digits) => Ok(Value::String(lua.create_string(digits)?)),
         Reply::Verbatim(format, text) if resp3 => {
@@ -94,25 +94,76 @@ fn wrapped(lua: &Lua, name: &str, inner: Table) -> Result<Value> {
     Ok(Value::Table(table))
 }
 
-/// Walks a table in the order that scripts see (`pairs` of prelude.lua).
-pub fn ordered(table: &Table) -> Result<Vec<(Value, Value)>> {
-    let mut all = table.pairs::<Value, Value>().collect::<Result<Vec<_>>>()?;
-    all.sort_by(|(a, _), (b, _)| {
-        rank(a).cmp(&rank(b)).then_with(|| match (a, b) {
-            (Value::String(a), Value::String(b)) => a.as_bytes().cmp(&b.as_bytes()),
-            (Value::Boolean(a), Value::Boolean(b)) => a.cmp(b),
-            _ => number_of(a).total_cmp(&number_of(b)),
-        })
-    });
-    Ok(all)
+/// A table's keys in the order that scripts see (`pairs` of prelude.lua); an error if one has no place in an order. They are
+/// copies: Lua lends out no more than about 8,000 of its own strings at a time, and a table may be larger.
+pub fn ordered_keys(table: &Table) -> Result<Vec<Key>> {
+    let mut keys = Vec::new();
+    table.for_each(|key: Value, _: Value| {
+        keys.push(Key::of(&key)?);
+        Ok(())
+    })?;
+    keys.sort_by(Key::order);
+    Ok(keys)
 }
 
-fn rank(key: &Value) -> u8 {
-    match key {
-        Value::Integer(_) | Value::Number(_) => 0,
-        Value::String(_) => 1,
-        Value::Boolean(_) => 2,
-        _ => 3,
+/// A table in that order, one pair after the other.
+pub fn ordered(table: &Table) -> Result<impl ExactSizeIterator<Item = Result<(Key, Value)>>> {
+    let value = |key: Key| {
+        let value = match &key {
+            Key::Number(number) => table.raw_get(*number)?,
+            Key::Text(text) => table.raw_get(text.clone())?,
+            Key::Bool(truth) => table.raw_get(*truth)?,
+        };
+        Ok((key, value))
+    };
+    Ok(ordered_keys(table)?.into_iter().map(value))
+}
+
+/// A key of a table that has a place in an order.
+pub enum Key {
+    /// A number.
+    Number(f64),
+    /// A string.
+    Text(mlua::BString),
+    /// A truth value.
+    Bool(bool),
+}
+
+impl Key {
+    fn of(value: &Value) -> Result<Key> {
+        match value {
+            Value::Integer(_) | Value::Number(_) => Ok(Key::Number(number_of(value))),
+            Value::String(text) => Ok(Key::Text(text.as_bytes().to_vec().into())),
+            Value::Boolean(truth) => Ok(Key::Bool(*truth)),
+            _ => Err(mlua::Error::runtime("Cannot serialise table: table key must be a number or string")),
+        }
+    }
+
+    fn order(&self, other: &Key) -> std::cmp::Ordering {
+        match (self, other) {
+            (Key::Number(a), Key::Number(b)) => a.total_cmp(b),
+            (Key::Text(a), Key::Text(b)) => a.cmp(b),
+            (Key::Bool(a), Key::Bool(b)) => a.cmp(b),
+            _ => self.rank().cmp(&other.rank()),
+        }
+    }
+
+    fn rank(&self) -> u8 {
+        match self {
+            Key::Number(_) => 0,
+            Key::Text(_) => 1,
+            Key::Bool(_) => 2,
+        }
+    }
+
+    fn to_reply(&self, resp3: bool) -> Reply {
+        match self {
+            Key::Number(number) => Reply::Int(*number as i64),
+            Key::Text(text) => Reply::bulk(text),
+            Key::Bool(truth) if resp3 => Reply::Bool(*truth),
+            Key::Bool(true) => Reply::Int(1),
+            Key::Bool(false) => Reply::Null,
+        }
     }
 }
 
@@ -168,14 +219,14 @@ fn of_table(table: &Table, resp3: bool, depth: usize) -> Result<Reply> {
         return Ok(Reply::Verbatim(format, bytes::Bytes::copy_from_slice(&text.as_bytes())));
     }
     if let Value::Table(map) = table.raw_get::<Value>("map")? {
-        let pair = |(key, value): (Value, Value)| {
-            Ok((nested(&key, resp3, depth + 1)?, nested(&value, resp3, depth + 1)?))
+        let pair = |pair: Result<(Key, Value)>| {
+            let (key, value) = pair?;
+            Ok((key.to_reply(resp3), nested(&value, resp3, depth + 1)?))
         };
-        return Ok(Reply::Map(ordered(&map)?.into_iter().map(pair).collect::<Result<_>>()?));
+        return Ok(Reply::Map(ordered(&map)?.map(pair).collect::<Result<_>>()?));
     }
     if let Value::Table(set) = table.raw_get::<Value>("set")? {
-        let item = |(key, _): (Value, Value)| nested(&key, resp3, depth + 1);
-        return Ok(Reply::Set(ordered(&set)?.into_iter().map(item).collect::<Result<_>>()?));
+        return Ok(Reply::Set(ordered_keys(&set)?.iter().map(|key| key.to_reply(resp3)).collect()));
     }
     let mut items = Vec::new();
     loop {

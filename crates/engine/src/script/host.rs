@@ -8,7 +8,7 @@ use super::scripts::Scripts;
 use super::{Budget, Ending, Reads, Run as ScriptRun, ScriptFlags, Stop};
 use crate::args::Args;
 use crate::command::{self, Command, Flags, ReadContext, Run, Verb, WriteContext};
-use crate::commands::debug;
+use crate::commands::{debug, stream_read};
 use crate::error::CommandError;
 use crate::hash_slot::{SlotId, slot_of};
 use crate::keyspace::Keyspace;
@@ -120,6 +120,10 @@ impl Host {
 
     fn try_call(&mut self, words: &[Bytes]) -> Result<Reply, CommandError> {
         let row = self.permitted(words)?;
+        if stream_read::asks_to_block(words) {
+            let text = format!("ERR {} command is not allowed with BLOCK option from scripts", row.name);
+            return Err(CommandError::Message(text));
+        }
         self.check_slots(row, words)?;
         self.calls += 1;
         let rng = Rng::for_call(self.rng.clone().next_u64(), self.calls);
@@ -155,6 +159,8 @@ impl Host {
             Err(CommandError::WrongArity(_)) => {
                 return Err(CommandError::Text("ERR Wrong number of args calling Redis command from script"));
             }
+            // Whatever it would do, it is a container's: none of those that scripts may call lacks any.
+            Err(CommandError::UnknownSubcommand { .. }) => return Err(NOT_ALLOWED),
             Err(_) => return Err(unknown()),
         };
         let denied = match row.run {
@@ -162,7 +168,7 @@ impl Host {
             _ => row.flags.contains(Flags::NOSCRIPT),
         };
         if denied {
-            return Err(CommandError::Text("ERR This Redis command is not allowed from script"));
+            return Err(NOT_ALLOWED);
         }
         if (row.writes(words) || is_publish(row)) && !self.may_write {
             return Err(CommandError::Text("ERR Write commands are not allowed from read-only scripts."));
@@ -193,6 +199,8 @@ impl Host {
     /// The few commands of the session that mean something inside a script.
     fn verb(&mut self, verb: Verb, args: Args) -> Result<Reply, CommandError> {
         match verb {
+            // Time stands still while a script runs.
+            Verb::DebugSleep => args.float(2).map(|_| Reply::OK),
             Verb::DebugProtocol => debug::sample(args.bytes(2)),
             Verb::Ping if args.len() == 1 => Ok(Reply::Simple("PONG")),
             Verb::Ping | Verb::Echo => Ok(Reply::Bulk(args.bytes(1).clone())),
@@ -215,8 +223,18 @@ impl Host {
     }
 }
 
-const SESSION_VERBS: [Verb; 7] =
-    [Verb::DebugProtocol, Verb::Echo, Verb::Ping, Verb::Publish, Verb::Select, Verb::Spublish, Verb::Time];
+const SESSION_VERBS: [Verb; 8] = [
+    Verb::DebugProtocol,
+    Verb::DebugSleep,
+    Verb::Echo,
+    Verb::Ping,
+    Verb::Publish,
+    Verb::Select,
+    Verb::Spublish,
+    Verb::Time,
+];
+
+const NOT_ALLOWED: CommandError = CommandError::Text("ERR This Redis command is not allowed from script");
 
 fn is_publish(row: &Command) -> bool {
     matches!(row.run, Run::Session(Verb::Publish | Verb::Spublish))

@@ -229,8 +229,14 @@ impl Interpreter {
     }
 
     fn list(&self, words: &[Bytes]) -> Result<Table, CommandError> {
-        let strings = words.iter().map(|word| self.lua.create_string(word)).collect::<mlua::Result<Vec<_>>>();
-        self.settle(strings.and_then(|strings| self.lua.create_sequence_from(strings)))
+        let fill = || {
+            let list = self.lua.create_table_with_capacity(words.len(), 0)?;
+            for (i, word) in words.iter().enumerate() {
+                list.raw_set(i + 1, self.lua.create_string(word)?)?;
+            }
+            Ok(list)
+        };
+        self.settle(fill())
     }
 
     /// What goes wrong outside of the script's own code is a lack of memory, or a fault of ours.
@@ -289,6 +295,7 @@ fn host_functions(lua: &Lua) -> mlua::Result<Table> {
     let number = REDIS_VERSION.split('.').fold(0, |sum, part| sum << 8 | part.parse().unwrap_or(0));
     host.set("version_num", number)?;
     host.set("call", lua.create_function(call)?)?;
+    host.set("call_list", lua.create_function(call_list)?)?;
     host.set("look", lua.create_function(|lua, ()| Ok(with(lua, Host::look)))?)?;
     host.set("where", lua.create_function(locate)?)?;
     host.set("is_over", lua.create_function(|lua, ()| Ok(with(lua, |host| host.over.is_some())))?)?;
@@ -329,7 +336,17 @@ fn refused(lua: &Lua, why: &str) -> Answer {
     Ok((false, text(lua, format!("ERR {why}"))?))
 }
 
+/// redis.call: the words are its arguments.
 fn call(lua: &Lua, args: MultiValue) -> Answer {
+    call_with(lua, args.into_iter().map(Ok))
+}
+
+/// redis.call of the first `len` elements of a table.
+fn call_list(lua: &Lua, (list, len): (Table, usize)) -> Answer {
+    call_with(lua, (0..len).map(|i| list.raw_get(i + 1)))
+}
+
+fn call_with(lua: &Lua, args: impl ExactSizeIterator<Item = mlua::Result<Value>>) -> Answer {
     let failed = |error: &str, quiet: bool| -> Answer {
         let table = lua.create_table()?;
         table.raw_set("err", error)?;
@@ -338,15 +355,15 @@ fn call(lua: &Lua, args: MultiValue) -> Answer {
         }
         Ok((false, Value::Table(table)))
     };
-    if args.is_empty() {
+    if args.len() == 0 {
         return failed("ERR Please specify at least one argument for this redis.call() call", false);
     }
     let mut words = Vec::with_capacity(args.len());
-    for arg in &args {
-        words.push(match arg {
+    for arg in args {
+        words.push(match arg? {
             Value::String(text) => Bytes::copy_from_slice(&text.as_bytes()),
             Value::Integer(n) => n.to_string().into(),
-            Value::Number(n) => lib::format_number(*n).into(),
+            Value::Number(n) => lib::format_number(n).into(),
             _ => return failed("ERR Lua redis lib command arguments must be strings or integers", false),
         });
     }

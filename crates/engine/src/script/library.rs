@@ -4,6 +4,7 @@ use mlua::{Function, MultiValue, Table, Value};
 
 use bytes::Bytes;
 
+use super::convert::{Key, ordered};
 use super::{FLAG_NAMES, ScriptFlags};
 use crate::entry::{FunctionState, LibraryState};
 use crate::error::CommandError;
@@ -167,11 +168,12 @@ fn positional(name: &Value, callback: &Value) -> Result<(FunctionInfo, Function)
 
 fn named(table: &Table) -> Result<(FunctionInfo, Function), RegisterError> {
     let (mut name, mut callback, mut description, mut flags) = (None, None, None, ScriptFlags::empty());
-    for (key, value) in super::convert::ordered(table).map_err(|e| RegisterError(e.to_string()))? {
-        let Value::String(key) = key else {
+    let refused = |e: mlua::Error| RegisterError(e.to_string());
+    for pair in ordered(table).map_err(refused)? {
+        let (Key::Text(key), value) = pair.map_err(refused)? else {
             return error("named argument key given to redis.register_function is not a string");
         };
-        match (key.to_string_lossy().to_ascii_lowercase().as_str(), value) {
+        match (String::from_utf8_lossy(&key).to_ascii_lowercase().as_str(), value) {
             ("function_name", Value::String(text)) => name = Some(checked_name(&text.as_bytes())?),
             ("function_name", _) => {
                 return error("function_name argument given to redis.register_function must be a string");

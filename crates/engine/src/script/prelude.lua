@@ -255,14 +255,21 @@ local function raising(f)
     end
 end
 
+-- The host can be handed fewer words on the stack than a script can unpack.
+local function call_host(...)
+    local n = select("#", ...)
+    if n > 1000 then return host.call_list({ ... }, n) end
+    return host.call(...)
+end
+
 local redis = {
     call = function(...)
-        local ok, reply = host.call(...)
+        local ok, reply = call_host(...)
         if ok then return reply end
         error(reply, 0)
     end,
     pcall = function(...)
-        local _, reply = host.call(...)
+        local _, reply = call_host(...)
         return reply
     end,
     sha1hex = raising(host.sha1hex),

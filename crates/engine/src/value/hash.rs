@@ -4,23 +4,18 @@
 //! big one's follows from the names); a field whose deadline is at or
 //! before the clock that a reader passes in is absent to it, whether or not it has been removed yet;
 //! `next_deadline_ms` is the earliest deadline of all fields. A hash starts out small and becomes big when it
-//! outgrows [`MAX_SMALL_FIELDS`] or [`MAX_SMALL_BYTES`], never the other way: Redis's OBJECT ENCODING shows it.
+//! outgrows its [`Bounds`], never the other way: Redis's OBJECT ENCODING shows it.
 
 mod big;
 mod small;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use super::Bounds;
 use crate::slot::NEVER;
 use crate::snapshot::{put_bytes, take_bytes};
 use big::Big;
 use small::Small;
-
-/// The most fields of a small hash (Redis's default `hash-max-listpack-entries`).
-pub const MAX_SMALL_FIELDS: usize = 512;
-
-/// The longest field or value of a small hash, in bytes (Redis's default `hash-max-listpack-value`).
-pub const MAX_SMALL_BYTES: usize = 64;
 
 /// The latest deadline a field can have, in milliseconds since the Unix epoch: 2^46 - 1, as in Redis 7.4.
 pub const MAX_FIELD_DEADLINE_MS: u64 = (1 << 46) - 1;
@@ -163,11 +158,11 @@ impl HashValue {
     }
 
     /// Stores `value` under `name`, to expire at `expire_ms` ([`NEVER`]: not at all). Whether the field is new.
-    pub fn put(&mut self, name: &[u8], value: &[u8], expire_ms: u64, now_ms: u64) -> bool {
+    pub fn put(&mut self, name: &[u8], value: &[u8], expire_ms: u64, now_ms: u64, bounds: &Bounds) -> bool {
         let earlier = self.find(name).map(|field| (field.is_live(now_ms), field.expire_ms));
-        let fits = name.len() <= MAX_SMALL_BYTES
-            && value.len() <= MAX_SMALL_BYTES
-            && (earlier.is_some() || self.positions() < MAX_SMALL_FIELDS);
+        let fits = name.len() <= bounds.hash_bytes
+            && value.len() <= bounds.hash_bytes
+            && (earlier.is_some() || self.positions() < bounds.hash_fields);
         if !fits {
             self.become_big();
         }
@@ -180,8 +175,8 @@ impl HashValue {
     }
 
     /// Stores `value` under `name` for good, whatever deadline the field had. Whether the field is new.
-    pub fn set(&mut self, name: &[u8], value: &[u8], now_ms: u64) -> bool {
-        self.put(name, value, NEVER, now_ms)
+    pub fn set(&mut self, name: &[u8], value: &[u8], now_ms: u64, bounds: &Bounds) -> bool {
+        self.put(name, value, NEVER, now_ms, bounds)
     }
 
     /// Moves the deadline of a field that is there.
@@ -276,7 +271,7 @@ impl HashValue {
         }
         for _ in 0..from.try_get_u32_le().ok()? {
             let (name, value) = (take_bytes(from)?, take_bytes(from)?);
-            let new = hash.put(&name, &value, from.try_get_u64_le().ok()?, 0);
+            let new = hash.put(&name, &value, from.try_get_u64_le().ok()?, 0, &Bounds::WIDEST);
             if !new || hash.is_small() == big {
                 return None;
             }

@@ -1,6 +1,7 @@
 //! What a key can hold.
 
 pub mod bits;
+pub mod bounds;
 pub mod by_name;
 pub mod hash;
 pub mod hyperloglog;
@@ -20,6 +21,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use crate::slot::NEVER;
 use crate::snapshot::{put_bytes, take_bytes};
 
+pub use bounds::Bounds;
 pub use by_name::ByName;
 pub use hash::HashValue;
 pub use list::ListValue;
@@ -187,6 +189,8 @@ mod tag {
     pub const SET: u8 = 4;
     pub const ZSET: u8 = 5;
     pub const STREAM: u8 = 6;
+    /// A string that has been changed in place.
+    pub const GROWN_STRING: u8 = 7;
 }
 
 impl Value {
@@ -212,6 +216,7 @@ impl Value {
         /// Redis's longest string that shares an allocation with its header.
         const EMBEDDED_BYTES: usize = 44;
         match self {
+            Value::String(string) if string.is_grown() => "raw",
             Value::String(string) if number::parse_int(string.as_bytes()).is_some() => "int",
             Value::String(string) if string.as_bytes().len() <= EMBEDDED_BYTES => "embstr",
             Value::String(_) => "raw",
@@ -269,7 +274,7 @@ impl Value {
     pub(crate) fn put(&self, out: &mut BytesMut) {
         match self {
             Value::String(string) => {
-                out.put_u8(tag::STRING);
+                out.put_u8(if string.is_grown() { tag::GROWN_STRING } else { tag::STRING });
                 put_bytes(out, string.as_bytes());
             }
             Value::Hash(hash) => {
@@ -299,6 +304,11 @@ impl Value {
     pub(crate) fn take(from: &mut Bytes) -> Option<Value> {
         match from.try_get_u8().ok()? {
             tag::STRING => Some(Value::string(&take_bytes(from)?)),
+            tag::GROWN_STRING => {
+                let mut string = StringValue::new(&take_bytes(from)?);
+                string.make_mut();
+                Some(Value::String(string))
+            }
             tag::HASH => Some(Value::Hash(Arc::new(HashValue::take_snapshot(from)?))),
             tag::LIST => Some(Value::List(ListValue::take_snapshot(from)?)),
             tag::SET => Some(Value::Set(Arc::new(SetValue::take_snapshot(from)?))),

@@ -1,7 +1,7 @@
 //! Sets.
 //!
 //! Invariants: order is a function of the members and the form alone. A set starts out as sorted integers and becomes
-//! one of names when it gets a member that is no integer or outgrows [`MAX_INTEGERS`], never the other way: Redis's
+//! one of names when it gets a member that is no integer or outgrows its [`Bounds`], never the other way: Redis's
 //! OBJECT ENCODING shows it.
 
 mod integers;
@@ -10,13 +10,11 @@ use std::borrow::Cow;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use super::Bounds;
 use super::by_name::{ByName, Name};
 use super::number::parse_int;
 use crate::snapshot::{put_bytes, take_bytes};
 use integers::Integers;
-
-/// The most members of a set of integers (Redis's default `set-max-intset-entries`).
-pub const MAX_INTEGERS: usize = 512;
 
 /// A member as text: integers are not stored as such.
 pub type Member<'a> = Cow<'a, [u8]>;
@@ -45,6 +43,15 @@ impl SetValue {
     /// A set without members.
     pub fn new() -> SetValue {
         SetValue::default()
+    }
+
+    /// The set of `members`, which may repeat.
+    pub fn of<T: AsRef<[u8]>>(members: impl IntoIterator<Item = T>, bounds: &Bounds) -> SetValue {
+        let mut set = SetValue::new();
+        for member in members {
+            set.add(member.as_ref(), bounds);
+        }
+        set
     }
 
     /// The name that OBJECT ENCODING answers.
@@ -90,11 +97,11 @@ impl SetValue {
     }
 
     /// Adds `member`. Whether it is new.
-    pub fn add(&mut self, member: &[u8]) -> bool {
+    pub fn add(&mut self, member: &[u8], bounds: &Bounds) -> bool {
         if let Repr::Integers(integers) = &mut self.0 {
             match parse_int(member) {
                 Some(n) if integers.contains(n) => return false,
-                Some(n) if integers.len() < MAX_INTEGERS => return integers.add(n),
+                Some(n) if integers.len() < bounds.set_integers => return integers.add(n),
                 _ => self.become_names(),
             }
         }
@@ -180,7 +187,7 @@ impl SetValue {
         let form = from.try_get_u8().ok()?;
         let len = from.try_get_u64_le().ok()?;
         match form {
-            0 if len <= MAX_INTEGERS as u64 => {
+            0 => {
                 let mut integers = Integers::default();
                 for _ in 0..len {
                     integers.add(from.try_get_i64_le().ok()?).then_some(())?;
@@ -201,17 +208,6 @@ impl SetValue {
 
 fn text<'a>(n: i64) -> Member<'a> {
     Cow::from(n.to_string().into_bytes())
-}
-
-/// Of members that may repeat.
-impl<T: AsRef<[u8]>> FromIterator<T> for SetValue {
-    fn from_iter<I: IntoIterator<Item = T>>(members: I) -> SetValue {
-        let mut set = SetValue::new();
-        for member in members {
-            set.add(member.as_ref());
-        }
-        set
-    }
 }
 
 #[cfg(test)]

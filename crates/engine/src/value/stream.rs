@@ -1,6 +1,6 @@
 //! Streams: entries in the order of their ids, and the consumer groups that read them.
 //!
-//! Entries stand in nodes ([`node`]) of up to [`MAX_NODE_ENTRIES`] and [`MAX_NODE_BYTES`]. The last node, which XADD
+//! Entries stand in nodes ([`node`]) of a size within [`Bounds`]. The last node, which XADD
 //! appends to, is held in place; the full ones before it, and whatever a group may hold many of, in trees that clones share.
 //!
 //! Invariants: ids ascend, and none is above `last_id`; `len` counts the entries that are not deleted and `first_id` is
@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::Tree;
+use super::{Bounds, Tree};
 use crate::snapshot::{put_bytes, take_bytes};
 use node::{Node, put_id, take_id};
 
@@ -23,11 +23,8 @@ pub use group::{Consumer, Group, Name, Pending};
 pub use id::StreamId;
 pub use node::StreamEntry;
 
-/// The most entries of a node (Redis's default `stream-node-max-entries`).
-pub const MAX_NODE_ENTRIES: u32 = 100;
-
-/// What a node's bytes stay below, unless a single entry takes more (Redis's default `stream-node-max-bytes`).
-pub const MAX_NODE_BYTES: usize = 4096;
+/// The most bytes that a new node takes before it needs them.
+const MAX_RESERVED_BYTES: usize = 4096;
 
 /// What is known of a stream as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -151,14 +148,14 @@ impl StreamValue {
     }
 
     /// Appends an entry. `id` is above every id that was ever given.
-    pub fn append(&mut self, id: StreamId, fields: &[[Bytes; 2]]) {
+    pub fn append(&mut self, id: StreamId, fields: &[[Bytes; 2]], bounds: &Bounds) {
         assert!(id > self.counters.last_id, "{id} is not above {}", self.counters.last_id);
         let bytes = fields.iter().map(|[name, value]| name.len() + value.len()).sum();
         match &mut self.tail {
-            Some(tail) if tail.has_room(bytes) => tail.push(id, fields),
+            Some(tail) if tail.has_room(bytes, bounds) => tail.push(id, fields),
             tail => {
                 // A stream that has filled a node is likely to fill another.
-                let capacity = if tail.is_some() { MAX_NODE_BYTES } else { 0 };
+                let capacity = if tail.is_some() { bounds.node_bytes.min(MAX_RESERVED_BYTES) } else { 0 };
                 if let Some(mut full) = tail.replace(Node::new(id, fields, capacity)) {
                     full.seal();
                     self.push_full(full);

@@ -70,6 +70,11 @@ impl StringValue {
         }
     }
 
+    /// Whether it has been changed in place, which Redis's OBJECT ENCODING shows.
+    pub fn is_grown(&self) -> bool {
+        matches!(self.0, Repr::Growable(_))
+    }
+
     /// The bytes, to change in place. The caller keeps them within [`MAX_STRING_BYTES`].
     pub fn make_mut(&mut self) -> &mut Vec<u8> {
         if !matches!(self.0, Repr::Growable(_)) {

@@ -1,7 +1,7 @@
 //! Sorted sets: members with scores, in the order of (score, member).
 //!
 //! Invariants: scores are never NaN; `-0` and `0` are the same place in the order. A sorted set starts out small and
-//! becomes big when it outgrows [`MAX_SMALL_MEMBERS`] or [`MAX_SMALL_BYTES`], never the other way: Redis's OBJECT
+//! becomes big when it outgrows its [`Bounds`], never the other way: Redis's OBJECT
 //! ENCODING shows it. A small one knows no `-0`, which Redis's does not either.
 
 mod big;
@@ -12,15 +12,10 @@ use std::ops::Range;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use super::Bounds;
 use crate::snapshot::{put_bytes, take_bytes};
 use big::Big;
 use small::Small;
-
-/// The most members of a small sorted set (Redis's default `zset-max-listpack-entries`).
-pub const MAX_SMALL_MEMBERS: usize = 128;
-
-/// The longest member of a small sorted set, in bytes (Redis's default `zset-max-listpack-value`).
-pub const MAX_SMALL_BYTES: usize = 64;
 
 /// A member as it stands in a sorted set.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,10 +61,10 @@ impl ZsetValue {
     }
 
     /// The sorted set of `elements`, which may be in any order, but whose members differ. It is small if it can be.
-    pub fn of(mut elements: Vec<Element>) -> ZsetValue {
+    pub fn of(mut elements: Vec<Element>, bounds: &Bounds) -> ZsetValue {
         elements.sort_unstable_by(Element::order);
-        let small = elements.len() <= MAX_SMALL_MEMBERS
-            && elements.iter().all(|element| element.member.len() <= MAX_SMALL_BYTES);
+        let small = elements.len() <= bounds.zset_members
+            && elements.iter().all(|element| element.member.len() <= bounds.zset_bytes);
         ZsetValue::of_sorted(&elements, small).expect("members differ")
     }
 
@@ -180,10 +175,10 @@ impl ZsetValue {
     }
 
     /// Gives `member` the score `score`. The score it had.
-    pub fn set(&mut self, member: &[u8], score: f64) -> Option<f64> {
+    pub fn set(&mut self, member: &[u8], score: f64, bounds: &Bounds) -> Option<f64> {
         assert!(!score.is_nan(), "a score is a number");
         let before = self.score(member);
-        let fits = member.len() <= MAX_SMALL_BYTES && self.len() < MAX_SMALL_MEMBERS;
+        let fits = member.len() <= bounds.zset_bytes && self.len() < bounds.zset_members;
         if before.is_none() && !fits {
             self.become_big();
         }

@@ -6,7 +6,7 @@ use mlua::{Lua, MultiValue, Table, Value};
 
 use super::maths::{format_general, number};
 use super::{add, lua_error, one};
-use crate::script::convert::{number_of, ordered};
+use crate::script::convert::{Key, number_of, ordered, ordered_keys};
 use crate::script::host::Host;
 
 /// What a script has set.
@@ -238,8 +238,7 @@ fn encode_table(table: &Table, settings: &Settings, depth: usize, out: &mut Vec<
     if depth > settings.encode_depth {
         return Err(format!("Cannot serialise, excessive depth ({depth})"));
     }
-    let pairs = ordered(table).map_err(lua_error)?;
-    if let Some(len) = array_len(&pairs, settings)? {
+    if let Some(len) = array_len(&ordered_keys(table).map_err(lua_error)?, settings)? {
         out.push(b'[');
         for i in 1..=len {
             if i > 1 {
@@ -252,35 +251,34 @@ fn encode_table(table: &Table, settings: &Settings, depth: usize, out: &mut Vec<
         return Ok(());
     }
     out.push(b'{');
-    for (n, (key, value)) in pairs.iter().enumerate() {
+    for (n, pair) in ordered(table).map_err(lua_error)?.enumerate() {
+        let (key, value) = pair.map_err(lua_error)?;
         if n > 0 {
             out.push(b',');
         }
         match key {
-            Value::String(text) => encode_string(&text.as_bytes(), out),
-            Value::Integer(_) | Value::Number(_) => {
+            Key::Text(text) => encode_string(&text, out),
+            Key::Number(number) => {
                 out.push(b'"');
-                encode_number(number_of(key), settings, out)?;
+                encode_number(number, settings, out)?;
                 out.push(b'"');
             }
-            _ => return Err("Cannot serialise table: table key must be a number or string".to_string()),
+            Key::Bool(_) => return Err("Cannot serialise table: table key must be a number or string".to_string()),
         }
         out.push(b':');
-        encode(value, settings, depth, out)?;
+        encode(&value, settings, depth, out)?;
     }
     out.push(b'}');
     Ok(())
 }
 
 /// The length of the array that a table is; `None` if it is an object, as one without elements is.
-fn array_len(pairs: &[(Value, Value)], settings: &Settings) -> Result<Option<usize>, String> {
-    let index = |(key, _): &(Value, Value)| match key {
-        Value::Integer(_) | Value::Number(_) => {
-            Some(number_of(key)).filter(|n| *n >= 1.0 && n.fract() == 0.0).map(|n| n as usize)
-        }
+fn array_len(keys: &[Key], settings: &Settings) -> Result<Option<usize>, String> {
+    let index = |key: &Key| match key {
+        Key::Number(n) => Some(*n).filter(|n| *n >= 1.0 && n.fract() == 0.0).map(|n| n as usize),
         _ => None,
     };
-    let Some(indexes) = pairs.iter().map(index).collect::<Option<Vec<usize>>>() else { return Ok(None) };
+    let Some(indexes) = keys.iter().map(index).collect::<Option<Vec<usize>>>() else { return Ok(None) };
     let Some(len) = indexes.iter().copied().max() else { return Ok(None) };
     let sparse = settings.sparse_ratio > 0
         && len > indexes.len() * settings.sparse_ratio

@@ -4,7 +4,7 @@ use mlua::{Lua, MultiValue, Table, Value};
 
 use super::maths::number;
 use super::{Given, add, lua_error, one};
-use crate::script::convert::{number_of, ordered};
+use crate::script::convert::{Key, number_of, ordered, ordered_keys};
 
 /// Tables that are nested deeper are packed as nil.
 const MAX_DEPTH: usize = 16;
@@ -50,12 +50,16 @@ fn checked(number: f64) -> Result<usize, String> {
 fn pack(value: &Value, depth: usize, out: &mut Vec<u8>) -> Result<(), String> {
     match value {
         Value::String(text) => pack_string(&text.as_bytes(), out),
-        Value::Boolean(value) => out.push(if *value { 0xc3 } else { 0xc2 }),
+        Value::Boolean(value) => pack_bool(*value, out),
         Value::Integer(_) | Value::Number(_) => pack_number(number_of(value), out),
         Value::Table(table) if depth < MAX_DEPTH => pack_table(table, depth, out)?,
         _ => out.push(0xc0),
     }
     Ok(())
+}
+
+fn pack_bool(value: bool, out: &mut Vec<u8>) {
+    out.push(if value { 0xc3 } else { 0xc2 });
 }
 
 fn pack_number(value: f64, out: &mut Vec<u8>) {
@@ -104,11 +108,10 @@ fn pack_string(text: &[u8], out: &mut Vec<u8>) {
 }
 
 fn pack_table(table: &Table, depth: usize, out: &mut Vec<u8>) -> Result<(), String> {
-    let pairs = ordered(table).map_err(lua_error)?;
-    let is_array = pairs.iter().enumerate().all(|(i, (key, _))| {
-        matches!(key, Value::Integer(_) | Value::Number(_)) && number_of(key) == (i + 1) as f64
-    });
-    let len = pairs.len();
+    let keys = ordered_keys(table).map_err(lua_error)?;
+    let is_array = keys.iter().enumerate().all(|(i, key)| matches!(key, Key::Number(n) if *n == (i + 1) as f64));
+    let len = keys.len();
+    drop(keys);
     match (is_array, len) {
         (true, 0..16) => out.push(0x90 | len as u8),
         (true, 16..=0xffff) => put(out, 0xdc, &(len as u16).to_be_bytes()),
@@ -117,11 +120,15 @@ fn pack_table(table: &Table, depth: usize, out: &mut Vec<u8>) -> Result<(), Stri
         (false, 16..=0xffff) => put(out, 0xde, &(len as u16).to_be_bytes()),
         (false, _) => put(out, 0xdf, &(len as u32).to_be_bytes()),
     }
-    for (key, value) in &pairs {
-        if !is_array {
-            pack(key, depth + 1, out)?;
+    for pair in ordered(table).map_err(lua_error)? {
+        let (key, value) = pair.map_err(lua_error)?;
+        match key {
+            _ if is_array => {}
+            Key::Number(number) => pack_number(number, out),
+            Key::Text(text) => pack_string(&text, out),
+            Key::Bool(truth) => pack_bool(truth, out),
         }
-        pack(value, depth + 1, out)?;
+        pack(&value, depth + 1, out)?;
     }
     Ok(())
 }

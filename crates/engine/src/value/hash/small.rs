@@ -1,8 +1,8 @@
 //! A small hash: its fields one after the other in a single allocation, new ones at the end, in the order in
 //! which they came.
 //!
-//! A field is its name's length (one byte; the top bit says that a deadline follows, eight bytes), the name, the
-//! value's length (one byte) and the value. The limits of [`super`] keep both lengths below 128.
+//! A field is its name's length, a deadline of eight bytes if it has one, the name, the value's length and the value. A length
+//! is one byte, whose top bit says (of a name) that a deadline follows; [`LONG`] stands for one of four bytes behind it.
 
 use std::ops::Range;
 
@@ -10,6 +10,7 @@ use super::Field;
 use crate::slot::NEVER;
 
 const TIMED: u8 = 0x80;
+const LONG: u8 = 0x7f;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Small {
@@ -92,25 +93,47 @@ impl Small {
 
 fn encode(out: &mut Vec<u8>, field: Field) {
     let timed = field.expire_ms != NEVER;
-    out.push(field.name.len() as u8 | if timed { TIMED } else { 0 });
+    put_len(out, field.name.len(), if timed { TIMED } else { 0 });
     if timed {
         out.extend_from_slice(&field.expire_ms.to_le_bytes());
     }
     out.extend_from_slice(field.name);
-    out.push(field.value.len() as u8);
+    put_len(out, field.value.len(), 0);
     out.extend_from_slice(field.value);
+}
+
+fn put_len(out: &mut Vec<u8>, len: usize, flag: u8) {
+    match u8::try_from(len) {
+        Ok(short @ ..LONG) => out.push(short | flag),
+        _ => {
+            out.push(LONG | flag);
+            out.extend_from_slice(&(len as u32).to_le_bytes());
+        }
+    }
+}
+
+fn take_len(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (&head, rest) = bytes.split_first()?;
+    match head & !TIMED {
+        LONG => {
+            let (len, rest) = rest.split_first_chunk()?;
+            Some((u32::from_le_bytes(*len) as usize, rest))
+        }
+        short => Some((usize::from(short), rest)),
+    }
 }
 
 /// The first field of `bytes` and its length in them; `None` at their end.
 fn decode(bytes: &[u8]) -> Option<(usize, Field<'_>)> {
-    let (&head, mut rest) = bytes.split_first()?;
+    let (&head, _) = bytes.split_first()?;
+    let (name_len, mut rest) = take_len(bytes)?;
     let mut expire_ms = NEVER;
     if head & TIMED != 0 {
         let (deadline, after) = rest.split_first_chunk()?;
         (expire_ms, rest) = (u64::from_le_bytes(*deadline), after);
     }
-    let (name, rest) = rest.split_at_checked(usize::from(head & !TIMED))?;
-    let (&value_len, rest) = rest.split_first()?;
-    let (value, rest) = rest.split_at_checked(usize::from(value_len))?;
+    let (name, rest) = rest.split_at_checked(name_len)?;
+    let (value_len, rest) = take_len(rest)?;
+    let (value, rest) = rest.split_at_checked(value_len)?;
     Some((bytes.len() - rest.len(), Field { name, value, expire_ms }))
 }

@@ -14,7 +14,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::id::StreamId;
-use super::{MAX_NODE_BYTES, MAX_NODE_ENTRIES};
+use crate::value::Bounds;
 use crate::snapshot::{put_bytes, take_bytes};
 
 const DELETED: u8 = 1;
@@ -89,8 +89,8 @@ impl Node {
     }
 
     /// Whether an entry whose names and values take `bytes` may still join.
-    pub(super) fn has_room(&self, bytes: usize) -> bool {
-        self.entries < MAX_NODE_ENTRIES && self.bytes.len() + bytes < MAX_NODE_BYTES
+    pub(super) fn has_room(&self, bytes: usize, bounds: &Bounds) -> bool {
+        u64::from(self.entries) < bounds.node_entries && self.bytes.len() + bytes < bounds.node_bytes
     }
 
     /// Gives back memory that was kept for entries to come.

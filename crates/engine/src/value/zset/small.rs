@@ -6,32 +6,32 @@
 
 use std::ops::Range;
 
-use super::{Element, MAX_SMALL_BYTES, MAX_SMALL_MEMBERS, is_ascending};
+use super::{Bounds, Element, is_ascending};
 
 const WHOLE: u8 = 240;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Small {
     bytes: Vec<u8>,
-    len: u8,
+    len: u16,
 }
 
 impl Small {
-    /// `None` unless the elements ascend, are within the limits and their members differ.
+    /// `None` unless the elements ascend, are within the widest bounds and their members differ.
     pub(super) fn of_sorted(elements: &[Element]) -> Option<Small> {
-        if elements.len() > MAX_SMALL_MEMBERS || !is_ascending(elements) {
+        if elements.len() > Bounds::WIDEST.zset_members || !is_ascending(elements) {
             return None;
         }
         let mut members: Vec<&[u8]> = elements.iter().map(|element| element.member).collect();
         members.sort_unstable();
-        if !members.is_sorted_by(|a, b| a < b) || members.iter().any(|member| member.len() > MAX_SMALL_BYTES)
-        {
+        let too_long = |member: &&[u8]| member.len() > Bounds::WIDEST.zset_bytes;
+        if !members.is_sorted_by(|a, b| a < b) || members.iter().any(too_long) {
             return None;
         }
         let mut bytes = Vec::new();
         elements.iter().for_each(|element| encode(&mut bytes, *element));
         bytes.shrink_to_fit();
-        Some(Small { bytes, len: elements.len() as u8 })
+        Some(Small { bytes, len: elements.len() as u16 })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -76,7 +76,7 @@ impl Small {
         if positions.start < end {
             let places = starts(positions.start)..starts(end);
             self.bytes.drain(places);
-            self.len -= (end - positions.start) as u8;
+            self.len -= (end - positions.start) as u16;
         }
     }
 
