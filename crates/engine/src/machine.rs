@@ -205,6 +205,12 @@ impl Machine {
         calls.iter().enumerate().map(read).collect()
     }
 
+    /// What a call answers that names no key although its command has keys: an error, whatever any replica holds.
+    pub fn refuse(call: &Call) -> Reply {
+        let mut run = EntryRun { stamp: Stamp::default(), calls: 0, replies: Replies::Wanted };
+        Machine::new(0).run_call(call, &mut run, Replies::Wanted, Blocking::Never)
+    }
+
     fn read_context(&self, now_ms: u64, rng: Rng) -> ReadContext<'_> {
         ReadContext { keys: &self.keyspace, now_ms, rng, scripts: &self.scripts }
     }
