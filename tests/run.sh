@@ -8,7 +8,7 @@ RUN_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$RUN_DIR/tools.sh"
 cd "$RUN_DIR/.."
 
-SUITES=(unit sim e2e)
+SUITES=(unit sim e2e differential)
 
 show_help() {
     cat <<HELP
@@ -17,7 +17,7 @@ Usage: tests/run.sh [--only SUITE]… [-- PYTEST_ARGUMENT…]
   --only SUITE   run this suite alone (${SUITES[*]}); may be repeated
   -- …           further arguments for the end-to-end tests, such as: -k failover --kills 50 -s
 
-QUORIS_BIN=FILE runs the end-to-end tests against that server instead of building one.
+QUORIS_BIN=FILE runs the end-to-end and differential tests against that server instead of building one.
 HELP
 }
 
@@ -54,6 +54,11 @@ suite_e2e() {
     (cd tests/e2e && PYTHONDONTWRITEBYTECODE=1 "$PYTHON" -m pytest "${pytest_arguments[@]}")
 }
 
+# Random commands beside redis-server: a sample of what tests/differential/run.sh does for as long as one likes.
+suite_differential() {
+    tests/differential/run.sh --commands 60000 --seed 1
+}
+
 # count WORD FILE: the sum of the numbers before WORD in the summary lines of cargo test and pytest.
 count() {
     awk -v word="$1" '
@@ -77,7 +82,7 @@ for suite in "${SUITES[@]}"; do
     # A suite that fails without naming a test (a build that breaks, a crash) is one failure.
     if ((status != 0 && bad == 0)); then bad=1; fi
     passed=$((passed + good)) failed=$((failed + bad))
-    summary+=("$(printf '%-6s %5d passed %4d failed %6d s' "$suite" "$good" "$bad" $((SECONDS - began)))")
+    summary+=("$(printf '%-12s %5d passed %4d failed %6d s' "$suite" "$good" "$bad" $((SECONDS - began)))")
 done
 
 echo

@@ -217,15 +217,10 @@ impl Machine {
         calls.iter().enumerate().map(read).collect()
     }
 
-    /// What a call is answered that names no key, of a command that takes some: a refusal, which depends on nothing but its
-    /// words.
-    pub fn refusal(call: Call) -> Reply {
-        let entry = Entry { batches: vec![Batch::transaction(vec![call], Vec::new())], ..Entry::default() };
-        let applied = Machine::new(0).apply(Position { term: 1, index: 1 }, &entry, Replies::Wanted);
-        match applied.outcomes.into_iter().next() {
-            Some(BatchOutcome::Ran(replies)) => replies.into_iter().next().expect("one reply for each call"),
-            _ => unreachable!("one outcome for each batch, and nothing is watched"),
-        }
+    /// What a call answers that names no key although its command has keys: an error, whatever any replica holds.
+    pub fn refuse(call: &Call) -> Reply {
+        let mut run = EntryRun { stamp: Stamp::default(), calls: 0, replies: Replies::Wanted };
+        Machine::new(0).run_call(call, &mut run, Replies::Wanted, Blocking::Never)
     }
 
     fn read_context<'a>(&'a self, now_ms: u64, rng: Rng, scripting: Reads<'a>) -> ReadContext<'a> {

@@ -14,7 +14,7 @@ use quoris_engine::args::Args;
 use quoris_engine::command::{self, Chapter, Command, Gather, Run};
 use quoris_engine::commands::scan::{Cursor, ScanOf, ScanOptions, scan, scan_reply};
 use quoris_engine::fingerprint::Fingerprint;
-use quoris_engine::{Batch, Call, CommandError, Reply, SLOT_COUNT, SlotId};
+use quoris_engine::{Batch, Call, CommandError, Machine, Reply, SLOT_COUNT, SlotId};
 use quoris_raft::group::Group;
 use quoris_raft::node::Node;
 
@@ -52,12 +52,7 @@ pub async fn gather(server: &Server, row: &'static Command, words: Vec<Bytes>, a
             scan_led(node, &led, &call).await.unwrap_or_else(Reply::Error)
         }
         Gather::Draw => draw(server, asked, &call).await,
-        // Commands that refuse whatever they are given: any replica knows.
-        Gather::None => {
-            let reads =
-                node.groups()[0].with_machine(|machine| machine.read(std::slice::from_ref(&call), 0, 0));
-            first(scripts::replies(server, reads, &[call]).await)
-        }
+        Gather::None => Machine::refuse(&call),
         Gather::Any => {
             let here = asked.iter().position(|(_, place)| *place == Place::Here).unwrap_or(0);
             let (group, place) = asked.swap_remove(here);

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use quoris_engine::command::{self, Command, Resolved, Run, Verb};
+use quoris_engine::command::{self, Command, Gather, Resolved, Run, Verb};
 use quoris_engine::entry::{Message, Watch};
 use quoris_engine::hash_slot::slot_of;
 use quoris_engine::machine::BatchOutcome;
@@ -95,7 +95,8 @@ impl Transaction {
             return Err(CommandError::Text("ERR Command not allowed inside a transaction"));
         }
         self.keyed |= matches!(kind, Kind::Keyed(_));
-        self.wide |= matches!(kind, Kind::Gather(_)) && row.is_write();
+        // A call without keys of a command that has some will be refused: it writes nothing.
+        self.wide |= matches!(kind, Kind::Gather(_)) && row.is_write() && row.gather != Gather::None;
         if self.keyed && self.wide {
             return Err(TOO_WIDE);
         }

@@ -56,12 +56,6 @@ const XREADGROUP: ByWords = ByWords {
 /// How many entries a call without COUNT gets once it has blocked, as in Redis.
 const COUNT_AFTER_BLOCK: usize = 1000;
 
-/// Whether `words` call XREAD or XREADGROUP with BLOCK.
-pub(crate) fn asks_to_block(words: &[Bytes]) -> bool {
-    let named = |name: &[u8]| words.first().is_some_and(|word| word.eq_ignore_ascii_case(name));
-    (named(b"xread") || named(b"xreadgroup")) && Words::of(words).is_some_and(|words| words.blocks)
-}
-
 /// What is needed of a call before it runs.
 struct Words {
     blocks: bool,
@@ -72,29 +66,31 @@ struct Words {
 impl Words {
     /// `None` if the words name no streams.
     fn of(words: &[Bytes]) -> Option<Words> {
-        let is = |i: usize, option: &str| {
-            words.get(i).is_some_and(|word| word.eq_ignore_ascii_case(option.as_bytes()))
-        };
-        let mut blocks = false;
-        let mut i = 1;
-        while i < words.len() {
-            i += if is(i, "streams") {
-                let streams = i + 1;
-                let count = words.len() - streams;
-                return (count > 0 && count.is_multiple_of(2)).then_some(Words { blocks, streams });
-            } else if is(i, "block") {
-                blocks = true;
-                2
-            } else if is(i, "count") {
-                2
-            } else if is(i, "group") {
-                3
-            } else {
-                1
-            };
-        }
-        None
+        let (blocks, streams) = options(words);
+        let count = words.len().saturating_sub(streams);
+        (count > 0 && count.is_multiple_of(2)).then_some(Words { blocks, streams })
     }
+}
+
+/// Whether there is a BLOCK, and the first word behind STREAMS.
+fn options(words: &[Bytes]) -> (bool, usize) {
+    let args = Args(words);
+    let mut blocks = false;
+    let mut i = 1;
+    while i < words.len() && !args.is(i, "streams") {
+        blocks |= args.is(i, "block");
+        i += match () {
+            () if args.is(i, "block") || args.is(i, "count") => 2,
+            () if args.is(i, "group") => 3,
+            () => 1,
+        };
+    }
+    (blocks, i + 1)
+}
+
+/// Whether a call of XREAD or XREADGROUP asks to block.
+pub fn asks_to_block(words: &[Bytes]) -> bool {
+    options(words).0
 }
 
 /// The keys stand behind STREAMS, and an id for each behind them.

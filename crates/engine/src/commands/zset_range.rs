@@ -294,6 +294,10 @@ impl<'a> Query<'a> {
                 "ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX",
             ));
         }
+        if by == By::Rank {
+            // As in Redis, a LIMIT without an end is let through here, and then means nothing.
+            offset = 0;
+        }
         if with_scores && by == By::Name {
             return Err(CommandError::Text(
                 "ERR syntax error, WITHSCORES not supported in combination with BYLEX",

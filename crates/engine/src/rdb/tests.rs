@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::value::Value;
 
 /// A payload by its name in the file of those that Redis made.
 fn made_by_redis(name: &str) -> Vec<u8> {
@@ -453,5 +454,15 @@ proptest! {
             prop_assert!(Content::load(&content.dump()).is_ok());
             content.into_value();
         }
+    }
+}
+
+/// In Redis, too, small sorted sets know no -0, and big ones do, from their first element on.
+#[test]
+fn big_sorted_sets_keep_minus_zero() {
+    for (len, negative) in [(128, false), (129, true)] {
+        let elements = (0..len).map(|n| (Bytes::from(n.to_string()), -0.0)).collect();
+        let Some(Value::Zset(zset)) = Content::Zset(elements).into_value() else { panic!("a sorted set") };
+        assert!(zset.iter().all(|element| element.score.is_sign_negative() == negative), "{len} elements");
     }
 }

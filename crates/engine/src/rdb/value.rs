@@ -10,6 +10,7 @@ use crate::slot::NEVER;
 use crate::value::hash::MAX_FIELD_DEADLINE_MS;
 use crate::value::list::Side;
 use crate::value::stream::{self, StreamId};
+use crate::value::zset::Element;
 use crate::value::{Bounds, HashValue, ListValue, SetValue, StreamValue, Value, ZsetValue};
 
 impl Content {
@@ -52,9 +53,8 @@ impl Content {
                 Some(Value::Hash(Arc::new(hash)))
             }
             Content::Zset(elements) => {
-                let mut zset = ZsetValue::new();
-                let is_new = |(element, score): &(Bytes, f64)| zset.set(element, *score, bounds).is_none();
-                elements.iter().all(is_new).then(|| Value::Zset(Arc::new(zset)))
+                let elements = elements.iter().map(|(member, score)| Element { member, score: *score });
+                Some(Value::Zset(Arc::new(ZsetValue::try_of(elements.collect(), bounds)?)))
             }
             Content::Stream(content) => Some(Value::Stream(Arc::new(into_stream(&content, bounds)))),
             Content::Set(members) => {

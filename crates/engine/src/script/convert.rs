@@ -58,11 +58,9 @@ pub fn to_lua(lua: &Lua, reply: &Reply, resp3: bool) -> Result<Value> {
             wrapped(lua, "set", set)
         }
         Reply::Set(items) => list(&mut items.iter()),
-        Reply::Double(value) | Reply::Decimal(value) if resp3 => {
-            let table = lua.create_table()?;
-            table.raw_set("double", *value)?;
-            Ok(Value::Table(table))
-        }
+        Reply::Double(value) if resp3 => one_double(lua, *value),
+        // What the reply's decimals say: small numbers have lost some.
+        Reply::Decimal(value) if resp3 => one_double(lua, format_decimal(*value).parse().unwrap_or(*value)),
         Reply::Double(value) => Ok(Value::String(lua.create_string(format_double(*value))?)),
         Reply::Decimal(value) => Ok(Value::String(lua.create_string(format_decimal(*value))?)),
         Reply::Bool(value) if resp3 => Ok(Value::Boolean(*value)),
@@ -85,6 +83,12 @@ pub fn to_lua(lua: &Lua, reply: &Reply, resp3: bool) -> Result<Value> {
 fn one_field(lua: &Lua, name: &str, text: &[u8]) -> Result<Value> {
     let table = lua.create_table()?;
     table.raw_set(name, lua.create_string(text)?)?;
+    Ok(Value::Table(table))
+}
+
+fn one_double(lua: &Lua, value: f64) -> Result<Value> {
+    let table = lua.create_table()?;
+    table.raw_set("double", value)?;
     Ok(Value::Table(table))
 }
 
@@ -188,8 +192,7 @@ fn nested(value: &Value, resp3: bool, depth: usize) -> Result<Reply> {
     Ok(match value {
         Value::String(text) => Reply::bulk(text.as_bytes()),
         Value::Integer(n) => Reply::Int(*n),
-        // Cut towards zero, as Redis does.
-        Value::Number(n) => Reply::Int(*n as i64),
+        Value::Number(n) => Reply::Int(cut(*n)),
         Value::Boolean(value) if resp3 => Reply::Bool(*value),
         Value::Boolean(true) => Reply::Int(1),
         Value::Table(table) => of_table(table, resp3, depth)?,
@@ -236,6 +239,12 @@ fn of_table(table: &Table, resp3: bool, depth: usize) -> Result<Reply> {
         }
     }
     Ok(Reply::Array(items))
+}
+
+/// `n` cut towards zero; what is no 64-bit integer then is the least of them, as Redis makes of it on x86.
+fn cut(n: f64) -> i64 {
+    const BEYOND: f64 = 9_223_372_036_854_775_808.0;
+    if (-BEYOND..BEYOND).contains(&n) { n as i64 } else { i64::MIN }
 }
 
 /// An error of a script's own making, with a code in front.

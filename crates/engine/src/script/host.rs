@@ -7,7 +7,7 @@ use super::library::FunctionInfo;
 use super::scripts::Scripts;
 use super::{Budget, Ending, Reads, Run as ScriptRun, ScriptFlags, Stop};
 use crate::args::Args;
-use crate::command::{self, Command, Flags, ReadContext, Run, Verb, WriteContext};
+use crate::command::{self, Chapter, Command, Flags, ReadContext, Run, Verb, WriteContext};
 use crate::commands::{debug, stream_read};
 use crate::error::CommandError;
 use crate::hash_slot::{SlotId, slot_of};
@@ -120,10 +120,6 @@ impl Host {
 
     fn try_call(&mut self, words: &[Bytes]) -> Result<Reply, CommandError> {
         let row = self.permitted(words)?;
-        if stream_read::asks_to_block(words) {
-            let text = format!("ERR {} command is not allowed with BLOCK option from scripts", row.name);
-            return Err(CommandError::Message(text));
-        }
         self.check_slots(row, words)?;
         self.calls += 1;
         let rng = Rng::for_call(self.rng.clone().next_u64(), self.calls);
@@ -170,6 +166,15 @@ impl Host {
         if denied {
             return Err(NOT_ALLOWED);
         }
+        // The other ones that block are denied, or do not wait here.
+        if row.flags.contains(Flags::BLOCKING)
+            && row.chapter == Chapter::Stream
+            && stream_read::asks_to_block(words)
+        {
+            let name = String::from_utf8_lossy(&words[0]);
+            let text = format!("ERR {name} command is not allowed with BLOCK option from scripts");
+            return Err(CommandError::Message(text));
+        }
         if (row.writes(words) || is_publish(row)) && !self.may_write {
             return Err(CommandError::Text("ERR Write commands are not allowed from read-only scripts."));
         }
@@ -180,18 +185,18 @@ impl Host {
     }
 
     fn check_slots(&mut self, row: &Command, words: &[Bytes]) -> Result<(), CommandError> {
-        for key in row.keys.of(words) {
-            let slot = slot_of(key);
-            if !self.keys.owns(slot) {
-                return Err(CommandError::Text(
-                    "ERR Script attempted to access a non local key in a cluster node",
-                ));
-            }
-            if !self.any_slot && *self.slot.get_or_insert(slot) != slot {
-                return Err(CommandError::Text(
-                    "ERR Script attempted to access keys that do not hash to the same slot",
-                ));
-            }
+        let mut slots = row.keys.of(words).map(|key| slot_of(key));
+        let Some(slot) = slots.next() else { return Ok(()) };
+        // However freely a script goes about, one call's keys share a slot, as anywhere.
+        if !self.keys.owns(slot) || slots.any(|other| other != slot) {
+            return Err(CommandError::Text(
+                "ERR Script attempted to access a non local key in a cluster node",
+            ));
+        }
+        if !self.any_slot && *self.slot.get_or_insert(slot) != slot {
+            return Err(CommandError::Text(
+                "ERR Script attempted to access keys that do not hash to the same slot",
+            ));
         }
         Ok(())
     }

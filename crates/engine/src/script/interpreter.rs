@@ -265,14 +265,14 @@ fn uncaught(failure: &Value, name: &str) -> CommandError {
     };
     let field = |name: &str| failure.raw_get::<Option<mlua::LuaString>>(name).ok().flatten();
     let text = field("err").map_or_else(String::new, |text| text.to_string_lossy());
-    let mut message = convert::error_of(first_line(&text)).to_string();
+    let mut message = text;
     if let Some(source) = field("source")
         && !name.is_empty()
     {
         let line = failure.raw_get::<Value>("line").map(|line| convert::number_of(&line)).unwrap_or(0.0);
         message += &format!(" script: {name}, on {}:{line}.", source.to_string_lossy());
     }
-    CommandError::Message(message)
+    convert::error_of(&message)
 }
 
 fn first_line(text: &str) -> &str {
@@ -407,7 +407,8 @@ fn error_reply(lua: &Lua, args: MultiValue) -> Answer {
             let text = text.to_string_lossy();
             let text = text.strip_prefix('-').unwrap_or(&text);
             // A single word is a message without a code.
-            if text.contains(' ') { text.to_string() } else { format!("ERR {text}").trim_end().to_string() }
+            let (code, message) = text.split_once(' ').unwrap_or(("ERR", text));
+            format!("{code} {}", message.trim_matches(['\r', '\n']))
         }
         _ => "ERR wrong number or type of arguments".to_string(),
     };

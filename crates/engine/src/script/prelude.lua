@@ -9,7 +9,7 @@ local error, type, select, unpack, rawget, rawset, rawequal = error, type, selec
 local getmetatable, setmetatable, tonumber, assert, ipairs = getmetatable, setmetatable, tonumber, assert, ipairs
 local raw_tostring, raw_pairs, raw_next, raw_pcall, raw_xpcall = tostring, pairs, next, pcall, xpcall
 local raw_getfenv, raw_setfenv, raw_loadstring = getfenv, setfenv, loadstring
-local byte, concat, sort = string.byte, table.concat, table.sort
+local byte, match, concat, sort = string.byte, string.match, table.concat, table.sort
 local raw_resume, create, original = coroutine.resume, coroutine.create, _G
 
 -- Locked tables -----------------------------------------------------------------------------------------------------
@@ -194,6 +194,8 @@ local function located(failure)
         text, quiet = rawget(failure, "err"), rawget(failure, "ignore_error_stats_update")
     else
         text = "ERR " .. raw_tostring(failure)
+        -- Behind the first line of an error of the host's own stands where it arose in there.
+        if type(failure) == "userdata" then text = match(text, "^[^\n]*") end
     end
     local source, line = host.where()
     return { err = text, source = source, line = line, ignore_error_stats_update = quiet }

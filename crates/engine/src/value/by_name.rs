@@ -151,7 +151,7 @@ impl<'a, V> Iterator for Elements<'a, V> {
 impl<V> ExactSizeIterator for Elements<'_, V> {}
 
 /// The bits of a hash. Some clients read cursors as floating point numbers, which hold so many.
-const HASH_BITS: u32 = 53;
+pub const HASH_BITS: u32 = 53;
 
 /// A name's place in the order. Part of what replicas agree on: it must never change.
 pub fn hash(name: &[u8]) -> u64 {
@@ -210,7 +210,12 @@ mod tests {
         #[test]
         fn behaves_as_a_map(ops in prop::collection::vec((0u16..50, any::<bool>()), 0..200)) {
             let (mut map, mut model) = (ByName::new(), BTreeMap::new());
+            // Clones, which must not change any more.
+            let mut kept = Vec::new();
             for (step, (n, put)) in ops.into_iter().enumerate() {
+                if step % 16 == 0 {
+                    kept.push((map.clone(), model.clone()));
+                }
                 match put {
                     true => prop_assert_eq!(map.insert(name(n), step), model.insert(name(n), step)),
                     false => prop_assert_eq!(map.remove(&name(n)), model.remove_entry(&name(n))),
@@ -221,6 +226,10 @@ mod tests {
             prop_assert!(map.iter().eq((0..map.len()).filter_map(|i| map.at(i))));
             let again = ByName::from_unsorted(model).expect("different names");
             prop_assert!(map.iter().eq(again.iter()));
+            for (map, model) in kept {
+                prop_assert_eq!(map.len(), model.len());
+                prop_assert!(map.iter().all(|element| model.get_key_value(element.0) == Some(element)));
+            }
         }
 
         /// Whatever comes and goes meanwhile, what stays is met once.

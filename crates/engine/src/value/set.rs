@@ -1,10 +1,12 @@
 //! Sets.
 //!
-//! Invariants: order is a function of the members and the form alone. A set starts out as sorted integers and becomes
-//! one of names when it gets a member that is no integer or outgrows its [`Bounds`], never the other way: Redis's
-//! OBJECT ENCODING shows it.
+//! Invariants: order is a function of the members and of whether they are integers. A set starts out as sorted integers
+//! and becomes one of names when it gets a member that is no integer or outgrows its [`Bounds`], never the other way:
+//! Redis's OBJECT ENCODING shows it. Names are packed while they are few and short; that they are shows in the bytes
+//! that they take alone, and it is never undone either.
 
 mod integers;
+mod packed;
 
 use std::borrow::Cow;
 
@@ -15,6 +17,7 @@ use super::by_name::{ByName, Name};
 use super::number::parse_int;
 use crate::snapshot::{put_bytes, take_bytes};
 use integers::Integers;
+use packed::{MAX_PACKED_MEMBERS, Packed};
 
 /// A member as text: integers are not stored as such.
 pub type Member<'a> = Cow<'a, [u8]>;
@@ -26,6 +29,7 @@ pub struct SetValue(Repr);
 #[derive(Clone, Debug)]
 enum Repr {
     Integers(Integers),
+    Packed(Packed),
     Names {
         members: ByName<()>,
         /// The sum of the members' lengths.
@@ -58,7 +62,7 @@ impl SetValue {
     pub fn encoding(&self) -> &'static str {
         match &self.0 {
             Repr::Integers(_) => "intset",
-            Repr::Names { .. } => "hashtable",
+            Repr::Packed(_) | Repr::Names { .. } => "hashtable",
         }
     }
 
@@ -71,6 +75,7 @@ impl SetValue {
         HEADER_BYTES
             + match &self.0 {
                 Repr::Integers(integers) => integers.bytes(),
+                Repr::Packed(packed) => packed.bytes(),
                 Repr::Names { members, text_bytes } => text_bytes + MEMBER_BYTES * members.len(),
             }
     }
@@ -79,6 +84,7 @@ impl SetValue {
     pub fn len(&self) -> usize {
         match &self.0 {
             Repr::Integers(integers) => integers.len(),
+            Repr::Packed(packed) => packed.len(),
             Repr::Names { members, .. } => members.len(),
         }
     }
@@ -92,6 +98,7 @@ impl SetValue {
     pub fn contains(&self, member: &[u8]) -> bool {
         match &self.0 {
             Repr::Integers(integers) => parse_int(member).is_some_and(|n| integers.contains(n)),
+            Repr::Packed(packed) => packed.contains(member),
             Repr::Names { members, .. } => members.get(member).is_some(),
         }
     }
@@ -105,8 +112,15 @@ impl SetValue {
                 _ => self.become_names(),
             }
         }
+        if let Repr::Packed(packed) = &mut self.0 {
+            match packed.fits(member) {
+                true => return packed.add(member),
+                false if packed.contains(member) => return false,
+                false => self.unpack(),
+            }
+        }
         let Repr::Names { members, text_bytes } = &mut self.0 else {
-            unreachable!("integers have been added or turned into names above")
+            unreachable!("what is packed has been added to or unpacked above")
         };
         // A look first: a write that changes nothing copies nothing.
         let new = members.get(member).is_none();
@@ -121,6 +135,7 @@ impl SetValue {
     pub fn remove(&mut self, member: &[u8]) -> bool {
         match &mut self.0 {
             Repr::Integers(integers) => parse_int(member).is_some_and(|n| integers.remove(n)),
+            Repr::Packed(packed) => packed.remove(member),
             Repr::Names { members, text_bytes } => {
                 let there = members.remove(member).is_some();
                 if there {
@@ -135,24 +150,31 @@ impl SetValue {
     pub fn at(&self, position: usize) -> Option<Member<'_>> {
         match &self.0 {
             Repr::Integers(integers) => (position < integers.len()).then(|| text(integers.at(position))),
+            Repr::Packed(packed) => packed.iter().nth(position).map(Cow::from),
             Repr::Names { members, .. } => members.at(position).map(|(name, ())| Cow::from(&name[..])),
         }
     }
 
     /// The members in order.
     pub fn iter(&self) -> impl Iterator<Item = Member<'_>> {
-        let (integers, names) = match &self.0 {
-            Repr::Integers(integers) => (Some(integers.iter()), None),
-            Repr::Names { members, .. } => (None, Some(members.iter())),
+        let (integers, packed, names) = match &self.0 {
+            Repr::Integers(integers) => (Some(integers.iter()), None, None),
+            Repr::Packed(packed) => (None, Some(packed.iter()), None),
+            Repr::Names { members, .. } => (None, None, Some(members.iter())),
         };
+        let packed = packed.into_iter().flatten().map(Cow::from);
         let names = names.into_iter().flatten().map(|(name, ())| Cow::from(&name[..]));
-        integers.into_iter().flatten().map(text).chain(names)
+        integers.into_iter().flatten().map(text).chain(packed).chain(names)
     }
 
     /// A step of a scan of a set of names, as [`ByName::scan`] takes it; integers are met at once.
     pub fn scan(&self, cursor: u64, count: usize) -> (u64, Vec<Member<'_>>) {
         match &self.0 {
             Repr::Integers(integers) => (0, integers.iter().map(text).collect()),
+            Repr::Packed(packed) => {
+                let (next, met) = packed.scan(cursor, count);
+                (next, met.into_iter().map(Cow::from).collect())
+            }
             Repr::Names { members, .. } => {
                 let (next, met) = members.scan(cursor, count);
                 (next, met.map(|(name, ())| Cow::from(&name[..])).collect())
@@ -160,7 +182,19 @@ impl SetValue {
         }
     }
 
+    /// Makes names of integers, packed if they are few: none is too long.
     fn become_names(&mut self) {
+        if self.len() > MAX_PACKED_MEMBERS {
+            return self.unpack();
+        }
+        let mut packed = Packed::default();
+        self.iter().for_each(|member| {
+            packed.add(&member);
+        });
+        self.0 = Repr::Packed(packed);
+    }
+
+    fn unpack(&mut self) {
         let names: Vec<Name> = self.iter().map(|member| Name::from(&member[..])).collect();
         *self = SetValue::of_names(names).expect("members differ");
     }
@@ -174,10 +208,15 @@ impl SetValue {
 
     /// Appends the set to a snapshot's chunk: its form, then its members in order.
     pub(crate) fn put_snapshot(&self, out: &mut BytesMut) {
-        out.put_u8(u8::from(matches!(self.0, Repr::Names { .. })));
+        out.put_u8(match &self.0 {
+            Repr::Integers(_) => 0,
+            Repr::Names { .. } => 1,
+            Repr::Packed(_) => 2,
+        });
         out.put_u64_le(self.len() as u64);
         match &self.0 {
             Repr::Integers(integers) => integers.iter().for_each(|n| out.put_i64_le(n)),
+            Repr::Packed(packed) => packed.iter().for_each(|name| put_bytes(out, name)),
             Repr::Names { members, .. } => members.iter().for_each(|(name, ())| put_bytes(out, name)),
         }
     }
@@ -200,6 +239,14 @@ impl SetValue {
                     names.push(Name::from(&take_bytes(from)?[..]));
                 }
                 SetValue::of_names(names)
+            }
+            2 if len <= MAX_PACKED_MEMBERS as u64 => {
+                let mut packed = Packed::default();
+                for _ in 0..len {
+                    let name = take_bytes(from)?;
+                    (packed.fits(&name) && packed.add(&name)).then_some(())?;
+                }
+                Some(SetValue(Repr::Packed(packed)))
             }
             _ => None,
         }

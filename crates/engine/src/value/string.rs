@@ -89,8 +89,59 @@ impl StringValue {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::value::Value;
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Set(usize),
+        Append(usize),
+        Overwrite(prop::sample::Index),
+        Keep,
+    }
+
+    proptest! {
+        #[test]
+        fn a_clone_stays_as_it_was(
+            ops in prop::collection::vec(
+                prop_oneof![
+                    (0usize..6000).prop_map(Op::Set),
+                    (0usize..600).prop_map(Op::Append),
+                    any::<prop::sample::Index>().prop_map(Op::Overwrite),
+                    Just(Op::Keep),
+                ],
+                1..40,
+            ),
+        ) {
+            let (mut string, mut model, mut kept) = (StringValue::new(b""), Vec::new(), Vec::new());
+            for (step, op) in ops.into_iter().enumerate() {
+                let byte = step as u8;
+                match op {
+                    Op::Set(len) => {
+                        model = vec![byte; len];
+                        string = StringValue::new(&model);
+                    }
+                    Op::Append(len) => {
+                        model.extend(vec![byte; len]);
+                        string.make_mut().extend(vec![byte; len]);
+                    }
+                    Op::Overwrite(at) if !model.is_empty() => {
+                        let at = at.index(model.len());
+                        model[at] = byte;
+                        string.make_mut()[at] = byte;
+                    }
+                    Op::Overwrite(_) | Op::Keep => kept.push((string.clone(), string.to_bytes(), model.clone())),
+                }
+                prop_assert_eq!(string.as_bytes(), &model[..]);
+            }
+            for (string, reply, model) in kept {
+                prop_assert_eq!(string.as_bytes(), &model[..]);
+                prop_assert_eq!(&reply[..], &model[..]);
+            }
+        }
+    }
 
     #[test]
     fn short_strings_make_no_value_larger() {

@@ -61,11 +61,16 @@ impl ZsetValue {
     }
 
     /// The sorted set of `elements`, which may be in any order, but whose members differ. It is small if it can be.
-    pub fn of(mut elements: Vec<Element>, bounds: &Bounds) -> ZsetValue {
+    pub fn of(elements: Vec<Element>, bounds: &Bounds) -> ZsetValue {
+        ZsetValue::try_of(elements, bounds).expect("members differ")
+    }
+
+    /// The same of elements that come from outside; `None` if a member is there twice.
+    pub fn try_of(mut elements: Vec<Element>, bounds: &Bounds) -> Option<ZsetValue> {
         elements.sort_unstable_by(Element::order);
         let small = elements.len() <= bounds.zset_members
             && elements.iter().all(|element| element.member.len() <= bounds.zset_bytes);
-        ZsetValue::of_sorted(&elements, small).expect("members differ")
+        ZsetValue::of_sorted(&elements, small)
     }
 
     /// `None` if a member is there twice, or the order is wrong, or a small sorted set cannot hold them.

@@ -107,12 +107,21 @@ fn compare(hash: &HashValue, model: &Model, now_ms: u64) {
 
 proptest! {
     #[test]
-    fn behaves_as_the_model(ops in prop::collection::vec(op(), 1..200)) {
+    fn behaves_as_the_model(ops in prop::collection::vec(op(), 1..200), big: bool) {
         let (mut hash, mut model, mut now_ms) = (HashValue::new(), Model::new(), 1000);
+        // Clones, which must not change any more.
+        let mut kept = Vec::new();
+        if big {
+            hash.become_big();
+        }
         for (step, op) in ops.iter().enumerate() {
+            if step % 16 == 0 {
+                kept.push((hash.clone(), model.clone(), now_ms));
+            }
             apply(&mut hash, &mut model, &mut now_ms, step, op);
             compare(&hash, &model, now_ms);
         }
+        kept.iter().for_each(|(hash, model, now_ms)| compare(hash, model, *now_ms));
         while hash.remove_due(now_ms, 3) > 0 {}
         prop_assert_eq!(hash.positions(), model.len());
         compare(&hash, &model, now_ms);

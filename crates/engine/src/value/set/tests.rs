@@ -10,6 +10,7 @@ use super::*;
 enum Op {
     Add(Vec<u8>),
     AddMany(i64),
+    AddNames(usize),
     Remove(Vec<u8>),
     RemoveAt(usize),
     Clone,
@@ -26,6 +27,7 @@ fn member() -> impl Strategy<Value = Vec<u8>> {
         1 => prop_oneof![Just(i64::MIN), Just(i64::MAX)].prop_map(of),
         1 => prop_oneof![Just("01"), Just("-0"), Just(""), Just("+1"), Just("name")]
             .prop_map(|text: &str| text.as_bytes().to_vec()),
+        1 => (60usize..70).prop_map(|len| vec![b'x'; len]),
     ]
 }
 
@@ -33,6 +35,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         20 => member().prop_map(Op::Add),
         1 => (0i64..1000).prop_map(Op::AddMany),
+        2 => (1usize..140).prop_map(Op::AddNames),
         8 => member().prop_map(Op::Remove),
         4 => any::<usize>().prop_map(Op::RemoveAt),
         1 => Just(Op::Clone),
@@ -56,6 +59,10 @@ fn apply(set: &mut SetValue, model: &mut Model, clones: &mut Vec<(SetValue, Mode
         Op::Add(member) => assert_eq!(set.add(member), model.insert(member.clone())),
         Op::AddMany(first) => (*first..*first + 200).for_each(|n| {
             let member = n.to_string().into_bytes();
+            assert_eq!(set.add(&member), model.insert(member));
+        }),
+        Op::AddNames(count) => (0..*count).for_each(|n| {
+            let member = format!("name:{n}").into_bytes();
             assert_eq!(set.add(&member), model.insert(member));
         }),
         Op::Remove(member) => assert_eq!(set.remove(member), model.remove(member)),
@@ -118,6 +125,32 @@ fn integers_become_names_at_the_limits() {
     }
 }
 
+/// A name's place and a cursor mean the same in both forms.
+#[test]
+fn packed_sets_are_in_the_order_of_big_ones() {
+    let names: Vec<String> = (0..128).map(|n| format!("name:{n}")).collect();
+    let mut packed: SetValue = names.iter().collect();
+    let small_bytes = packed.bytes();
+    let mut big = packed.clone();
+    assert!(big.add(b"one more") && big.remove(b"one more"));
+    assert!(big.bytes() > 2 * small_bytes, "it has been unpacked");
+    assert!(packed.iter().eq(big.iter()));
+    assert!((0..=128).all(|i| packed.at(i) == big.at(i)));
+    let mut cursor = 0;
+    for count in (0..20).cycle() {
+        let step = packed.scan(cursor, count);
+        assert_eq!(step, big.scan(cursor, count));
+        cursor = step.0;
+        if cursor == 0 {
+            break;
+        }
+    }
+    assert!(!packed.add(b"name:7"));
+    assert_eq!(packed.bytes(), small_bytes);
+    assert!(packed.add(&[b'x'; 65]));
+    assert!(packed.bytes() > small_bytes + 1000, "a long name unpacks it");
+}
+
 #[test]
 fn a_snapshot_of_no_set_is_refused() {
     for set in [SetValue::from_iter(["1", "300000"]), SetValue::from_iter(["a", "b"])] {
@@ -127,7 +160,7 @@ fn a_snapshot_of_no_set_is_refused() {
         assert!(take(&bytes).is_some());
         assert!((0..bytes.len()).all(|cut| take(&bytes[..cut]).is_none()));
         let mut unknown = bytes.to_vec();
-        unknown[0] = 2;
+        unknown[0] = 3;
         assert!(take(&unknown).is_none());
         // The last member twice.
         let mut twice = bytes.to_vec();
