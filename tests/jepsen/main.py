@@ -1,0 +1,57 @@
+"""The command line: see run.sh."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import matrix
+import nemeses
+import workloads
+from run import Plan, run
+
+HERE = Path(__file__).resolve().parent
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="tests/jepsen/run.sh", description="Histories and checkers against real processes.")
+    parser.add_argument("what", nargs="?", choices=["one", "short", "all", "redis"], default="one", help="one run, CI's matrix, the whole one, or the demonstration on Redis")
+    parser.add_argument("--workload", default="register", help=", ".join(workloads.by_name()))
+    parser.add_argument("--nemesis", default="kill-leader", help="none, or several joined by +, of: " + ", ".join(nemeses.by_name()))
+    parser.add_argument("--seconds", type=float, help="how long clients work and faults strike (one: 20, short: 8, all: 60)")
+    parser.add_argument("--seed", type=int, default=1, help="decides who is struck, when, and what clients do")
+    parser.add_argument("--clients", type=int, default=10)
+    parser.add_argument("--rate", type=float, default=100.0, help="operations a second of each client, at most")
+    parser.add_argument("--nodes", type=int, help="3, or 5 where the nemesis needs them")
+    parser.add_argument("--out", type=Path, default=HERE / "out")
+    return parser.parse_args()
+
+
+def main():
+    args = arguments()
+    if args.what == "one":
+        pairs = [(args.workload, args.nemesis)]
+    else:
+        pairs = matrix.pairs(args.what, args.workload if "--workload" in sys.argv else None)
+    system = "redis" if args.what == "redis" else "quoris"
+    seconds = args.seconds or {"one": 20, "short": 8, "all": 60, "redis": 30}[args.what]
+    good = bad = 0
+    for workload, nemesis in pairs:
+        out = args.out / f"{system}-{workload}-{nemesis}-{args.seed}"
+        plan = Plan(workload, nemesis, seconds, args.seed, out, args.clients, args.rate, args.nodes, system)
+        began = time.monotonic()
+        verdict = run(plan)
+        # On Redis the demonstration is that something is found.
+        as_hoped = verdict.word == ("ANOMALY" if system == "redis" else "valid")
+        good, bad = good + as_hoped, bad + (not as_hoped)
+        counts = " ".join(f"{verdict.counts.get(word, 0):>6} {word}" for word in ("ok", "fail", "info"))
+        print(f"{workload:10} {nemesis:24} seed {args.seed:<6} {counts} {verdict.faults:>3} faults {time.monotonic() - began:5.0f} s  {verdict.word}", flush=True)
+        if verdict.word != "valid":
+            print((out / "verdict.txt").read_text()[:4000], flush=True)
+            print(f"  the run's folder: {out}")
+    print(f"test result: {good} passed, {bad} failed")
+    sys.exit(0 if bad == 0 and good else 1)
+
+
+if __name__ == "__main__":
+    main()

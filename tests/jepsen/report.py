@@ -1,0 +1,2 @@
+def page(plan, verdict, history):
+    return ""
