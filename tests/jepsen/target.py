@@ -95,6 +95,17 @@ class Target(cluster.Cluster):
 
         cluster.wait_until("every group led after the faults", led, limit_s)
 
+    def wait_rejoined(self, node, limit_s):
+        """Until the node has applied, in every group, what was committed when the question was asked."""
+        state = cluster.wait_until("a status", lambda: next((s for s in (n.status() for n in self.answering() if n is not node) if s), None))
+        goal = {g["id"]: g["committed"] for g in state["groups"]}
+
+        def level():
+            own = node.status()
+            return own and all(g["applied"] >= goal[g["id"]] for g in own["groups"])
+
+        cluster.wait_until(f"{node} has caught up", level, limit_s)
+
     def minority(self):
         return (len(self.nodes) - 1) // 2
 

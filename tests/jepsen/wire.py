@@ -175,6 +175,8 @@ async def serve():
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         await proxy.obey(json.loads(line))
         print("done", flush=True)
+    # Connections are still open, and nobody is left to mind.
+    os._exit(0)
 
 
 if __name__ == "__main__":

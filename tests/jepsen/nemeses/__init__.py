@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 import traceback
 
 from history import Fault
@@ -29,6 +30,9 @@ class Nemesis:
     def relieve(self):
         """By default everything that can be healed is."""
         self.target.heal()
+
+    def sleep(self, least_s, most_s):
+        time.sleep(self.rng.uniform(least_s, most_s))
 
     def some_leader(self):
         """A node that leads a group, or any if nobody knows one."""

@@ -1,7 +1,5 @@
 """Processes that die, stand still, and are restarted."""
 
-import time
-
 from nemeses import Nemesis
 
 
@@ -89,9 +87,9 @@ class RollingRestart(Nemesis):
     def strike(self):
         for node in self.some(len(self.target.nodes)):
             node.stop()
-            time.sleep(self.rng.uniform(0.0, 0.5))
+            self.sleep(0.0, 0.5)
             node.start()
-            time.sleep(self.rng.uniform(0.5, 1.5))
+            self.sleep(0.5, 1.5)
         return "SIGTERM and start, one by one"
 
 

@@ -81,9 +81,9 @@ def text(value):
 
 def by_name():
     # Here, for they import this module.
-    from workloads import register
+    from workloads import append, bank, counter, register, sets
 
     all_of_them = (
-        register.Register,
+        register.Register, counter.Counter, append.Append, sets.Sets, bank.Bank,
     )  # fmt: skip
     return {workload.name: workload for workload in all_of_them}

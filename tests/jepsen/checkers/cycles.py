@@ -1,0 +1,140 @@
+"""Graphs of operations: strongly connected components and the shortest cycles in them.
+
+Real-time order would have a number of edges that grows with the square of the operations. Instead, moments in time are
+nodes, too: an operation leads to the moment of its end, each moment to the next, and the last moment before an
+operation's start to the operation. Moments lead forwards only, so they close no cycle by themselves.
+"""
+
+from bisect import bisect_left
+from collections import deque
+
+# Starts tried per component; the shortest cycle through any of them is reported.
+STARTS = 400
+
+
+class Graph:
+    """Nodes are numbers: first the operations, then the moments."""
+
+    def __init__(self, ops):
+        self.ops = list(ops)
+        self.number = {id(op): n for n, op in enumerate(self.ops)}
+        self.out = [{} for _ in self.ops]
+
+    def add(self, before, after, kind, key):
+        a, b = self.number[id(before)], self.number[id(after)]
+        if a != b:
+            self.out[a].setdefault(b, {}).setdefault(kind, key)
+
+    def add_real_time(self):
+        ended = sorted((op.until, n) for n, op in enumerate(self.ops) if op.until < float("inf"))
+        times = [time for time, _ in ended]
+        first = len(self.ops)
+        self.out += [{} for _ in ended]
+        for place, (_, n) in enumerate(ended):
+            self.out[n].setdefault(first + place, {})["rt"] = ""
+            if place + 1 < len(ended):
+                self.out[first + place][first + place + 1] = {"rt": ""}
+        for n, op in enumerate(self.ops):
+            place = bisect_left(times, op.start) - 1
+            if place >= 0:
+                self.out[first + place].setdefault(n, {})["rt"] = ""
+
+
+def components(graph):
+    """Strongly connected components of more than one node (Tarjan), without recursion; the operations in them."""
+    count = len(graph.out)
+    index, low, on_stack = [None] * count, [0] * count, [False] * count
+    stack, found, counter = [], [], 0
+    for root in range(count):
+        if index[root] is not None:
+            continue
+        work = [(root, iter(graph.out[root]))]
+        index[root] = low[root] = counter
+        counter += 1
+        stack.append(root)
+        on_stack[root] = True
+        while work:
+            node, successors = work[-1]
+            for after in successors:
+                if index[after] is None:
+                    index[after] = low[after] = counter
+                    counter += 1
+                    stack.append(after)
+                    on_stack[after] = True
+                    work.append((after, iter(graph.out[after])))
+                    break
+                if on_stack[after]:
+                    low[node] = min(low[node], index[after])
+            else:
+                work.pop()
+                if work:
+                    low[work[-1][0]] = min(low[work[-1][0]], low[node])
+                if low[node] == index[node]:
+                    component = set()
+                    while True:
+                        member = stack.pop()
+                        on_stack[member] = False
+                        component.add(member)
+                        if member == node:
+                            break
+                    if len(component) > 1:
+                        found.append(component)
+    return found
+
+
+def shortest_cycle(graph, members, kinds, one_rw):
+    """[(operation, kind, key)] of the shortest cycle with edges of `kinds` alone, or None.
+
+    With `one_rw`, exactly one `rw` edge; the other edges are of the remaining kinds.
+    """
+    best = None
+    starts = sorted(n for n in members if n < len(graph.ops))[:STARTS]
+    for start in starts:
+        if one_rw:
+            for after, labels in graph.out[start].items():
+                if "rw" in labels and after in members:
+                    path = shortest_path(graph, members, after, start, kinds - {"rw"})
+                    best = shorter(best, path and [(start, "rw", labels["rw"]), *path])
+        else:
+            for after, labels in graph.out[start].items():
+                if after in members and (kind := usable(labels, kinds)):
+                    path = shortest_path(graph, members, after, start, kinds)
+                    best = shorter(best, path and [(start, kind, labels[kind]), *path])
+    return best and without_moments(graph, best)
+
+
+def shortest_path(graph, members, source, target, kinds):
+    """[(node, kind, key)] of the edges from source to target; [] if they are the same."""
+    if source == target:
+        return []
+    before, queue = {source: None}, deque([source])
+    while queue:
+        node = queue.popleft()
+        for after, labels in graph.out[node].items():
+            if after not in members or after in before or not (kind := usable(labels, kinds)):
+                continue
+            before[after] = (node, kind, labels[kind])
+            if after == target:
+                path, at = [], target
+                while before[at]:
+                    path.append(before[at])
+                    at = before[at][0]
+                return path[::-1]
+            queue.append(after)
+    return None
+
+
+def usable(labels, kinds):
+    """The strongest kind of an edge that is allowed: dependencies before time."""
+    return next((kind for kind in ("ww", "wr", "rw", "rt") if kind in kinds and kind in labels), None)
+
+
+def shorter(one, other):
+    if not other:
+        return one
+    return other if one is None or len(other) < len(one) else one
+
+
+def without_moments(graph, cycle):
+    """Operations alone: a stretch over moments becomes one `rt` edge."""
+    return [(graph.ops[n], kind, key) for n, kind, key in cycle if n < len(graph.ops)]
