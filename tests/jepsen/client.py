@@ -54,7 +54,7 @@ class Client:
             link.send_raw(b"".join(encode(*words) for words in calls))
             replies = [self._reply(link, slot) for _ in calls]
         except (OSError, ValueError) as error:
-            self._forsake(addr)
+            self.forsake(addr)
             raise Unknown(f"connection: {type(error).__name__}") from error
         if isinstance(replies[-1], ReplyError):
             raise_for(replies[-1])
@@ -70,7 +70,7 @@ class Client:
                     # Only a client that asks for the cluster is sent elsewhere rather than served by forwarding.
                     link.call("CLUSTER", "MYID")
             except (OSError, ReplyError, ValueError) as error:
-                self._forsake(addr)
+                self.forsake(addr)
                 time.sleep(PAUSE_AFTER_FAILED_CONNECT_S)
                 raise NotApplied(f"connect: {type(error).__name__}") from error
         return self.links[addr], addr
@@ -83,7 +83,7 @@ class Client:
                 self.places[slot] = self.translate(str(error).split(" ")[2])
             return error
 
-    def _forsake(self, addr):
+    def forsake(self, addr):
         """After a failure: drops the connection, and looks elsewhere for what was there."""
         if link := self.links.pop(addr, None):
             link.close()

@@ -17,7 +17,8 @@ from history import OK, History
 from target import Target
 
 READY_AFTER_FAULTS_S = 60.0
-CLIENT_LIMIT_S = 3.0
+# Impatient clients leave more behind whose fate is unknown.
+CLIENT_LIMITS_S = (0.4, 1.0, 3.0)
 GROUPS = 3
 # Small enough that snapshots, purging and new segments happen within a run.
 SETTINGS = {"snapshot_entries": 2000, "entries_behind_snapshot": 200, "log_segment_bytes": 1 << 20}
@@ -125,7 +126,7 @@ def make_worker(plan, target, history, number):
     rng = nemeses.rng_of(plan.seed, f"client {number}")
     # Half of the clients know nothing of the cluster, where the system serves such clients.
     plain = number % 2 == 0 and target.serves_plain_clients
-    client = Client(target.addrs(), rng, plain, CLIENT_LIMIT_S, target.translate)
+    client = Client(target.addrs(), rng, plain, rng.choice(CLIENT_LIMITS_S), target.translate)
     return workloads.Worker(number, client, rng, history)
 
 

@@ -81,9 +81,10 @@ def text(value):
 
 def by_name():
     # Here, for they import this module.
-    from workloads import append, bank, counter, register, sets
+    from workloads import append, bank, counter, lock, pubsub, queue, register, sets, stream, watch
 
     all_of_them = (
         register.Register, counter.Counter, append.Append, sets.Sets, bank.Bank,
+        stream.Stream, queue.Queue, lock.Lock, watch.Watch, pubsub.PubSub,
     )  # fmt: skip
     return {workload.name: workload for workload in all_of_them}
