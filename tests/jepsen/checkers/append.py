@@ -12,7 +12,7 @@ A transaction of unknown outcome took effect if somebody has seen it; otherwise 
 
 from checkers import Anomaly
 from checkers.cycles import Graph, components, shortest_cycle
-from history import FAIL, INFO, OK
+from history import FAIL, OK
 
 # From the most to the least damning. A cycle is reported under the first that it fits.
 CLASSES = (
@@ -122,7 +122,7 @@ class Judge:
                     break
 
     def _graph(self):
-        committed = [op for op in self.ops if op.outcome == OK or (op.outcome == INFO and self._was_seen(op))]
+        committed = [op for op in self.ops if op.outcome == OK or self._was_seen(op)]
         graph = Graph(committed)
         for key, order in self.orders.items():
             writers = [self.writer[key, value] for value in order]
@@ -137,6 +137,7 @@ class Judge:
         return graph
 
     def _was_seen(self, op):
+        """Also if it was answered as not done, which is reported by itself."""
         if not hasattr(self, "seen"):
             self.seen = {id(self.writer[key, v]) for key, order in self.orders.items() for v in order}
         return id(op) in self.seen
