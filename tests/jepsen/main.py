@@ -45,7 +45,7 @@ def main():
         as_hoped = verdict.word == ("ANOMALY" if system == "redis" else "valid")
         good, bad = good + as_hoped, bad + (not as_hoped)
         counts = " ".join(f"{verdict.counts.get(word, 0):>6} {word}" for word in ("ok", "fail", "info"))
-        print(f"{workload:10} {nemesis:24} seed {args.seed:<6} {counts} {verdict.faults:>3} faults {time.monotonic() - began:5.0f} s  {verdict.word}", flush=True)
+        print(f"{workload:8} {nemesis:24} seed {args.seed:<6} {counts} {verdict.faults:>3} faults {time.monotonic() - began:5.0f} s  {verdict.word}", flush=True)
         if verdict.word != "valid":
             print((out / "verdict.txt").read_text()[:4000], flush=True)
             print(f"  the run's folder: {out}")

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections import deque
 
 # Starts tried per component; the shortest cycle through any of them is reported.
-STARTS = 400
+STARTS = 40
 
 
 class Graph:
@@ -88,51 +88,40 @@ def shortest_cycle(graph, members, kinds, one_rw):
     With `one_rw`, exactly one `rw` edge; the other edges are of the remaining kinds.
     """
     best = None
-    starts = sorted(n for n in members if n < len(graph.ops))[:STARTS]
-    for start in starts:
-        if one_rw:
-            for after, labels in graph.out[start].items():
-                if "rw" in labels and after in members:
-                    path = shortest_path(graph, members, after, start, kinds - {"rw"})
-                    best = shorter(best, path and [(start, "rw", labels["rw"]), *path])
-        else:
-            for after, labels in graph.out[start].items():
-                if after in members and (kind := usable(labels, kinds)):
-                    path = shortest_path(graph, members, after, start, kinds)
-                    best = shorter(best, path and [(start, kind, labels[kind]), *path])
+    starts = sorted(n for n in members if n < len(graph.ops))
+    for start in starts[:: len(starts) // STARTS + 1]:
+        first = {"rw"} if one_rw else kinds
+        edges = [(start, after, kind, labels[kind]) for after, labels in graph.out[start].items() if (kind := usable(labels, first))]
+        cycle = shortest_way_back(graph, members, start, edges, kinds - {"rw"} if one_rw else kinds)
+        if cycle and (best is None or len(cycle) < len(best)):
+            best = cycle
     return best and without_moments(graph, best)
 
 
-def shortest_path(graph, members, source, target, kinds):
-    """[(node, kind, key)] of the edges from source to target; [] if they are the same."""
-    if source == target:
-        return []
-    before, queue = {source: None}, deque([source])
-    while queue:
+def shortest_way_back(graph, members, start, edges, kinds):
+    """[(node, kind, key)] of a cycle that leaves `start` by one of `edges`, and goes on by edges of `kinds`."""
+    before, queue = {}, deque()
+    while True:
+        for node, after, kind, key in edges:
+            if after in members and after not in before:
+                before[after] = (node, kind, key)
+                queue.append(after)
+        if start in before:
+            break
+        if not queue:
+            return None
         node = queue.popleft()
-        for after, labels in graph.out[node].items():
-            if after not in members or after in before or not (kind := usable(labels, kinds)):
-                continue
-            before[after] = (node, kind, labels[kind])
-            if after == target:
-                path, at = [], target
-                while before[at]:
-                    path.append(before[at])
-                    at = before[at][0]
-                return path[::-1]
-            queue.append(after)
-    return None
+        edges = [(node, after, kind, labels[kind]) for after, labels in graph.out[node].items() if (kind := usable(labels, kinds))]
+    path, at = [before[start]], before[start][0]
+    while at != start:
+        path.append(before[at])
+        at = before[at][0]
+    return path[::-1]
 
 
 def usable(labels, kinds):
     """The strongest kind of an edge that is allowed: dependencies before time."""
     return next((kind for kind in ("ww", "wr", "rw", "rt") if kind in kinds and kind in labels), None)
-
-
-def shorter(one, other):
-    if not other:
-        return one
-    return other if one is None or len(other) < len(one) else one
 
 
 def without_moments(graph, cycle):
