@@ -8,7 +8,7 @@ RUN_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$RUN_DIR/tools.sh"
 cd "$RUN_DIR/.."
 
-SUITES=(unit sim e2e)
+SUITES=(unit sim e2e jepsen)
 
 show_help() {
     cat <<HELP
@@ -17,7 +17,7 @@ Usage: tests/run.sh [--only SUITE]… [-- PYTEST_ARGUMENT…]
   --only SUITE   run this suite alone (${SUITES[*]}); may be repeated
   -- …           further arguments for the end-to-end tests, such as: -k failover --kills 50 -s
 
-QUORIS_BIN=FILE runs the end-to-end tests against that server instead of building one.
+QUORIS_BIN=FILE runs the end-to-end tests and jepsen against that server instead of building one.
 HELP
 }
 
@@ -52,6 +52,13 @@ suite_e2e() {
     tools_redis && tools_python && tools_ioredis || return 1
     cargo build --release --locked "${packages[@]}" || return 1
     (cd tests/e2e && PYTHONDONTWRITEBYTECODE=1 "$PYTHON" -m pytest "${pytest_arguments[@]}")
+}
+
+# The checkers against known histories, then histories of a real cluster (minutes; `tests/jepsen/run.sh all` takes hours).
+suite_jepsen() {
+    tools_python || return 1
+    (cd tests/jepsen && PYTHONDONTWRITEBYTECODE=1 "$PYTHON" -m pytest -p no:cacheprovider selftest) || return 1
+    tests/jepsen/run.sh short
 }
 
 # count WORD FILE: the sum of the numbers before WORD in the summary lines of cargo test and pytest.

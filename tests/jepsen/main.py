@@ -1,10 +1,12 @@
 """The command line: see run.sh."""
 
 import argparse
+import json
 import sys
 import time
 from pathlib import Path
 
+import history
 import matrix
 import nemeses
 import workloads
@@ -15,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 
 def arguments():
     parser = argparse.ArgumentParser(prog="tests/jepsen/run.sh", description="Histories and checkers against real processes.")
-    parser.add_argument("what", nargs="?", choices=["one", "short", "all", "redis"], default="one", help="one run, CI's matrix, the whole one, or the demonstration on Redis")
+    parser.add_argument("what", nargs="?", choices=["one", "short", "all", "redis", "table", "again"], default="one", help="one run; CI's matrix; the whole one; the demonstration on Redis; the verdicts in OUT as a table; the run in OUT judged again")
     parser.add_argument("--workload", default="register", help=", ".join(workloads.by_name()))
     parser.add_argument("--nemesis", default="kill-leader", help="none, or several joined by +, of: " + ", ".join(nemeses.by_name()))
     parser.add_argument("--seconds", type=float, help="how long clients work and faults strike (one: 20, short: 8, all: 60)")
@@ -23,12 +25,25 @@ def arguments():
     parser.add_argument("--clients", type=int, default=10)
     parser.add_argument("--rate", type=float, default=100.0, help="operations a second of each client, at most")
     parser.add_argument("--nodes", type=int, help="3, or 5 where the nemesis needs them")
+    parser.add_argument("--resume", action="store_true", help="leave out the runs whose verdict is there")
     parser.add_argument("--out", type=Path, default=HERE / "out")
     return parser.parse_args()
 
 
+def again(folder):
+    """Judges the history in a run's folder with the checkers as they are now."""
+    row = json.loads((folder / "verdict.json").read_text())
+    workload = workloads.by_name()[row["workload"]](nemeses.rng_of(row["seed"], "workload"))
+    anomalies = workload.check(history.load(folder / "history.jsonl"))
+    return "\n".join(map(str, anomalies)) or "valid"
+
+
 def main():
     args = arguments()
+    if args.what == "table":
+        return print(matrix.table(args.out))
+    if args.what == "again":
+        return print(again(args.out))
     if args.what == "one":
         pairs = [(args.workload, args.nemesis)]
     else:
@@ -38,6 +53,8 @@ def main():
     good = bad = 0
     for workload, nemesis in pairs:
         out = args.out / f"{system}-{workload}-{nemesis}-{args.seed}"
+        if args.resume and (out / "verdict.json").exists():
+            continue
         plan = Plan(workload, nemesis, seconds, args.seed, out, args.clients, args.rate, args.nodes, system)
         began = time.monotonic()
         verdict = run(plan)

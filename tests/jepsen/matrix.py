@@ -1,5 +1,7 @@
 """Which runs make up `short` and `all`."""
 
+import json
+
 import nemeses
 import workloads
 
@@ -40,3 +42,20 @@ def pairs(which, only=None):
             if not set(nemesis.split("+")) & set(workload.excluded):
                 found.append((name, nemesis))
     return [pair for pair in found if only in (None, pair[0])]
+
+
+def table(out):
+    """The verdicts of all runs in a folder, as Markdown: a row for each nemesis, a column for each workload."""
+    rows = [json.loads(path.read_text()) for path in sorted(out.glob("*/verdict.json"))]
+    names = [name for name in workloads.by_name() if any(row["workload"] == name for row in rows)]
+    lines = ["| nemesis | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+    order = {nemesis: place for place, (_, nemesis) in enumerate(pairs("all"))}
+    for nemesis in sorted({row["nemesis"] for row in rows}, key=lambda n: order.get(n, 999)):
+        cells = []
+        for name in names:
+            runs = [row for row in rows if (row["nemesis"], row["workload"]) == (nemesis, name)]
+            excluded = set(nemesis.split("+")) & set(workloads.by_name()[name].excluded)
+            said = ", ".join(f"{row['verdict']} ({row['faults']} faults, {sum(row['counts'].values()):,})" for row in runs)
+            cells.append(said or ("does not apply" if excluded else "not run"))
+        lines.append(f"| {nemesis} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)

@@ -51,7 +51,7 @@ class Frame:
 
 def page(plan, verdict, history):
     frame = Frame(history)
-    legend = "".join(f'<span class="key {word}">{label}</span>' for word, label in ((OK, "ok"), (FAIL, "certainly not done"), (INFO, "unknown")))
+    legend = "".join(f'<span class="key {word}">{label}</span>' for word, label in ((OK, "ok"), (FAIL, "certainly not done"), (INFO, "unknown"), ("faults", "a fault")))
     percentiles = "".join(f'<span class="key {name}">{name}</span>' for _, name in PERCENTILES)
     body = [
         f"<h1>{html.escape(plan.workload)} <small>under</small> {html.escape(plan.nemesis)}</h1>",

@@ -144,7 +144,10 @@ def work(plan, workload, worker, halt, failures):
 
 def judge(verdict, workload, history, complaints):
     began = time.monotonic()
-    verdict.anomalies = workload.check(history)
+    try:
+        verdict.anomalies = workload.check(history)
+    except Exception:
+        verdict.trouble += "\nthe checker failed: " + traceback.format_exc()
     verdict.anomalies += [Anomaly("a node's complaint", line) for line in complaints[:10]]
     verdict.checked_in_s = time.monotonic() - began
     for op in history.ops:
