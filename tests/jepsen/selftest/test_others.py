@@ -83,9 +83,10 @@ def messages(*got):
 
 
 def test_messages():
-    assert messages("c/1/1", "c/1/3") == set()
-    assert messages("c/1/2", "c/1/1") == {"message twice or out of order"}
-    assert messages("c/1/1", "c/1/1") == {"message twice or out of order"}
-    assert messages("c/1/9") == {"foreign message"}
+    assert messages("c/1/7/1", "c/1/7/3") == set()
+    assert messages("c/1/7/2", "c/1/7/1") == {"message twice or out of order"}
+    assert messages("c/1/7/1", "c/1/7/1") == {"message twice or out of order"}
+    assert messages("c/1/7/2", "c/1/8/1") == set()
+    assert messages("c/1/7/9") == {"foreign message"}
     crossed = op("tagged", 1, 0, 1, result=["('ECHO', 'a') was answered b"])
     assert kinds(PubSub(random.Random(1)).check(History([crossed]))) == {"crossed reply"}

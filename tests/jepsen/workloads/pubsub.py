@@ -9,7 +9,7 @@ import select
 from checkers import Anomaly
 from history import OK
 from outcomes import ReplyError
-from resp import Connection
+from resp import Connection, key_slot
 from workloads import Workload, text
 
 CHANNELS = 4
@@ -40,8 +40,14 @@ class PubSub(Workload):
 def publish(worker):
     channel = f"channel:{worker.rng.randrange(CHANNELS)}"
     number = worker.number_of(channel)
-    message = f"{channel}/{worker.number}/{number}"
-    worker.attempt("publish", channel, number, lambda: worker.client.call(channel, "PUBLISH", channel, message))
+
+    def act():
+        # Messages of one connection come in order; between two connections there is none.
+        link, _ = worker.client.link_for(key_slot(channel))
+        message = f"{channel}/{worker.number}/{link.socket.getsockname()[1]}/{number}"
+        return worker.client.call(channel, "PUBLISH", channel, message)
+
+    worker.attempt("publish", channel, number, act)
 
 
 def tagged(worker):
@@ -110,13 +116,13 @@ def messages(history):
         if op.kind != "listen" or op.outcome != OK:
             continue
         for channel, message in op.result:
-            named, client, number = message.split("/")
+            named, client, connection, number = message.split("/")
             client, number = int(client), int(number)
             if named != channel or (channel, client, number) not in published:
                 anomalies.append(Anomaly("foreign message", f"{message} came on {channel}", [op]))
-            before = latest.get((op.key, channel, client), 0)
+            before = latest.get((op.key, channel, client, connection), 0)
             if number <= before:
                 what = f"{message} came after number {before} of the same publisher"
                 anomalies.append(Anomaly("message twice or out of order", what, [published.get((channel, client, number), op), op]))
-            latest[op.key, channel, client] = max(before, number)
+            latest[op.key, channel, client, connection] = max(before, number)
     return anomalies
