@@ -2,10 +2,12 @@
 
 import argparse
 import json
+import signal
 import sys
 import time
 from pathlib import Path
 
+import elle
 import history
 import matrix
 import nemeses
@@ -17,7 +19,7 @@ HERE = Path(__file__).resolve().parent
 
 def arguments():
     parser = argparse.ArgumentParser(prog="tests/jepsen/run.sh", description="Histories and checkers against real processes.")
-    parser.add_argument("what", nargs="?", choices=["one", "short", "all", "redis", "table", "again"], default="one", help="one run; CI's matrix; the whole one; the demonstration on Redis; the verdicts in OUT as a table; the run in OUT judged again")
+    parser.add_argument("what", nargs="?", choices=["one", "short", "all", "redis", "table", "again", "elle"], default="one", help="one run; CI's matrix; the whole one; the demonstration on Redis; the verdicts in OUT as a table; the run in OUT judged again, or in Elle's format")
     parser.add_argument("--workload", default="register", help=", ".join(workloads.by_name()))
     parser.add_argument("--nemesis", default="kill-leader", help="none, or several joined by +, of: " + ", ".join(nemeses.by_name()))
     parser.add_argument("--seconds", type=float, help="how long clients work and faults strike (one: 20, short: 8, all: 60)")
@@ -40,10 +42,14 @@ def again(folder):
 
 def main():
     args = arguments()
+    # A run that is told to end takes its nodes with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     if args.what == "table":
         return print(matrix.table(args.out))
     if args.what == "again":
         return print(again(args.out))
+    if args.what == "elle":
+        return print("\n".join(elle.lines(history.load(args.out / "history.jsonl").ops)))
     if args.what == "one":
         pairs = [(args.workload, args.nemesis)]
     else:

@@ -38,7 +38,10 @@ class Judge:
                     assert (key, value) not in self.writer, f"{value} is appended twice: a fault of the workload"
                     self.writer[key, value] = op
                     self.last_of[id(op), key] = value
-        self.reads = [(op, key, result) for op in ops if op.outcome == OK for key, result in external_reads(op)]
+        succeeded = [op for op in ops if op.outcome == OK]
+        # Those that show what other transactions have left, and all, which show the order of the elements as well.
+        self.reads = [(op, key, result) for op in succeeded for key, result in external_reads(op)]
+        self.all_reads = [(op, key, v) for op in succeeded for kind, key, v in micro_operations(op) if kind == "read"]
         self.orders = {}
         self.anomalies = []
 
@@ -47,7 +50,7 @@ class Judge:
             if op.outcome == OK and (found := internal(op)):
                 self.anomalies.append(found)
         self._orders()
-        for op, key, result in self.reads:
+        for op, key, result in self.all_reads:
             self._read(op, key, result)
         self._lost()
         self._lost_updates()
@@ -58,10 +61,10 @@ class Judge:
     def _orders(self):
         """The versions of each list, from its longest read; all others must be its beginnings."""
         longest = {}
-        for op, key, result in self.reads:
+        for op, key, result in self.all_reads:
             if key not in longest or len(result) > len(longest[key][1]):
                 longest[key] = (op, result)
-        for op, key, result in self.reads:
+        for op, key, result in self.all_reads:
             whole = longest[key][1]
             if whole[: len(result)] != result:
                 what = f"{key} was read as {brief(result)} and as {brief(whole)}"

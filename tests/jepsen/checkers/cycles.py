@@ -5,11 +5,13 @@ nodes, too: an operation leads to the moment of its end, each moment to the next
 operation's start to the operation. Moments lead forwards only, so they close no cycle by themselves.
 """
 
+import random
+import time
 from bisect import bisect_left
 from collections import deque
 
-# Starts tried per component; the shortest cycle through any of them is reported.
-STARTS = 40
+# How long the shortest cycle of a component is looked for; the first one found stands afterwards.
+SEARCH_LIMIT_S = 4.0
 
 
 class Graph:
@@ -88,24 +90,45 @@ def shortest_cycle(graph, members, kinds, one_rw):
     With `one_rw`, exactly one `rw` edge; the other edges are of the remaining kinds.
     """
     best = None
+    until = time.monotonic() + SEARCH_LIMIT_S
     starts = sorted(n for n in members if n < len(graph.ops))
-    for start in starts[:: len(starts) // STARTS + 1]:
+    # A large component is full of cycles, and any sample of it will do; but those against time itself come first.
+    random.Random(0).shuffle(starts)
+    starts.sort(key=lambda n: not contradicts_time(graph, n))
+    for start in starts:
+        if time.monotonic() > until:
+            break
         first = {"rw"} if one_rw else kinds
         edges = [(start, after, kind, labels[kind]) for after, labels in graph.out[start].items() if (kind := usable(labels, first))]
         cycle = shortest_way_back(graph, members, start, edges, kinds - {"rw"} if one_rw else kinds)
         if cycle and (best is None or len(cycle) < len(best)):
             best = cycle
+        # Two operations, and a moment between them: there is none shorter.
+        if best and len(without_moments(graph, best)) == 2:
+            break
     return best and without_moments(graph, best)
 
 
+def contradicts_time(graph, node):
+    """Whether something that had ended before it started must come after it."""
+    op = graph.ops[node]
+    return any(after < len(graph.ops) and graph.ops[after].until < op.start for after in graph.out[node])
+
+
 def shortest_way_back(graph, members, start, edges, kinds):
-    """[(node, kind, key)] of a cycle that leaves `start` by one of `edges`, and goes on by edges of `kinds`."""
-    before, queue = {}, deque()
+    """[(node, kind, key)] of a cycle that leaves `start` by one of `edges`, and goes on by edges of `kinds`.
+
+    What leaves a moment costs nothing: from the end of one operation to the start of another is one step.
+    """
+    before, cost, queue = {}, {start: 0}, deque()
     while True:
         for node, after, kind, key in edges:
-            if after in members and after not in before:
-                before[after] = (node, kind, key)
-                queue.append(after)
+            free = node >= len(graph.ops)
+            total = cost[node] + (not free)
+            known = before if after == start else cost
+            if after in members and (after not in known or total < cost[after]):
+                before[after], cost[after] = (node, kind, key), total
+                (queue.appendleft if free else queue.append)(after)
         if start in before:
             break
         if not queue:
