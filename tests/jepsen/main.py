@@ -18,15 +18,35 @@ HERE = Path(__file__).resolve().parent
 
 
 def arguments():
-    parser = argparse.ArgumentParser(prog="tests/jepsen/run.sh", description="Histories and checkers against real processes.")
-    parser.add_argument("what", nargs="?", choices=["one", "short", "all", "redis", "table", "again", "elle"], default="one", help="one run; CI's matrix; the whole one; the demonstration on Redis; the verdicts in OUT as a table; the run in OUT judged again, or in Elle's format")
+    parser = argparse.ArgumentParser(
+        prog="tests/jepsen/run.sh", description="Histories and checkers against real processes."
+    )
+    parser.add_argument(
+        "what",
+        nargs="?",
+        choices=["one", "short", "all", "redis", "table", "again", "elle"],
+        default="one",
+        help="one run; CI's matrix; the whole one; the demonstration on Redis; the verdicts in OUT as a table; "
+        "the run in OUT judged again, or in Elle's format",
+    )
     parser.add_argument("--workload", default="register", help=", ".join(workloads.by_name()))
-    parser.add_argument("--nemesis", default="kill-leader", help="none, or several joined by +, of: " + ", ".join(nemeses.by_name()))
-    parser.add_argument("--seconds", type=float, help="how long clients work and faults strike (one: 20, short: 8, all: 60)")
+    parser.add_argument(
+        "--nemesis", default="kill-leader", help="none, or several joined by +, of: " + ", ".join(nemeses.by_name())
+    )
+    parser.add_argument(
+        "--seconds", type=float, help="how long clients work and faults strike (one: 20, short: 8, all: 60)"
+    )
     parser.add_argument("--seed", type=int, default=1, help="decides who is struck, when, and what clients do")
     parser.add_argument("--clients", type=int, default=10)
     parser.add_argument("--rate", type=float, default=100.0, help="operations a second of each client, at most")
     parser.add_argument("--nodes", type=int, help="3, or 5 where the nemesis needs them")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting of the nodes, such as read_mode=lease",
+    )
     parser.add_argument("--resume", action="store_true", help="leave out the runs whose verdict is there")
     parser.add_argument("--out", type=Path, default=HERE / "out")
     return parser.parse_args()
@@ -61,14 +81,26 @@ def main():
         out = args.out / f"{system}-{workload}-{nemesis}-{args.seed}"
         if args.resume and (out / "verdict.json").exists():
             continue
-        plan = Plan(workload, nemesis, seconds, args.seed, out, args.clients, args.rate, args.nodes, system)
+        plan = Plan(
+            workload,
+            nemesis,
+            seconds,
+            args.seed,
+            out,
+            args.clients,
+            args.rate,
+            args.nodes,
+            system,
+            dict(text.split("=", 1) for text in args.set),
+        )
         began = time.monotonic()
         verdict = run(plan)
         # On Redis the demonstration is that something is found.
         as_hoped = verdict.word == ("ANOMALY" if system == "redis" else "valid")
         good, bad = good + as_hoped, bad + (not as_hoped)
         counts = " ".join(f"{verdict.counts.get(word, 0):>6} {word}" for word in ("ok", "fail", "info"))
-        print(f"{workload:8} {nemesis:24} seed {args.seed:<6} {counts} {verdict.faults:>3} faults {time.monotonic() - began:5.0f} s  {verdict.word}", flush=True)
+        took = f"{verdict.faults:>3} faults {time.monotonic() - began:5.0f} s"
+        print(f"{workload:8} {nemesis:24} seed {args.seed:<6} {counts} {took}  {verdict.word}", flush=True)
         if verdict.word != "valid":
             print((out / "verdict.txt").read_text()[:4000], flush=True)
             print(f"  the run's folder: {out}")

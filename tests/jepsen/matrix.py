@@ -55,7 +55,9 @@ def table(out):
         for name in names:
             runs = [row for row in rows if (row["nemesis"], row["workload"]) == (nemesis, name)]
             excluded = set(nemesis.split("+")) & set(workloads.by_name()[name].excluded)
-            said = ", ".join(f"{row['verdict']} ({row['faults']} faults, {sum(row['counts'].values()):,})" for row in runs)
+            said = ", ".join(
+                f"{row['verdict']} ({row['faults']} faults, {sum(row['counts'].values()):,})" for row in runs
+            )
             cells.append(said or ("does not apply" if excluded else "not run"))
         lines.append(f"| {nemesis} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -39,7 +39,10 @@ class RedisNode(cluster.Node):
             "dir": self.dir, "replica-announce-ip": "127.0.0.1", "replica-announce-port": self.told_port,
             "repl-timeout": 3, "repl-ping-replica-period": 1, "repl-diskless-sync-delay": 0,
         }  # fmt: skip
-        command = [TOOLS / "redis-server", *(word for key, value in settings.items() for word in (f"--{key}", str(value)))]
+        command = [
+            TOOLS / "redis-server",
+            *(word for key, value in settings.items() for word in (f"--{key}", str(value))),
+        ]
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         if self.cluster.wire:
@@ -99,22 +102,32 @@ class RedisTarget(Target):
             assert master.ask("CLUSTER", "SET-CONFIG-EPOCH", n + 1) == "OK"
         for node in self.nodes[1:]:
             self.nodes[0].ask("CLUSTER", "MEET", "127.0.0.1", node.told_port, node.told_bus_port)
-        cluster.wait_until("all nodes know each other", lambda: all(len(n.rows()) == len(self.nodes) for n in self.nodes))
+        cluster.wait_until(
+            "all nodes know each other", lambda: all(len(n.rows()) == len(self.nodes) for n in self.nodes)
+        )
         for n, replica in enumerate(self.nodes[MASTERS:]):
             name = self.nodes[n].ask("CLUSTER", "MYID")
-            cluster.wait_until(f"{replica} replicates", lambda r=replica, i=name: r.ask("CLUSTER", "REPLICATE", i) == "OK")
+            cluster.wait_until(
+                f"{replica} replicates", lambda r=replica, i=name: r.ask("CLUSTER", "REPLICATE", i) == "OK"
+            )
 
     def leaders(self):
         """Masters with slots, as the first node that answers sees them."""
         rows = next((rows for node in self.answering() if (rows := node.rows())), [])
-        ports = [int(row[1].split("@")[0].rsplit(":", 1)[1]) for row in rows if "master" in row[2] and "fail" not in row[2] and len(row) > 8]
+        ports = [
+            int(row[1].split("@")[0].rsplit(":", 1)[1])
+            for row in rows
+            if "master" in row[2] and "fail" not in row[2] and len(row) > 8
+        ]
         return [node for node in self.nodes if node.told_port in ports]
 
     def wait_serving(self, limit_s):
         def serving():
             info = [node.ask("CLUSTER", "INFO") or "" for node in self.nodes]
             links = [node.ask("INFO", "replication") or "" for node in self.nodes]
-            return all("cluster_state:ok" in text for text in info) and not any("master_link_status:down" in text for text in links)
+            return all("cluster_state:ok" in text for text in info) and not any(
+                "master_link_status:down" in text for text in links
+            )
 
         cluster.wait_until("the cluster serves", serving, limit_s, every_s=0.2)
         time.sleep(0.5)

@@ -37,10 +37,12 @@ class Plan:
     rate: float = 100.0
     nodes: int | None = None
     system: str = "quoris"
+    settings: dict = field(default_factory=dict)
 
     @property
     def title(self):
-        return f"{self.system}: {self.workload} × {self.nemesis}, {self.seconds:.0f} s, seed {self.seed}"
+        settings = "".join(f", {name}={value}" for name, value in self.settings.items())
+        return f"{self.system}{settings}: {self.workload} × {self.nemesis}, {self.seconds:.0f} s, seed {self.seed}"
 
 
 @dataclass
@@ -69,6 +71,7 @@ def make_target(plan, kinds):
     settings = dict(SETTINGS)
     for kind in kinds:
         settings |= kind.settings
+    settings |= plan.settings
     wire, shim = any(kind.needs_wire for kind in kinds), any(kind.needs_shim for kind in kinds)
     return Target(plan.out / "nodes", nodes, GROUPS, wire, shim, **settings)
 
@@ -165,8 +168,9 @@ def conclude(plan, verdict, history):
     (plan.out / "verdict.txt").write_text("\n".join(lines) + "\n")
     summary = {
         "workload": plan.workload, "nemesis": plan.nemesis, "seconds": plan.seconds, "seed": plan.seed,
-        "system": plan.system, "verdict": verdict.word, "counts": verdict.counts, "faults": verdict.faults,
-        "anomalies": len(verdict.anomalies), "trouble": verdict.trouble.strip().splitlines()[-1:],
+        "system": plan.system, "settings": plan.settings, "verdict": verdict.word, "counts": verdict.counts,
+        "faults": verdict.faults, "anomalies": len(verdict.anomalies),
+        "trouble": verdict.trouble.strip().splitlines()[-1:],
     }  # fmt: skip
     (plan.out / "verdict.json").write_text(json.dumps(summary) + "\n")
     (plan.out / "report.html").write_text(report.page(plan, verdict, history))

@@ -97,7 +97,9 @@ class Target(cluster.Cluster):
 
     def wait_rejoined(self, node, limit_s):
         """Until the node has applied, in every group, what was committed when the question was asked."""
-        state = cluster.wait_until("a status", lambda: next((s for s in (n.status() for n in self.answering() if n is not node) if s), None))
+        state = cluster.wait_until(
+            "a status", lambda: next((s for s in (n.status() for n in self.answering() if n is not node) if s), None)
+        )
         goal = {g["id"]: g["committed"] for g in state["groups"]}
 
         def level():

@@ -95,10 +95,10 @@ class Judge:
                 last_reads[key] = (op, result)
         present = {key: set(result) for key, (_, result) in last_reads.items()}
         for (key, value), writer in self.writer.items():
-            if writer.outcome == OK and key in last_reads and value not in present[key]:
-                if writer.end < last_reads[key][0].start:
-                    what = f"{value} was acknowledged, and is not in {key}"
-                    self.anomalies.append(Anomaly("lost write", what, [writer, last_reads[key][0]]))
+            absent = key in last_reads and value not in present[key]
+            if absent and writer.until < last_reads[key][0].start:
+                what = f"{value} was acknowledged, and is not in {key}"
+                self.anomalies.append(Anomaly("lost write", what, [writer, last_reads[key][0]]))
 
     def _lost_updates(self):
         """Two transactions read the same version of a list and both appended to it."""

@@ -1,7 +1,8 @@
 """A counter that only INCR changes: linearizable, exactly, in O(n log n).
 
 The values tell the order. An INCR that returned n was the n-th; a read of n came after the n-th and before the next.
-Increments of unknown outcome fill the gaps: each gap must be given one that started before anybody saw a value beyond it.
+Increments of unknown outcome fill the gaps: each gap must be given one that started before anybody saw a value beyond
+it.
 """
 
 from math import inf
@@ -38,7 +39,9 @@ def disorder(key, seen):
                 greatest = by_end[place]
             place += 1
         if greatest and (op.result < greatest.result or (op.result == greatest.result and op.kind == "incr")):
-            return [Anomaly("not linearizable", f"{key} went back from {greatest.result} to {op.result}", [greatest, op])]
+            return [
+                Anomaly("not linearizable", f"{key} went back from {greatest.result} to {op.result}", [greatest, op])
+            ]
     return []
 
 
@@ -58,6 +61,6 @@ def gaps(key, ops, seen):
     for n, value in enumerate(missing):
         end, witness = deadline[value]
         if n >= len(unknown) or unknown[n].start > end:
-            what = f"{key} reached {witness.result}, but nobody can have made it {value}: an increment that failed or was done twice"
+            what = f"{key} reached {witness.result}, but nobody can have made it {value}: one failed, or came twice"
             return [Anomaly("failed write took effect", what, [witness])]
     return []

@@ -99,7 +99,11 @@ def shortest_cycle(graph, members, kinds, one_rw):
         if time.monotonic() > until:
             break
         first = {"rw"} if one_rw else kinds
-        edges = [(start, after, kind, labels[kind]) for after, labels in graph.out[start].items() if (kind := usable(labels, first))]
+        edges = [
+            (start, after, kind, labels[kind])
+            for after, labels in graph.out[start].items()
+            if (kind := usable(labels, first))
+        ]
         cycle = shortest_way_back(graph, members, start, edges, kinds - {"rw"} if one_rw else kinds)
         if cycle and (best is None or len(cycle) < len(best)):
             best = cycle
@@ -134,7 +138,11 @@ def shortest_way_back(graph, members, start, edges, kinds):
         if not queue:
             return None
         node = queue.popleft()
-        edges = [(node, after, kind, labels[kind]) for after, labels in graph.out[node].items() if (kind := usable(labels, kinds))]
+        edges = [
+            (node, after, kind, labels[kind])
+            for after, labels in graph.out[node].items()
+            if (kind := usable(labels, kinds))
+        ]
     path, at = [before[start]], before[start][0]
     while at != start:
         path.append(before[at])

@@ -1,8 +1,9 @@
 """Locks with a time limit: no two clients may hold one at the same time.
 
-A holder is sure of its lock from the reply that granted it until it gives it back, or until the limit has passed since it
-*asked*, less a clock's resolution; the server counts from a later moment, so this interval lies within what was promised. Two such intervals of one
-lock must not overlap. Nodes' clocks must agree: under clocks that jump this is not promised, by Redis or anybody.
+A holder is sure of its lock from the reply that granted it until it gives it back, or until the limit has passed since
+it *asked*, less a clock's resolution; the server counts from a later moment, so this interval lies within what was
+promised. Two such intervals of one lock must not overlap. Nodes' clocks must agree: under clocks that jump
+this is not promised, by Redis or anybody.
 """
 
 from checkers import Anomaly, grouped
@@ -43,7 +44,11 @@ def given_back(key, ops, held):
     for op in ops:
         if op.kind == "release" and op.outcome == OK and not op.result:
             grant = next((h for h in held if h[2].value[0] == op.value), None)
-            if grant and op.end < grant[2].start + grant[2].value[1] - CLOCK_RESOLUTION_S and until[op.value] == op.start:
+            if (
+                grant
+                and op.end < grant[2].start + grant[2].value[1] - CLOCK_RESOLUTION_S
+                and until[op.value] == op.start
+            ):
                 what = f"{key} was gone before its time limit"
                 return [Anomaly("lost write", what, [grant[2], op])]
     return []

@@ -14,7 +14,12 @@ def check(ops):
 def check_key(key, ops):
     adds = {op.value: op for op in ops if op.kind == "add"}
     reads = sorted((op for op in ops if op.kind == "read" and op.outcome == OK), key=lambda op: len(op.result))
-    return unfounded(key, adds, reads) or inclusion(key, reads) or time_of_reads(key, reads) or time_of_adds(key, adds, reads)
+    return (
+        unfounded(key, adds, reads)
+        or inclusion(key, reads)
+        or time_of_reads(key, reads)
+        or time_of_adds(key, adds, reads)
+    )
 
 
 def unfounded(key, adds, reads):
@@ -45,7 +50,11 @@ def time_of_reads(key, reads):
     for op in reads:
         # Those before it in this order show less or the same, so none of them may have started after it ended.
         if op.end < latest[0] and len(op.result) > len(latest[1].result):
-            return [Anomaly("not linearizable", f"{key} was read with less, after it had been read with more", [op, latest[1]])]
+            return [
+                Anomaly(
+                    "not linearizable", f"{key} was read with less, after it had been read with more", [op, latest[1]]
+                )
+            ]
         latest = max(latest, (op.start, op), key=lambda pair: pair[0])
     return []
 

@@ -5,12 +5,12 @@ consumer unless it was claimed, and never again after it was acknowledged; a gro
 """
 
 from checkers import Anomaly, grouped
-from history import FAIL, INFO, OK
+from history import FAIL, OK
 
 
 def check(ops):
-    """`ops`: add (value; result: id), deliver and claim (result: [[id, value]…]), ack (value: id; result: count), and at the
-    end: all (result: [[id, value]…]) and drain (like deliver, what nobody had been given)."""
+    """`ops`: add (value; result: id), deliver and claim (result: [[id, value]…]), ack (value: id; result: count), and
+    at the end: all (result: [[id, value]…]) and drain (like deliver, what nobody had been given)."""
     return [anomaly for key, of_key in sorted(grouped(ops).items()) for anomaly in check_key(key, of_key)]
 
 
@@ -18,7 +18,13 @@ def check_key(key, ops):
     final = next((op for op in ops if op.kind == "all" and op.outcome == OK), None)
     anomalies = entries(key, ops, final) if final else []
     deliveries = [op for op in ops if op.kind in ("deliver", "drain") and op.outcome == OK]
-    return anomalies + once(key, deliveries) + in_order(key, deliveries) + after_ack(key, ops) + all_delivered(key, ops, final)
+    return (
+        anomalies
+        + once(key, deliveries)
+        + in_order(key, deliveries)
+        + after_ack(key, ops)
+        + all_delivered(key, ops, final)
+    )
 
 
 def entries(key, ops, final):
@@ -58,7 +64,9 @@ def once(key, deliveries):
     for op in deliveries:
         for entry, _ in op.result:
             if given.setdefault(entry, op) is not op:
-                anomalies.append(Anomaly("duplicate", f"{entry} of {key} was handed out as new twice", [given[entry], op]))
+                anomalies.append(
+                    Anomaly("duplicate", f"{entry} of {key} was handed out as new twice", [given[entry], op])
+                )
     return anomalies
 
 
@@ -92,16 +100,15 @@ def after_ack(key, ops):
 
 
 def all_delivered(key, ops, final):
-    """At least once: to somebody who was told, to somebody whose fate is unknown, or by the last claim."""
+    """At least once, to somebody who was told. What went to one of unknown fate is pending, and claimed at the end."""
     drained = [op for op in ops if op.kind == "drain" and op.outcome == OK]
     if not final or not drained:
         return []
-    shown = {entry for op in ops if op.kind in ("deliver", "claim", "drain") and op.outcome == OK for entry, _ in op.result}
-    # An acknowledgement of unknown fate may have taken an entry from the pending ones; who acknowledges has been told.
-    missing = [entry for entry, _ in final.result if entry not in shown]
-    if missing:
-        unknown = sum(op.outcome == INFO for op in ops)
-        what = f"{len(missing)} entries of {key} were never delivered, such as {missing[:3]}; {unknown} operations are unknown"
+    shown = {
+        entry for op in ops if op.kind in ("deliver", "claim", "drain") and op.outcome == OK for entry, _ in op.result
+    }
+    if missing := [entry for entry, _ in final.result if entry not in shown]:
+        what = f"{len(missing)} entries of {key} were never delivered, such as {missing[:3]}"
         return [Anomaly("lost write", what, drained[-1:])]
     return []
 

@@ -1,10 +1,10 @@
-"""Linearizability of anything that has a sequential model, by search (Wing and Gong 1993, with Lowe's memory of states).
+"""Linearizability of anything that has a sequential model, by search (Wing and Gong 1993; Lowe's memory of states).
 
 Exact for any model, and exponential in how much is concurrent. The checkers of registers, counters and sets are exact,
 too, and fast; this one holds them to account (`selftest/`).
 
-A model is a function (state, op) -> state after it, or IMPOSSIBLE. States must be hashable. An operation of unknown outcome
-may take effect at any time after its start, or never.
+A model is a function (state, op) -> state after it, or IMPOSSIBLE. States must be hashable. An operation of unknown
+outcome may take effect at any time after its start, or never.
 """
 
 from history import FAIL, OK

@@ -73,7 +73,7 @@ class Schedule(threading.Thread):
 
 
 def by_name():
-    from nemeses import clock, clients, disk, network, process
+    from nemeses import clients, clock, disk, network, process
 
     kinds = [kind for module in (process, network, disk, clock, clients) for kind in module.ALL]
     return {kind.name: kind for kind in kinds}

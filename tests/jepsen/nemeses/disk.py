@@ -1,5 +1,6 @@
 """Disks that are full, slow, broken or lie. Never more nodes at a time than the cluster can spare."""
 
+import cluster
 from nemeses import Nemesis
 from nemeses.process import names
 
@@ -69,7 +70,8 @@ class Damage(Nemesis):
         self.target.wait_rejoined(node, BACK_WITHIN_S)
         other = self.rng.choice([n for n in self.target.nodes if n is not node])
         other.kill()
-        return f"{what} of {names([node])}; it {'refused to start and was wiped' if refused else 'started'}; then kill -9 {names([other])}"
+        came = "refused to start and was wiped" if refused else "started"
+        return f"{what} of {names([node])}; it {came}; then kill -9 {names([other])}"
 
     def harm(self, node):
         files = [f for part in DAMAGED_PARTS for f in sorted((node.data_dir / part).rglob("*")) if f.is_file()]
@@ -96,7 +98,6 @@ class Damage(Nemesis):
 
     def stays(self, node):
         """Whether it runs and answers, rather than end by itself."""
-        import cluster
 
         def decided():
             return not node.running or node.status()

@@ -1,4 +1,4 @@
-"""Every class of anomaly in list-append histories, planted, is found under its name; and histories without one are clean."""
+"""Every class of anomaly in list-append histories, planted, is found by its name; histories without one are clean."""
 
 import random
 import time
@@ -138,7 +138,9 @@ def test_one_lie_among_many_is_found():
     for seed in range(20):
         rng = random.Random(seed)
         ops = serial(rng, 2_000, 10)
-        reads = [(op, n) for op in ops for n, (kind, _, _) in enumerate(op.value) if kind == "read" and op.outcome == OK]
+        reads = [
+            (op, n) for op in ops for n, (kind, _, _) in enumerate(op.value) if kind == "read" and op.outcome == OK
+        ]
         op, n = rng.choice([(op, n) for op, n in reads if len(op.result[n]) > 12])
         op.result[n] = op.result[n][:-12]
         missed += not append.check(ops)

@@ -4,6 +4,7 @@ import random
 import time
 
 import pytest
+
 from checkers import counter, register, sets, wgl
 from history import FAIL, INFO, OK, Op
 
@@ -15,7 +16,7 @@ def op(kind, value, start, end, outcome=OK, result=None, client=0):
 
 
 def history_of(rng, state, act, steps=7, lie=0.5):
-    """Operations with random overlaps, each taking effect at a random moment within; then, often, one result is wrong."""
+    """Operations that overlap at random, each taking effect at a moment within; then, often, one result is wrong."""
     ops = []
     for _ in range(rng.randint(2, steps)):
         start = rng.uniform(0, 10)
@@ -93,7 +94,9 @@ def test_agrees_with_the_search(checker, initial, act, model):
         ops = history_of(random.Random(seed), initial, act)
         expected = wgl.linearizable(ops, initial, model)
         found = checker.check(ops)
-        assert bool(found) != expected, f"seed {seed}: the search says {expected}\n" + "\n".join(map(str, [*ops, *found]))
+        assert bool(found) != expected, f"seed {seed}: the search says {expected}\n" + "\n".join(
+            map(str, [*ops, *found])
+        )
         verdicts[expected] += 1
     print(verdicts)
     assert min(verdicts.values()) > SMALL_HISTORIES / 20, f"one-sided: {verdicts}"
@@ -143,27 +146,42 @@ def kinds(anomalies):
 def test_planted_in_a_register():
     written = op("write", "a", 0, 1)
     assert kinds(register.check([written, op("read", None, 2, 3)])) == {"not linearizable"}
-    assert kinds(register.check([op("write", "a", 0, 1, FAIL), op("read", None, 2, 3, result="a")])) == {"failed write took effect"}
+    assert kinds(register.check([op("write", "a", 0, 1, FAIL), op("read", None, 2, 3, result="a")])) == {
+        "failed write took effect"
+    }
     assert kinds(register.check([op("read", None, 2, 3, result="x")])) == {"phantom"}
-    assert kinds(register.check([op("read", None, 0, 1, result="a"), op("write", "a", 2, 3)])) == {"read from the future"}
+    assert kinds(register.check([op("read", None, 0, 1, result="a"), op("write", "a", 2, 3)])) == {
+        "read from the future"
+    }
     two = [written, op("update", "b", 2, 3, result="a"), op("update", "c", 2, 3, result="a")]
     assert kinds(register.check(two)) == {"lost update"}
     stale = [written, op("write", "b", 2, 3), op("read", None, 4, 5, result="b"), op("read", None, 6, 7, result="a")]
     assert kinds(register.check(stale)) == {"not linearizable"}
     # An unknown write may take effect late, and once only.
-    late = [op("write", "u", 0, 1, INFO), written, op("read", None, 2, 3, result="a"), op("read", None, 8, 9, result="u")]
+    late = [
+        op("write", "u", 0, 1, INFO),
+        written,
+        op("read", None, 2, 3, result="a"),
+        op("read", None, 8, 9, result="u"),
+    ]
     assert register.check(late) == []
     assert kinds(register.check([*late, op("read", None, 10, 11, result="a")])) == {"not linearizable"}
 
 
 def test_planted_in_a_counter():
     assert kinds(counter.check([op("incr", None, 0, 1, result=1), op("incr", None, 0, 1, result=1)])) == {"lost update"}
-    assert kinds(counter.check([op("incr", None, 0, 1, result=1), op("read", None, 2, 3, result=0)])) == {"not linearizable"}
-    assert kinds(counter.check([op("incr", None, 0, 1, FAIL), op("read", None, 2, 3, result=1)])) == {"failed write took effect"}
+    assert kinds(counter.check([op("incr", None, 0, 1, result=1), op("read", None, 2, 3, result=0)])) == {
+        "not linearizable"
+    }
+    assert kinds(counter.check([op("incr", None, 0, 1, FAIL), op("read", None, 2, 3, result=1)])) == {
+        "failed write took effect"
+    }
     doubled = [op("incr", None, 0, 1, INFO), op("read", None, 2, 3, result=2)]
     assert kinds(counter.check(doubled)) == {"failed write took effect"}
 
 
 def test_planted_in_a_set():
     assert kinds(sets.check([op("add", 1, 0, 1), op("read", None, 2, 3, result=[])])) == {"lost write"}
-    assert kinds(sets.check([op("add", 1, 0, 1, FAIL), op("read", None, 2, 3, result=[1])])) == {"failed write took effect"}
+    assert kinds(sets.check([op("add", 1, 0, 1, FAIL), op("read", None, 2, 3, result=[1])])) == {
+        "failed write took effect"
+    }

@@ -29,13 +29,17 @@ def test_queue():
     lost = [*PUSHES, op("pop", "", 4, 5, result=1), op("rest", None, 8, 9, result=[])]
     assert kinds(queue.check(lost)) == {"lost write"}
     assert queue.check([*lost, op("pop", "", 4, 5, INFO)]) == []
-    assert kinds(queue.check([op("push", 1, 0, 1, FAIL), op("pop", "", 4, 5, result=1)])) == {"failed write took effect"}
+    assert kinds(queue.check([op("push", 1, 0, 1, FAIL), op("pop", "", 4, 5, result=1)])) == {
+        "failed write took effect"
+    }
     assert kinds(queue.check([op("pop", "", 4, 5, result=1)])) == {"phantom"}
 
 
 def test_lock():
     first = op("acquire", [1, 1.0], 0, 0.1, result=True)
-    assert lock.check([first, op("release", 1, 0.5, 0.6, result=1), op("acquire", [2, 1.0], 0.5, 0.7, result=True)]) == []
+    assert (
+        lock.check([first, op("release", 1, 0.5, 0.6, result=1), op("acquire", [2, 1.0], 0.5, 0.7, result=True)]) == []
+    )
     assert lock.check([first, op("acquire", [2, 1.0], 0.9, 1.1, result=True)]) == []
     assert kinds(lock.check([first, op("acquire", [2, 1.0], 0.5, 0.6, result=True)])) == {"lock held twice"}
     assert kinds(lock.check([first, op("release", 1, 0.3, 0.4, result=0)])) == {"lost write"}
@@ -44,7 +48,12 @@ def test_lock():
 def stream_of(*more, ids=("1-0", "2-0"), given=(("1-0", 1), ("2-0", 2))):
     adds = [op("add", n, 2 * n, 2 * n + 1, result=entry) for n, entry in enumerate(ids, 1)]
     everything = [[entry, n] for n, entry in enumerate(ids, 1)]
-    return [*adds, *more, op("drain", "", 20, 21, result=[list(pair) for pair in given]), op("all", None, 30, 31, result=everything)]
+    return [
+        *adds,
+        *more,
+        op("drain", "", 20, 21, result=[list(pair) for pair in given]),
+        op("all", None, 30, 31, result=everything),
+    ]
 
 
 def test_stream():
@@ -54,7 +63,11 @@ def test_stream():
     assert kinds(stream.check(stream_of(op("add", 9, 10, 11, result="3-0")))) == {"lost write"}
     again = op("deliver", "", 6, 7, result=[["1-0", 1]])
     assert kinds(stream.check(stream_of(again))) >= {"duplicate"}
-    acked = [op("deliver", "", 6, 7, result=[["1-0", 1]]), op("ack", "1-0", 8, 9, result=1), op("claim", "", 10, 11, result=[["1-0", 1]])]
+    acked = [
+        op("deliver", "", 6, 7, result=[["1-0", 1]]),
+        op("ack", "1-0", 8, 9, result=1),
+        op("claim", "", 10, 11, result=[["1-0", 1]]),
+    ]
     assert kinds(stream.check(stream_of(*acked, given=(("2-0", 2),)))) == {"delivered after acknowledgement"}
     late = [op("deliver", "", 6, 7, result=[["2-0", 2]])]
     assert kinds(stream.check(stream_of(*late, given=(("1-0", 1),)))) == {"out of order"}
@@ -72,8 +85,12 @@ def test_bank():
     assert bank(op("read", None, 5, 6, result=[99, *whole[1:]])) == {"money made or lost"}
     assert bank(transfer, op("audit", None, 5, 6, result={"balances": whole, "records": {}})) == {"lost write"}
     refused = op("transfer", [7, "0>1:10"], 0, 1, FAIL)
-    assert bank(refused, op("audit", None, 5, 6, result={"balances": moved, "records": {"7": "0>1:10"}})) == {"failed write took effect"}
-    assert bank(transfer, op("audit", None, 5, 6, result={"balances": whole, "records": {"7": "0>1:10"}})) == {"not atomic"}
+    assert bank(refused, op("audit", None, 5, 6, result={"balances": moved, "records": {"7": "0>1:10"}})) == {
+        "failed write took effect"
+    }
+    assert bank(transfer, op("audit", None, 5, 6, result={"balances": whole, "records": {"7": "0>1:10"}})) == {
+        "not atomic"
+    }
 
 
 def messages(*got):

@@ -48,4 +48,6 @@ def run(client, calls):
     words = [("RPUSH", k, v) if kind == "append" else ("LRANGE", k, 0, -1) for kind, k, v in calls]
     key = calls[0][1]
     replies = [client.call(key, *words[0])] if len(words) == 1 else client.transaction(key, words)
-    return [[int(v) for v in reply] if kind == "read" else None for (kind, _, _), reply in zip(calls, replies, strict=True)]
+    return [
+        [int(v) for v in reply] if kind == "read" else None for (kind, _, _), reply in zip(calls, replies, strict=True)
+    ]

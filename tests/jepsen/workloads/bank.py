@@ -1,7 +1,7 @@
 """A bank: transfers by script between accounts of a slot. Money is neither made nor lost, in any read.
 
-Each transfer also leaves a record. At the end the records must hold every acknowledged transfer once, no refused one, and
-add up to the balances.
+Each transfer also leaves a record. At the end the records must hold every acknowledged transfer once, no refused one,
+and add up to the balances.
 """
 
 from checkers import Anomaly

@@ -13,7 +13,7 @@ RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL'
 
 class Lock(Workload):
     name = "lock"
-    excluded = {name: "how long a key lives depends on the clocks" for name in ("clock-jump", "clock-strobe")}
+    excluded = dict.fromkeys(("clock-jump", "clock-strobe"), "how long a key lives depends on the clocks")
 
     def step(self, worker):
         key, token = f"lock:{worker.rng.randrange(KEYS)}", worker.number_of("token")

@@ -1,7 +1,7 @@
 """Tagged replies and messages: every reply belongs to its call, every message to its channel, in its publisher's order.
 
-Calls of several kinds and slots go down one connection at once, each with a tag that its reply must carry. Publishing is
-at most once: a message may be lost with a link, but none comes twice, late behind a later one, or from nowhere.
+Calls of several kinds and slots go down one connection at once, each with a tag that its reply must carry. Publishing
+is at most once: a message may be lost with a link, but none comes twice, late behind a later one, or from nowhere.
 """
 
 import select
@@ -123,6 +123,8 @@ def messages(history):
             before = latest.get((op.key, channel, client, connection), 0)
             if number <= before:
                 what = f"{message} came after number {before} of the same publisher"
-                anomalies.append(Anomaly("message twice or out of order", what, [published.get((channel, client, number), op), op]))
+                anomalies.append(
+                    Anomaly("message twice or out of order", what, [published.get((channel, client, number), op), op])
+                )
             latest[op.key, channel, client, connection] = max(before, number)
     return anomalies

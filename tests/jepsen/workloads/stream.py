@@ -1,4 +1,4 @@
-"""Streams with a consumer group: XADD, XREADGROUP, XACK, XAUTOCLAIM; each entry delivered, none after it was acknowledged."""
+"""Streams with a consumer group: XADD, XREADGROUP, XACK, XAUTOCLAIM; each entry delivered, none after its XACK."""
 
 from checkers import stream
 from outcomes import NotApplied
@@ -36,7 +36,7 @@ class Stream(Workload):
     def finish(self, worker):
         for n in range(KEYS):
             key = f"stream:{n}"
-            # Until nothing new is left. An attempt of unknown fate leaves its entries pending, and the claim finds them.
+            # Until nothing new is left. An attempt of unknown fate leaves entries pending, and the claim finds them.
             while worker.insist("drain", key, None, lambda k=key: new(worker.client, k, "last", worker.rng)):
                 pass
             worker.insist("claim", key, None, lambda k=key: claim(worker.client, k, "last", 0, 1_000_000))
