@@ -52,6 +52,11 @@ def arguments():
     return parser.parse_args()
 
 
+def setting(text):
+    name, value = text.split("=", 1)
+    return name, int(value) if value.isdigit() else value
+
+
 def again(folder):
     """Judges the history in a run's folder with the checkers as they are now."""
     row = json.loads((folder / "verdict.json").read_text())
@@ -91,7 +96,7 @@ def main():
             args.rate,
             args.nodes,
             system,
-            dict(text.split("=", 1) for text in args.set),
+            dict(setting(text) for text in args.set),
         )
         began = time.monotonic()
         verdict = run(plan)

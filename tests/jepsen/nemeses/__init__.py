@@ -19,6 +19,8 @@ class Nemesis:
     needs_wire = needs_shim = False
     nodes = 3
     settings = {}
+    # It waits for the cluster to serve, so nothing else may strike meanwhile.
+    alone = False
     struck_s = STRUCK_S
 
     def __init__(self, target, rng):
@@ -43,7 +45,7 @@ class Nemesis:
 
 
 class Schedule(threading.Thread):
-    """Strikes and relieves in turn until stopped; with several nemeses, draws one each time."""
+    """Strikes and relieves in turn until stopped; with several nemeses, draws one or two at the same time."""
 
     def __init__(self, nemeses, rng, history):
         super().__init__(daemon=True)
@@ -54,16 +56,25 @@ class Schedule(threading.Thread):
     def run(self):
         try:
             while self.nemeses and not self.halt.wait(self.rng.uniform(*CALM_S)):
-                self._once(self.rng.choice(self.nemeses))
+                self._once(self._drawn())
         except Exception:
             self.failure = traceback.format_exc()
 
-    def _once(self, nemesis):
-        start = self.history.now()
-        what = nemesis.strike()
-        self.halt.wait(self.rng.uniform(*nemesis.struck_s))
-        nemesis.relieve()
-        self.history.faults.append(Fault(nemesis.name, start, self.history.now(), what))
+    def _drawn(self):
+        count = min(len(self.nemeses), self.rng.randint(1, 2))
+        drawn = self.rng.sample(self.nemeses, count)
+        return drawn[:1] if any(nemesis.alone for nemesis in drawn) else drawn
+
+    def _once(self, together):
+        """The second one strikes while the first one's fault lasts."""
+        begun = []
+        for nemesis in together:
+            start = self.history.now()
+            begun.append((nemesis, start, nemesis.strike()))
+            self.halt.wait(self.rng.uniform(*nemesis.struck_s))
+        for nemesis, start, what in begun:
+            nemesis.relieve()
+            self.history.faults.append(Fault(nemesis.name, start, self.history.now(), what))
 
     def stop(self):
         self.halt.set()

@@ -56,6 +56,7 @@ class Damage(Nemesis):
     """
 
     name = "damage"
+    alone = True
     struck_s = (0.5, 1.5)
 
     def strike(self):

@@ -82,6 +82,7 @@ class RollingRestart(Nemesis):
     """One node after the other is stopped gracefully and started again."""
 
     name = "rolling-restart"
+    alone = True
     struck_s = (0.0, 0.5)
 
     def strike(self):
