@@ -1,13 +1,15 @@
 """Disks that are full, slow, broken or lie. Never more nodes at a time than the cluster can spare."""
 
+import os
+
 import cluster
 from nemeses import Nemesis
 from nemeses.process import names
 
 ENDS_WITHIN_S = 10.0
 BACK_WITHIN_S = 60.0
-# The file that says whether it may vote is left alone by `damage`: it is no part of the log.
-DAMAGED_PARTS = ("log", "snapshots")
+# What a node has on disk. Files kept for later hold nothing yet.
+DAMAGED = ("log/*.log", "snapshots/*.snap", "catalog")
 
 
 class FullDisk(Nemesis):
@@ -75,27 +77,22 @@ class Damage(Nemesis):
         return f"{what} of {names([node])}; it {came}; then kill -9 {names([other])}"
 
     def harm(self, node):
-        files = [f for part in DAMAGED_PARTS for f in sorted((node.data_dir / part).rglob("*")) if f.is_file()]
-        files = [f for f in files if f.stat().st_size]
+        files = {f for part in DAMAGED for f in node.data_dir.glob(part) if f.is_file() and any(f.read_bytes())}
         if not files:
             return "nothing to damage"
-        file = self.rng.choice(files)
-        size = file.stat().st_size
-        # Most of a log file may be room that was never written: harm where something stands.
-        used = len(file.read_bytes().rstrip(b"\0")) or size
-        name = file.relative_to(node.data_dir)
+        file = self.rng.choice(sorted(files))
+        name, data = file.relative_to(node.data_dir), bytearray(file.read_bytes())
+        # Not in padding, nor in room that was never written: there it would be harmless.
+        written = [at for at, byte in enumerate(data) if byte]
         if self.rng.random() < 0.3:
-            with open(file, "r+b") as opened:
-                opened.truncate(self.rng.randrange(used))
-            return f"truncated {name}"
+            at = self.rng.choice(written)
+            os.truncate(file, at)
+            return f"cut off {name} at {at}"
         # Often near the end, where a torn write would be.
-        at = self.rng.randrange(used) if self.rng.random() < 0.5 else max(0, used - 1 - self.rng.randrange(200))
-        with open(file, "r+b") as opened:
-            opened.seek(at)
-            byte = opened.read(1)[0]
-            opened.seek(at)
-            opened.write(bytes([byte ^ 1 << self.rng.randrange(8)]))
-        return f"bit flipped at {at} of {used} in {name}"
+        at = self.rng.choice(written if self.rng.random() < 0.5 else written[-200:])
+        data[at] ^= 1 << self.rng.randrange(8)
+        file.write_bytes(data)
+        return f"flipped a bit at {at} of {written[-1]} in {name}"
 
     def stays(self, node):
         """Whether it runs and answers, rather than end by itself."""
