@@ -24,7 +24,6 @@ SHORT = (
 REDIS = (
     ("register", "partition-leader"),
     ("append", "partition-leader"),
-    ("register", "kill-leader+partition-leader"),
     ("append", "kill-leader+partition-leader"),
 )
 MIXED = ("kill-leader+partition-halves+pause-leader", "kill-one+net-loss+fsync-slow+clock-jump")
