@@ -68,12 +68,8 @@ def make_target(plan, kinds):
 
         return RedisTarget(plan.out / "nodes", wire=any(kind.needs_wire for kind in kinds))
     nodes = plan.nodes or max([3, *(kind.nodes for kind in kinds)])
-    settings = dict(SETTINGS)
-    for kind in kinds:
-        settings |= kind.settings
-    settings |= plan.settings
     wire, shim = any(kind.needs_wire for kind in kinds), any(kind.needs_shim for kind in kinds)
-    return Target(plan.out / "nodes", nodes, GROUPS, wire, shim, **settings)
+    return Target(plan.out / "nodes", nodes, GROUPS, wire, shim, **SETTINGS | plan.settings)
 
 
 def run(plan):
@@ -111,12 +107,12 @@ def drive(plan, target, workload, kinds, history):
     schedule = nemeses.Schedule([kind(target, rng) for kind in kinds], rng, history)
     for thread in [*threads, schedule]:
         thread.start()
-    time.sleep(plan.seconds)
     try:
+        time.sleep(plan.seconds)
         schedule.stop()
-    finally:
         target.heal()
         target.wait_serving(READY_AFTER_FAULTS_S)
+    finally:
         halt.set()
         for thread in threads:
             thread.join()

@@ -2,7 +2,7 @@
 # Runs clients against a real cluster while it is hurt, and judges what they saw. See README.md.
 #
 #   tests/jepsen/run.sh --workload register --nemesis kill-leader --seconds 20 --seed 1
-#   tests/jepsen/run.sh short | all | redis
+#   tests/jepsen/run.sh short | all | redis | table | again | elle
 #
 # QUORIS_BIN=FILE tests that server instead of building one; QUORIS_TEST_PORTS=27000-28000 chooses the ports.
 set -euo pipefail
@@ -11,10 +11,13 @@ JEPSEN_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$JEPSEN_DIR/../tools.sh"
 
 tools_python
-tools_apt cc gcc libc6-dev
-[[ " $* " != *" redis "* ]] || tools_redis
-if [[ -z ${QUORIS_BIN:-} && " $* " != *" redis "* ]]; then
-    (cd "$JEPSEN_DIR/../.." && cargo build --release --locked --package quoris)
-fi
+case ${1:-one} in
+table | again | elle | -h | --help) ;;
+redis) tools_redis ;;
+*)
+    tools_apt cc gcc libc6-dev
+    [[ -n ${QUORIS_BIN:-} ]] || (cd "$JEPSEN_DIR/../.." && cargo build --release --locked --package quoris)
+    ;;
+esac
 export PYTHONPATH=$JEPSEN_DIR:$TESTS_DIR/e2e PYTHONDONTWRITEBYTECODE=1
 exec "$PYTHON" "$JEPSEN_DIR/main.py" "$@"

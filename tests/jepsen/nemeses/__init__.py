@@ -18,7 +18,6 @@ class Nemesis:
     # What the target must have been built with.
     needs_wire = needs_shim = False
     nodes = 3
-    settings = {}
     # It waits for the cluster to serve, so nothing else may strike meanwhile.
     alone = False
     struck_s = STRUCK_S

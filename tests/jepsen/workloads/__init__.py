@@ -53,8 +53,6 @@ class Workload:
     name = ""
     # Nemeses under which what is checked is not promised, with the reason.
     excluded = {}
-    # What Redis lacks, so that the workload cannot be pointed at it.
-    needs = ()
 
     def __init__(self, rng):
         self.rng = rng
