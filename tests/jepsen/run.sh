@@ -2,7 +2,7 @@
 # Runs clients against a real cluster while it is hurt, and judges what they saw. See README.md.
 #
 #   tests/jepsen/run.sh --workload register --nemesis kill-leader --seconds 20 --seed 1
-#   tests/jepsen/run.sh short | all | redis | table | again | elle
+#   tests/jepsen/run.sh short | all | betrayed | redis | table | again | elle
 #
 # QUORIS_BIN=FILE tests that server instead of building one; QUORIS_TEST_PORTS=27000-28000 chooses the ports.
 set -euo pipefail

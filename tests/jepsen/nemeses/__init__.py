@@ -20,6 +20,8 @@ class Nemesis:
     nodes = 3
     # It waits for the cluster to serve, so nothing else may strike meanwhile.
     alone = False
+    # What is promised holds under it.
+    survivable = True
     struck_s = STRUCK_S
 
     def __init__(self, target, rng):

@@ -1,6 +1,7 @@
 """Disks that are full, slow, broken or lie. Never more nodes at a time than the cluster can spare."""
 
 import os
+import shutil
 
 import cluster
 from nemeses import Nemesis
@@ -105,4 +106,33 @@ class Damage(Nemesis):
         return node.running
 
 
-ALL = (FullDisk, FailingFsync, SlowFsync, Damage)
+class Rollback(Nemesis):
+    """Every disk goes back to what it was a while ago. No database survives that: the checkers must find it."""
+
+    name = "rollback"
+    alone = True
+    survivable = False
+    struck_s = (1.0, 2.0)
+
+    def strike(self):
+        self.restart_all(lambda node: shutil.copytree(node.data_dir, self.copy_of(node), dirs_exist_ok=True))
+        self.sleep(1.0, 2.0)
+        self.restart_all(self.take_back)
+        return "all disks are as they were a second or two ago"
+
+    def restart_all(self, meanwhile):
+        for node in self.target.nodes:
+            node.kill()
+        for node in self.target.nodes:
+            meanwhile(node)
+            node.start()
+
+    def take_back(self, node):
+        shutil.rmtree(node.data_dir)
+        self.copy_of(node).rename(node.data_dir)
+
+    def copy_of(self, node):
+        return node.dir / "copy"
+
+
+ALL = (FullDisk, FailingFsync, SlowFsync, Damage, Rollback)
