@@ -1,7 +1,7 @@
 """The network between the nodes of a run: a proxy in front of each node, which delays, stalls and cuts.
 
 It needs no privileges. Each node tells the others two addresses that belong to the proxy; whose connection arrives
-there is found by the process that owns the other end of it (`/proc/net/tcp`). So traffic can be cut between any two
+there is found by the process that owns the other end of it. So traffic can be cut between any two
 nodes, in either direction. A cut is silence: connections stay open, bytes wait, new connections come to nothing, as
 with dropped packets. What waited is delivered when the cut is healed, as TCP would.
 
@@ -13,11 +13,18 @@ import contextlib
 import json
 import os
 import random
+import socket
+import struct
 import subprocess
 import sys
 
 CHUNK_BYTES = 1 << 16
 RETRANSMISSION_S = 0.2
+# Of the kernel's sock_diag.
+NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, ANY_STATE = 4, 20, 1, 0xFFFFFFFF
+NO_COOKIE = struct.pack("=III", 0, ANY_STATE, ANY_STATE)
+# Behind the message's head, 4 bytes, the socket's addresses, and 4 numbers.
+INODE_OFFSET = 16 + 4 + 48 + 16
 
 
 class Wire:
@@ -92,7 +99,7 @@ class Proxy:
 
     async def _carry(self, target, to, reader, writer):
         """One connection, both ways."""
-        source = self._source(writer.get_extra_info("peername")[1])
+        source = self._source(writer)
         there = None
         try:
             await self._open(source, target)
@@ -142,20 +149,25 @@ class Proxy:
                 await queue.put((due, data))
         await queue.put(None)
 
-    def _source(self, port):
-        """The node whose process holds the socket with this local port; None for anybody else."""
-        inode = socket_inode(port)
+    def _source(self, writer):
+        """The node whose process holds the other end of this connection; None for anybody else."""
+        inode = socket_inode(writer.get_extra_info("peername"), writer.get_extra_info("sockname"))
         return next((node for node, pid in self.pids.items() if inode and holds(pid, inode)), None)
 
 
-def socket_inode(port):
-    wanted = f"0100007F:{port:04X}"
-    with open("/proc/net/tcp") as table:
-        for line in table:
-            fields = line.split()
-            if fields[1] == wanted:
-                return fields[9]
-    return None
+def socket_inode(local, remote):
+    """The inode of the socket that is connected so, asked of the kernel (sock_diag(7)): reading all of /proc/net/tcp
+    takes so long on a busy machine that the links would time out."""
+    there = struct.pack(">HH", local[1], remote[1])
+    there += socket.inet_aton(local[0]).ljust(16, b"\0") + socket.inet_aton(remote[0]).ljust(16, b"\0")
+    wanted = struct.pack("=BBBBI", socket.AF_INET, socket.IPPROTO_TCP, 0, 0, ANY_STATE) + there + NO_COOKIE
+    head = struct.pack("=IHHII", 16 + len(wanted), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, 0, 0)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as kernel:
+        kernel.send(head + wanted)
+        answer = kernel.recv(4096)
+    if struct.unpack_from("=H", answer, 4)[0] != SOCK_DIAG_BY_FAMILY:
+        return None
+    return struct.unpack_from("=I", answer, INODE_OFFSET)[0]
 
 
 def holds(pid, inode):
