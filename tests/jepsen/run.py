@@ -78,17 +78,17 @@ def run(plan):
     plan.out.mkdir(parents=True)
     kinds = nemeses.named(plan.nemesis)
     workload = workloads.by_name()[plan.workload](nemeses.rng_of(plan.seed, "workload"))
-    target, verdict = make_target(plan, kinds), Verdict()
-    with target:
-        history = History()
-        try:
+    target, verdict, history = make_target(plan, kinds), Verdict(), History()
+    try:
+        with target:
+            history = History()
             drive(plan, target, workload, kinds, history)
-        except Exception:
-            verdict.trouble = traceback.format_exc()
-        for name, path in target.logs():
-            if path.exists():
-                shutil.copy(path, plan.out / name)
-        complaints = target.complaints()
+    except Exception:
+        verdict.trouble = traceback.format_exc()
+    for name, path in target.logs():
+        if path.exists():
+            shutil.copy(path, plan.out / name)
+    complaints = target.complaints()
     history.seal()
     history.save(plan.out / "history.jsonl")
     judge(verdict, workload, history, complaints)

@@ -9,6 +9,10 @@ import shims
 from wire import Wire
 
 
+# Founding goes through the wire, on a machine that may be busy.
+READY_LIMIT_S = 60.0
+
+
 class Node(cluster.Node):
     """A node whose peers may reach it through the wire only, and whose libc may be interposed."""
 
@@ -83,6 +87,9 @@ class Target(cluster.Cluster):
         """The nodes that lead groups, as the first node that answers sees it."""
         state = self.status() or {"groups": []}
         return [self.node(g["leader"]) for g in state["groups"] if g["leader"] is not None]
+
+    def wait_ready(self, limit_s=READY_LIMIT_S):
+        super().wait_ready(limit_s)
 
     def wait_serving(self, limit_s):
         """Until every group has a leader that is alive; who leads what does not matter."""
