@@ -8,7 +8,7 @@ RUN_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$RUN_DIR/tools.sh"
 cd "$RUN_DIR/.."
 
-SUITES=(unit sim e2e differential)
+SUITES=(unit sim e2e differential jepsen)
 
 show_help() {
     cat <<HELP
@@ -17,7 +17,7 @@ Usage: tests/run.sh [--only SUITE]… [-- PYTEST_ARGUMENT…]
   --only SUITE   run this suite alone (${SUITES[*]}); may be repeated
   -- …           further arguments for the end-to-end tests, such as: -k failover --kills 50 -s
 
-QUORIS_BIN=FILE runs the end-to-end and differential tests against that server instead of building one.
+QUORIS_BIN=FILE runs the end-to-end, differential and jepsen tests against that server instead of building one.
 HELP
 }
 
@@ -57,6 +57,13 @@ suite_e2e() {
 # Random commands beside redis-server: a sample of what tests/differential/run.sh does for as long as one likes.
 suite_differential() {
     tests/differential/run.sh --commands 60000 --seed 1
+}
+
+# The checkers against known histories, then histories of a real cluster (minutes; `tests/jepsen/run.sh all` takes hours).
+suite_jepsen() {
+    tools_python || return 1
+    (cd tests/jepsen && PYTHONDONTWRITEBYTECODE=1 "$PYTHON" -m pytest -p no:cacheprovider selftest) || return 1
+    tests/jepsen/run.sh short
 }
 
 # count WORD FILE: the sum of the numbers before WORD in the summary lines of cargo test and pytest.
