@@ -21,8 +21,9 @@ pub const WAITING_FRAMES: usize = 4096;
 /// Appends of a group that may be on their way to a follower at once. Each has at most a few megabytes.
 pub const APPENDS_IN_FLIGHT: usize = 8;
 
-/// How long the news that entries are committed may wait for the next entries to travel with.
-pub const COMMIT_NEWS_DELAY: Duration = Duration::from_millis(2);
+/// How long the news that entries are committed may wait for the next entries to travel with. Not shorter: a timer that is
+/// the runtime's next one to fire costs a system call when it is set.
+pub const COMMIT_NEWS_DELAY: Duration = Duration::from_millis(10);
 
 /// Most frames sent as one message.
 pub const FRAMES_PER_PACKET: usize = 64;
