@@ -118,10 +118,11 @@ mod tests {
         Entry::new(at(index).expect("an id"), payload)
     }
 
-    async fn append(to: &GroupRaft, entries: std::ops::RangeInclusive<u64>, commit: Option<LogId>) {
-        let prev_log_id = entries.start().checked_sub(1).and_then(at);
+    /// The leader sends the entries from `first` to `last`; none, if that is the one before, to say what is committed.
+    async fn append(to: &GroupRaft, first: u64, last: u64, commit: Option<LogId>) {
+        let prev_log_id = first.checked_sub(1).and_then(at);
         let vote = Vote::new_committed(TERM, LEADER);
-        let entries = entries.map(entry).collect();
+        let entries = (first..=last).map(entry).collect();
         let request = AppendEntriesRequest { vote, prev_log_id, leader_commit: commit, entries };
         let reply = to.append_entries(request).await.expect("a running replica");
         assert!(reply.is_success(), "{reply}");
@@ -135,7 +136,7 @@ mod tests {
     /// A snapshot of the entries up to 10, as a replica makes it.
     async fn snapshot() -> Snapshot {
         let other = replica(3).await;
-        append(&other, 0..=10, at(10)).await;
+        append(&other, 0, 10, at(10)).await;
         has_applied(&other, 10).await;
         other.trigger().snapshot().await.expect("a running replica");
         let made = other.wait(Some(Duration::from_secs(5))).snapshot(at(10).expect("an id"), "made").await;
@@ -148,12 +149,12 @@ mod tests {
         run(async {
             let raft = replica(2).await;
             // The answers were lost, and so was the word that the entries are committed.
-            append(&raft, 0..=11, None).await;
+            append(&raft, 0, 11, None).await;
             let vote = install(&raft, Vote::new_committed(TERM, LEADER), snapshot().await).await;
             assert_eq!(vote.expect("a running replica"), Installed::NotNeeded);
             has_applied(&raft, 10).await;
             // A heartbeat, not another entry.
-            append(&raft, 12..=11, at(11)).await;
+            append(&raft, 12, 11, at(11)).await;
             has_applied(&raft, 11).await;
         });
     }
@@ -162,12 +163,12 @@ mod tests {
     fn a_log_that_is_shorter_takes_the_snapshot() {
         run(async {
             let raft = replica(2).await;
-            append(&raft, 0..=4, at(2)).await;
+            append(&raft, 0, 4, at(2)).await;
             let installed = install(&raft, Vote::new_committed(TERM, LEADER), snapshot().await).await;
             assert_eq!(installed.expect("a running replica"), Installed::Whole);
             has_applied(&raft, 10).await;
             assert_eq!(raft.metrics().borrow_watched().snapshot, at(10));
-            append(&raft, 11..=11, at(11)).await;
+            append(&raft, 11, 11, at(11)).await;
             has_applied(&raft, 11).await;
         });
     }
@@ -176,7 +177,7 @@ mod tests {
     fn a_deposed_leader_is_refused() {
         run(async {
             let raft = replica(2).await;
-            append(&raft, 0..=4, at(4)).await;
+            append(&raft, 0, 4, at(4)).await;
             let vote = install(&raft, Vote::new_committed(TERM - 1, 3), snapshot().await).await;
             assert_eq!(
                 vote.expect("a running replica"),

@@ -203,9 +203,6 @@ fn settle(raft: GroupRaft, vacancy: Vacancy, offer: Offer, result: ClientWriteRe
             None => drop(tokio::spawn(propose_to_the_next(raft, vacancy, offer))),
         },
         // Appended here, then cut off by another leader or covered by its snapshot: it may live on elsewhere.
-        Err(ClientWriteError::LogEntryDiscarded(_)) if is_planted(Bug::DiscardedIsRefused) => {
-            offer.tell(|| WriteOutcome::Refused(Refusal::NoQuorum));
-        }
         Err(ClientWriteError::LogEntryDiscarded(_)) => {
             offer.tell(|| WriteOutcome::Unknown("the leader has changed before the write was confirmed"));
         }

@@ -126,7 +126,6 @@ async fn recall_votes(node: &Node) {
                         *newest = vote;
                     }
                 }
-                _ if is_planted(Bug::RecallSkipsTheSilent) => continue,
                 _ => return,
             }
         }

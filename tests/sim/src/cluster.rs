@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::ops::Range;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -138,10 +139,8 @@ impl<'a> Cluster<'a> {
     /// What the plan's crash point has hit, if it has been reached: what was being done, and to what.
     pub fn crashed_in(&self) -> Option<String> {
         let (what, path) = self.node(self.plan.crash_point?.node).machine.disk.power_failed_in()?;
-        let of = match path.components().nth(2).and_then(|part| part.as_os_str().to_str()) {
-            Some(part @ ("log" | "snapshots")) => part,
-            _ => "catalog",
-        };
+        let within = |part: &&str| path.starts_with(Path::new("/data").join(part));
+        let of = ["log", "snapshots"].into_iter().find(within).unwrap_or("catalog");
         Some(format!("{what}, {of}"))
     }
 

@@ -13,14 +13,12 @@ fn faults(bug: Bug) -> &'static [&'static str] {
         Bug::AcknowledgeBeforeFsync => &["PowerCutOfAll", "SlowDisk"],
         Bug::ApplyBeforeCommit | Bug::ReuseIndexAfterTruncation => &["Isolate", "Kill", "Partition"],
         Bug::CatalogNotDurable => &["PowerCut", "PowerCutOfAll", "Wipe"],
-        Bug::DiscardedIsRefused => &["Isolate", "OneWay", "Partition", "Pause"],
         Bug::ForwardLostIsRefused => &["Kill", "PowerCut"],
         Bug::FoundTwice | Bug::NewcomerFollows => &["Isolate", "Wipe"],
         Bug::FsyncErrorIgnored => &["DiskError", "PowerCut", "PowerCutOfAll"],
         Bug::NewcomerVotes => &["Isolate", "PowerCutOfAllBut", "Wipe"],
         Bug::ReadBeforeApply => &["Isolate", "Kill", "SlowDisk"],
         Bug::ReadWithoutLeadership => &["Isolate", "Pause"],
-        Bug::RecallSkipsTheSilent => &["Isolate", "PowerCutOfAllBut", "Wipe"],
         Bug::RecoveredNotHardened => &["DiskError", "Kill", "PowerCutOfAll", "SlowDisk"],
         Bug::SegmentNameNotDurable => &["PowerCut", "PowerCutOfAll"],
         Bug::TimeoutIsRefused => &["Pause", "SlowDisk"],
@@ -35,7 +33,6 @@ fn faults(bug: Bug) -> &'static [&'static str] {
         | Bug::ScriptReadsClock
         | Bug::SkipNoop
         | Bug::SlotOwnedTwice
-        | Bug::SnapshotGoesBack
         | Bug::SnapshotWithoutMembership
         | Bug::WatchIgnored => &[],
     }
