@@ -103,7 +103,7 @@ pub async fn run(
         if combined.is_empty() {
             continue;
         }
-        let offer = Offer::new(&env, watcher.is_out_of_memory(), combined, permit);
+        let offer = Offer::new(&env, Stamp { out_of_memory: watcher.is_out_of_memory(), ..watcher.stamp() }, combined, permit);
         match log.is_full() {
             true => offer.tell(|| WriteOutcome::Refused(Refusal::LogFull)),
             false => propose(raft.clone(), vacancy.clone(), offer).await,
@@ -139,9 +139,9 @@ struct Offer {
 }
 
 impl Offer {
-    fn new(env: &Env, out_of_memory: bool, combined: Vec<Proposal>, permit: OwnedSemaphorePermit) -> Offer {
+    fn new(env: &Env, stamp: Stamp, combined: Vec<Proposal>, permit: OwnedSemaphorePermit) -> Offer {
         let (now_ms, seed) = (env.clock.now_ms(), env.rng.next_u64());
-        let stamp = Stamp { now_ms, seed, out_of_memory, ..Stamp::default() };
+        let stamp = Stamp { now_ms, seed, ..stamp };
         let mut tells = Vec::with_capacity(combined.len());
         let mut batches = Vec::with_capacity(combined.len());
         for proposal in combined {

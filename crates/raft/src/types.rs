@@ -1,7 +1,7 @@
 //! The words that all of this crate, and the server above it, share.
 
 use bytes::Bytes;
-use quoris_engine::Reply;
+use quoris_engine::{Reply, Stamp};
 use quoris_engine::digest::Difference;
 use quoris_engine::events::KeyEvent;
 use quoris_engine::machine::BatchOutcome;
@@ -49,6 +49,12 @@ pub trait Watcher: Send + Sync {
 
     /// Another node's server has something to say ([`crate::node::Node::tell_peers`]).
     fn told(&self, notice: Bytes);
+
+    /// What this node's settings add to the stamp of an entry that it proposes: all but the clock, the seed and whether
+    /// memory is short.
+    fn stamp(&self) -> Stamp {
+        Stamp::default()
+    }
 
     /// Whether the keys may take no more memory: what an entry that is proposed now says of it.
     fn is_out_of_memory(&self) -> bool {

@@ -14,6 +14,7 @@ use quoris_engine::args::Args;
 use quoris_engine::command::{self, Chapter, Command, Gather, Run};
 use quoris_engine::commands::scan::{Cursor, ScanOf, ScanOptions, scan, scan_reply};
 use quoris_engine::fingerprint::Fingerprint;
+use quoris_engine::machine::Machine;
 use quoris_engine::{Batch, Call, CommandError, Reply, SLOT_COUNT, SlotId};
 use quoris_raft::group::Group;
 use quoris_raft::node::Node;
@@ -51,8 +52,8 @@ pub async fn gather(server: &Server, row: &'static Command, words: Vec<Bytes>, a
             scan_led(node, &led, &call).await.unwrap_or_else(Reply::Error)
         }
         Gather::Draw => draw(server, asked, &call).await,
-        // Commands that refuse whatever they are given: any replica knows.
-        Gather::None => node.groups()[0].with_machine(|machine| first(machine.read(&[call], 0, 0))),
+        // Commands that refuse whatever they are given without a key.
+        Gather::None => Machine::refusal(call),
         Gather::Any => {
             let here = asked.iter().position(|(_, place)| *place == Place::Here).unwrap_or(0);
             let (group, place) = asked.swap_remove(here);

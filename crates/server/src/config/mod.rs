@@ -2,7 +2,7 @@
 //!
 //! One row per setting ([`rows::ROWS`]): flags, TOML keys, CONFIG GET and SET, defaults, checks and
 //! `docs/config.md` derive from it. Whatever a person gets wrong is one line: the key, what it got, what it takes.
-//! Replicas never see a setting: nothing here may change what a command answers.
+//! Replicas never see a setting: what of them changes what a command answers travels in the entries of the leader that has it.
 
 pub mod check;
 pub mod compat;
@@ -16,6 +16,7 @@ pub mod rows;
 use std::fmt;
 use std::path::PathBuf;
 
+use quoris_engine::entry::Bounds;
 use quoris_raft::node::{Limits, NodeConfig, ReadMode, Timing};
 use quoris_raft::types::NodeId;
 
@@ -94,6 +95,7 @@ pub struct Config {
     pub maxmemory_policy: String,
     pub maxmemory_samples: u64,
     pub evict_consumer_groups: bool,
+    pub bounds: Bounds,
 }
 
 impl Config {
@@ -138,6 +140,7 @@ impl Config {
             maxmemory_policy: String::new(),
             maxmemory_samples: 0,
             evict_consumer_groups: false,
+            bounds: Bounds::default(),
         }
     }
 

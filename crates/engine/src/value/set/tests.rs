@@ -53,10 +53,10 @@ fn through_snapshot(set: &SetValue) -> SetValue {
 
 fn apply(set: &mut SetValue, model: &mut Model, clones: &mut Vec<(SetValue, Model)>, op: &Op) {
     match op {
-        Op::Add(member) => assert_eq!(set.add(member), model.insert(member.clone())),
+        Op::Add(member) => assert_eq!(set.add(member, &Bounds::default()), model.insert(member.clone())),
         Op::AddMany(first) => (*first..*first + 200).for_each(|n| {
             let member = n.to_string().into_bytes();
-            assert_eq!(set.add(&member), model.insert(member));
+            assert_eq!(set.add(&member, &Bounds::default()), model.insert(member));
         }),
         Op::Remove(member) => assert_eq!(set.remove(member), model.remove(member)),
         Op::RemoveAt(position) => {
@@ -104,16 +104,17 @@ proptest! {
 
 #[test]
 fn integers_become_names_at_the_limits() {
-    let mut set: SetValue = (0..MAX_INTEGERS).map(|n| n.to_string()).collect();
+    let most = Bounds::default().set_integers;
+    let mut set = SetValue::of((0..most).map(|n| n.to_string()), &Bounds::default());
     assert_eq!(set.encoding(), "intset");
-    assert!(!set.add(b"0"));
+    assert!(!set.add(b"0", &Bounds::default()));
     assert_eq!(set.encoding(), "intset");
-    assert!(set.add(b"-1"));
+    assert!(set.add(b"-1", &Bounds::default()));
     assert_eq!(set.encoding(), "hashtable");
-    (0..MAX_INTEGERS).for_each(|n| assert!(set.remove(n.to_string().as_bytes())));
+    (0..most).for_each(|n| assert!(set.remove(n.to_string().as_bytes())));
     assert_eq!(through_snapshot(&set).encoding(), "hashtable");
     for text in ["a", "01", "-0", "9223372036854775808", ""] {
-        let set: SetValue = ["1", text].into_iter().collect();
+        let set = SetValue::of(["1", text], &Bounds::default());
         assert_eq!((set.encoding(), set.len()), ("hashtable", 2), "{text:?}");
     }
 }
