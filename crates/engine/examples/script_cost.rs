@@ -49,7 +49,8 @@ impl Bank {
 
     fn apply(&mut self, entry: Entry) {
         self.index += 1;
-        let stamp = Some(Stamp { now_ms: 1_700_000_000_000 + self.index, seed: self.index, ..Stamp::default() });
+        let stamp =
+            Some(Stamp { now_ms: 1_700_000_000_000 + self.index, seed: self.index, ..Stamp::default() });
         let at = Position { term: 1, index: self.index };
         for outcome in self.machine.apply(at, &Entry { stamp, ..entry }, Replies::Wanted).outcomes {
             let BatchOutcome::Ran(replies) = outcome else { panic!("nothing is watched") };

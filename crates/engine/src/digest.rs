@@ -83,6 +83,7 @@ impl Digest {
                 self.tagged(12, bytes);
             }
             Reply::Push(items) => self.list(13, items),
+            Reply::Attributed(_, reply) => self.note_reply(reply),
             // The waiter's id is given after this.
             Reply::Block(_) => self.note(&[14]),
             Reply::Blocked { id, .. } => self.tagged(15, &id.to_le_bytes()),

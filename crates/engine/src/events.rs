@@ -1,7 +1,7 @@
 //! What an entry did to keys, for those who watch from outside: keyspace notifications, client-side caching.
 //!
 //! Events are not state: nothing that is applied depends on them. What happens to keys is noted only while somebody on this
-//! node asks for it ([`crate::Machine::observe`]); what a script publishes always is.
+//! node asks for it ([`crate::Machine::observe`]); what a script publishes and calls always is.
 
 use bytes::Bytes;
 
@@ -46,6 +46,13 @@ pub enum KeyEvent {
     },
     /// No cached key is good any more (FLUSHALL).
     AllChanged,
+    /// A script has called a command.
+    Called {
+        /// The call.
+        words: Vec<Bytes>,
+        /// Whether it failed.
+        failed: bool,
+    },
     /// A script has published a message. Every replica knows of it, so every node tells its own clients.
     Publish {
         /// Where.

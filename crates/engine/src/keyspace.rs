@@ -43,6 +43,8 @@ pub struct Keyspace {
     events: Vec<KeyEvent>,
     /// Whether what happens to keys is noted there.
     observed: bool,
+    /// Changes of keys so far; not state.
+    changes: u64,
     /// Whose batch is being applied, for `events`; not state.
     pub(crate) origin: u64,
     /// What a script that may have to be undone has changed so far.
@@ -69,6 +71,7 @@ impl Keyspace {
             waiters: Waiters::default(),
             events: Vec::new(),
             observed: false,
+            changes: 0,
             origin: 0,
             undo: None,
         }
@@ -84,6 +87,16 @@ impl Keyspace {
         if self.observed {
             self.events.push(KeyEvent::Notice(class, event, Bytes::copy_from_slice(key)));
         }
+    }
+
+    /// Changes of keys that this replica has seen, for people.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Notes that a script has called a command.
+    pub(crate) fn called(&mut self, words: &[Bytes], failed: bool) {
+        self.events.push(KeyEvent::Called { words: words.to_vec(), failed });
     }
 
     /// Notes that a script has published `message`.
@@ -106,6 +119,7 @@ impl Keyspace {
 
     /// Every change of a key passes here: whoever waits for it or has cached it must learn of it.
     fn changed(&mut self, key: &[u8]) {
+        self.changes += 1;
         if !self.waiters.is_empty() {
             self.waiters.key_changed(key);
         }

@@ -156,7 +156,9 @@ impl Machine {
         let mut applied = self.skip(at);
         let stamp = entry.stamp.unwrap_or_default();
         self.keyspace.begin_entry(at.index, stamp.now_ms, Bounds::of(stamp.bounds));
-        self.keyspace.remove_due(DUE_PER_ENTRY);
+        if !stamp.keep_due {
+            self.keyspace.remove_due(DUE_PER_ENTRY);
+        }
         if let Some(genesis) = &entry.genesis {
             self.found(genesis);
         }

@@ -41,6 +41,8 @@ pub enum Reply {
     Bool(bool),
     /// Text with its format (three letters, e.g. `txt`). RESP2: a bulk string.
     Verbatim(&'static str, Bytes),
+    /// A reply behind attributes. RESP2: the reply alone.
+    Attributed(Vec<(Reply, Reply)>, Box<Reply>),
     /// An out-of-band message. RESP2: an array.
     Push(Vec<Reply>),
     /// No answer yet: in a write that may block. Never leaves the machine as such.

@@ -344,6 +344,23 @@ impl Group {
         }
     }
 
+    /// Snapshots the group as it is now. Whether that was done; it is not if the group has stopped.
+    pub async fn save(&self) -> bool {
+        let wanted = self.status().applied;
+        let mut metrics = self.raft.metrics();
+        while self.status().snapshot_index < wanted {
+            // One may be under way already that began too early: then this asks for nothing, and must ask again.
+            if self.raft.trigger().snapshot().await.is_err() {
+                return false;
+            }
+            let moved = tokio::time::timeout(limits::TICK_INTERVAL, metrics.changed()).await;
+            if matches!(moved, Ok(Err(_))) {
+                return false;
+            }
+        }
+        true
+    }
+
     /// Ready when the group can go on no longer, with the reason.
     pub(crate) async fn failed(&self) -> String {
         let mut metrics = self.raft.server_metrics();

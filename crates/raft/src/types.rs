@@ -1,12 +1,11 @@
 //! The words that all of this crate, and the server above it, share.
 
 use bytes::Bytes;
-use quoris_engine::Reply;
-use quoris_engine::Stamp;
 use quoris_engine::digest::Difference;
 use quoris_engine::events::KeyEvent;
 use quoris_engine::machine::{BatchOutcome, Read};
 use quoris_engine::waiters::WaiterId;
+use quoris_engine::{Reply, Stamp};
 
 /// A node's number: given by the operator, 1 or more, never reused within a cluster.
 pub type NodeId = u64;
@@ -51,8 +50,7 @@ pub trait Watcher: Send + Sync {
     /// Another node's server has something to say ([`crate::node::Node::tell_peers`]).
     fn told(&self, notice: Bytes);
 
-    /// What an entry that is proposed now says of this node's settings: whether the keys may take no more memory, and what
-    /// scripts may use.
+    /// What an entry that is proposed now says of this node's settings: all of its stamp but the clock and the seed.
     fn conditions(&self) -> Stamp {
         Stamp::default()
     }

@@ -1,8 +1,10 @@
-//! Who used which key when, and how often, for the eviction policies that ask: a leader's own knowledge, never in the log.
+//! Who used which key when, and how often, for the eviction policies that ask and for OBJECT IDLETIME and FREQ: a leader's own
+//! knowledge, never in the log.
 //!
 //! One cell of four bytes for each key, found by the key's hash and shared by those whose hashes meet: nothing is allocated for
 //! a key and no lock taken for a call. So two keys may lend each other their use; with twice as many cells as keys that
-//! spares some keys a while and does no harm. What an earlier leader knew is lost with it.
+//! spares some keys a while and does no harm. What an earlier leader knew is lost with it. While no policy asks there are few
+//! cells, and OBJECT IDLETIME of one among very many keys may answer another's use.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -20,7 +22,7 @@ const DECAY: Duration = Duration::from_secs(60);
 const NEW: u32 = 5;
 const MOST: u32 = 255;
 
-/// What is known of the use of keys; nothing while no policy asks.
+/// What is known of the use of keys.
 pub struct Access {
     since: Instant,
     /// Uses so far: what the counters' chance is made of.
@@ -38,22 +40,21 @@ const TICKS: u32 = 0xff_ffff;
 
 impl Default for Access {
     fn default() -> Access {
-        Access { since: Instant::now(), uses: AtomicU64::new(0), cells: RwLock::new(Arc::new([])) }
+        let cells = (0..limits::FIRST_ACCESS_CELLS).map(|_| Cell::default()).collect();
+        Access { since: Instant::now(), uses: AtomicU64::new(0), cells: RwLock::new(cells) }
     }
 }
 
 impl Access {
-    /// Notes what is used from now on, among about `keys` keys, or nothing.
+    /// Notes what is used from now on; exactly, if that is `wanted`, among about `keys` keys.
     pub fn keep(&self, wanted: bool, keys: usize) {
         let cells = self.cells();
         let most = limits::ACCESS_CELLS;
-        let want =
-            if wanted { (2 * keys).next_power_of_two().clamp(limits::FIRST_ACCESS_CELLS, most) } else { 0 };
-        // It shrinks only to nothing: what is known of keys is worth more than the room.
-        if want > cells.len() || want == 0 && !cells.is_empty() {
-            let old = |i: usize| {
-                cells.get(i & cells.len().wrapping_sub(1)).map_or(0, |cell| cell.0.load(Ordering::Relaxed))
-            };
+        let first = limits::FIRST_ACCESS_CELLS;
+        let want = if wanted { (2 * keys).next_power_of_two().clamp(first, most) } else { first };
+        // It shrinks only when nobody asks: what is known of keys is worth more than the room.
+        if want > cells.len() || !wanted && want < cells.len() {
+            let old = |i: usize| cells[i & (cells.len() - 1)].0.load(Ordering::Relaxed);
             let grown = (0..want).map(|i| Cell(AtomicU32::new(old(i)))).collect();
             *self.cells.write().unwrap_or_else(PoisonError::into_inner) = grown;
         }
@@ -62,9 +63,6 @@ impl Access {
     /// Notes that `keys` are used.
     pub fn used<'a>(&self, keys: impl Iterator<Item = &'a bytes::Bytes>) {
         let cells = self.cells();
-        if cells.is_empty() {
-            return;
-        }
         let now = self.now();
         for key in keys {
             let hash = hash(key);
@@ -89,11 +87,26 @@ impl Access {
         decayed(self.look(key), self.now())
     }
 
+    /// For how many seconds `key` has not been used; 0 if it never was, as far as this node knows.
+    pub fn idle_s(&self, key: &[u8]) -> u64 {
+        let now = self.now();
+        let last = self.look(key) >> 8;
+        let ticks = if last == 0 { 0 } else { ticks_since(last, now) };
+        u64::from(ticks) * TICK_MS as u64 / 1000
+    }
+
+    /// Notes that `key` was last used so many seconds ago, and how often lately (RESTORE).
+    pub fn restored(&self, key: &[u8], idle_s: u64, often: u32) {
+        let cells = self.cells();
+        let ago = (idle_s.saturating_mul(1000) / TICK_MS as u64).min(u64::from(TICKS / 2)) as u32;
+        // Ticks go round, and are never 0.
+        let last = (self.now() + TICKS - 1 - ago) % TICKS + 1;
+        cells[hash(key) as usize & (cells.len() - 1)].0.store(last << 8 | often.min(MOST), Ordering::Relaxed);
+    }
+
     fn look(&self, key: &[u8]) -> u32 {
         let cells = self.cells();
-        cells
-            .get(hash(key) as usize & cells.len().wrapping_sub(1))
-            .map_or(0, |cell| cell.0.load(Ordering::Relaxed))
+        cells[hash(key) as usize & (cells.len() - 1)].0.load(Ordering::Relaxed)
     }
 
     fn cells(&self) -> Arc<[Cell]> {
@@ -145,8 +158,6 @@ mod tests {
     fn what_is_used_is_told_from_what_is_not() {
         let mut access = Access::default();
         let (old, new, never) = (bytes::Bytes::from("old"), bytes::Bytes::from("new"), b"never");
-        access.used([&old].into_iter());
-        assert_eq!(access.used_last(&old), 0, "nobody has asked");
         access.keep(true, 100);
         access.used([&old].into_iter());
         access.since -= Duration::from_secs(1);
@@ -164,6 +175,9 @@ mod tests {
         access.since -= DECAY * 300;
         assert_eq!(access.used_often(&new), 0, "what is long ago counts no more");
         access.keep(false, 0);
-        assert_eq!(access.used_last(&new), 0);
+        access.restored(&new, 1000, 100);
+        assert_eq!((access.idle_s(&new), access.used_often(never)), (1000, NEW));
+        access.since -= Duration::from_secs(5);
+        assert_eq!(access.idle_s(&new), 1005);
     }
 }

@@ -191,7 +191,8 @@ pub async fn run(
             None => break forward::for_client(answer, caller.plain),
         }
     };
-    server.ran(&caller.client, row, None, 0, answer.is_error());
+    // How long it waited is not how long it took.
+    server.ran(&caller.client, row, Some(&call.args), 0, answer.is_error());
     answer
 }
 

@@ -60,6 +60,8 @@ pub struct ClientState {
     pub active: Instant,
     /// How many channels, patterns and shard channels it listens to.
     pub subscriptions: [usize; 3],
+    /// Whether CLIENT PAUSE holds its call.
+    pub held: bool,
     /// CLIENT TRACKING.
     pub tracking: Option<Mode>,
     /// MONITOR.
@@ -89,6 +91,7 @@ impl Client {
             last: None,
             active: now,
             subscriptions: [0; 3],
+            held: false,
             tracking: None,
             monitor: false,
             queued: None,
@@ -160,9 +163,9 @@ impl Client {
         *self.waiting() = None;
     }
 
-    /// Whether its call is blocked.
+    /// Whether its call is blocked, or held by CLIENT PAUSE.
     pub fn is_blocked(&self) -> bool {
-        self.waiting().as_ref().is_some_and(|waiting| waiting.blocked)
+        self.state().held || self.waiting().as_ref().is_some_and(|waiting| waiting.blocked)
     }
 
     /// Ends its blocked call (CLIENT UNBLOCK); false if it has none.

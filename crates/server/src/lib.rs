@@ -29,6 +29,7 @@ pub mod process;
 pub mod pubsub;
 pub mod resp;
 pub mod route;
+pub mod save;
 pub mod scripts;
 pub mod segment;
 pub mod server;

@@ -49,6 +49,8 @@ pub const POLICIES: [&str; 8] = [
 pub struct Memory {
     /// Whether the last who looked found no room, and no way to make any.
     short: AtomicBool,
+    /// Whether due keys are kept where this node leads (DEBUG SET-ACTIVE-EXPIRE 0).
+    pub keep_due: AtomicBool,
     /// One at a time makes room.
     turn: Semaphore,
     /// Who used what, if the policy asks for it.
@@ -61,6 +63,7 @@ impl Default for Memory {
     fn default() -> Memory {
         Memory {
             short: AtomicBool::new(false),
+            keep_due: AtomicBool::new(false),
             turn: Semaphore::new(1),
             access: Access::default(),
             evicted: Counter::default(),
@@ -77,7 +80,10 @@ impl Memory {
 
 /// What the node's keys take, in bytes.
 pub fn used(node: &Node) -> u64 {
-    node.groups().iter().map(|group| group.with_machine(|machine| machine.keyspace().bytes() as u64)).sum()
+    /// A node without keys takes something, too: 1 byte of `maxmemory` is too little for anything.
+    const EMPTY_BYTES: u64 = 16;
+    let bytes = node.groups().iter().map(|group| group.with_machine(|m| m.keyspace().bytes() as u64));
+    EMPTY_BYTES + bytes.sum::<u64>()
 }
 
 /// Evicts until the keys take no more than they may. Whether they do.

@@ -36,8 +36,8 @@ impl Monitors {
         }
     }
 
-    /// Shows a call of `from`.
-    pub fn show(&self, from: &Client, words: &[Bytes], now_ms: u64, limit: OutputLimit) {
+    /// Shows a call of `from`: a client's address, or `lua`.
+    pub fn show(&self, from: &str, words: &[Bytes], now_ms: u64, limit: OutputLimit) {
         let line = line(from, words, now_ms);
         for client in self.lock().values() {
             client.post(Mail::Line(line.clone()), limit);
@@ -56,8 +56,8 @@ impl Monitors {
 }
 
 /// `1339518083.107412 [0 127.0.0.1:60866] "keys" "*"`.
-fn line(from: &Client, words: &[Bytes], now_ms: u64) -> String {
-    let mut line = format!("{}.{:03}000 [0 {}]", now_ms / 1000, now_ms % 1000, from.addr);
+fn line(from: &str, words: &[Bytes], now_ms: u64) -> String {
+    let mut line = format!("{}.{:03}000 [0 {}]", now_ms / 1000, now_ms % 1000, from);
     for word in redacted(words) {
         line.push_str(" \"");
         for &byte in &word {

@@ -5,8 +5,9 @@
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
+use quoris_engine::args::Args;
 use quoris_engine::command::{Command, Flags, Run, Verb};
-use quoris_engine::{Call, CommandError};
+use quoris_engine::{Call, CommandError, Reply};
 
 use crate::clients::Client;
 use crate::memory;
@@ -122,10 +123,14 @@ impl Session {
         words: &[Bytes],
     ) -> Result<Route, CommandError> {
         let server = Arc::clone(&self.server);
+        let row = route.row();
+        // Queued calls count when they are queued, and those that only look at keys not at all.
+        if (!self.client.state().no_touch || row.name == "touch") && !LOOKS_ONLY.contains(&row.name) {
+            server.memory.access.used(row.keys.of(words));
+        }
         if server.settings.get().maxmemory == 0 {
             return Ok(route);
         }
-        let row = route.row();
         let (runs_here, may_grow) = match (&route, &self.transaction) {
             // What is queued takes memory, too, whatever it is.
             (route, Some(_)) if transaction::is_queued(route) => (true, true),
@@ -138,19 +143,15 @@ impl Session {
         if !runs_here {
             return Ok(route);
         }
-        // Scripts are told whether there is room, whatever they then need.
-        let looks = may_grow || row.writes(words);
-        let has_room = !looks || memory::make_room(&server).await;
+        // Whatever is called: scripts are told whether there is room, and what must go goes before the next reply.
+        let has_room = memory::make_room(&server).await;
         if may_grow && !has_room {
             return Err(match &route {
                 Route::Session(..) => CommandError::Text(
-                    "EXECABORT Transaction discarded because of: command not allowed when used memory > 'maxmemory'.",
+                    "EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'.",
                 ),
                 _ => CommandError::OutOfMemory,
             });
-        }
-        if !self.client.state().no_touch || row.name == "touch" {
-            server.memory.access.used(row.keys.of(words));
         }
         Ok(route)
     }
@@ -174,7 +175,7 @@ impl Session {
         }
         if self.server.monitors.is_on() && !row.flags.intersects(Flags::ADMIN.union(Flags::SKIP_MONITOR)) {
             let limit = self.server.settings.get().output_limits.pubsub;
-            self.server.monitors.show(&self.client, words, self.server.env.clock.now_ms(), limit);
+            self.server.monitors.show(&self.client.addr, words, self.server.env.clock.now_ms(), limit);
         }
         Ok(route)
     }
@@ -225,6 +226,65 @@ impl Session {
     pub(crate) fn set_tracking(&mut self, mode: Option<Mode>) {
         self.tracking = mode;
         self.client.state().tracking = mode;
+    }
+}
+
+/// Commands that do not count as a use of their keys, as in Redis; OBJECT's and DEBUG's by the names of their subcommands.
+const LOOKS_ONLY: [&str; 13] = [
+    "encoding",
+    "exists",
+    "expiretime",
+    "freq",
+    "idletime",
+    "object",
+    "pexpiretime",
+    "pttl",
+    "refcount",
+    "restore",
+    "ttl",
+    "type",
+    "usage",
+];
+
+/// What this node alone knows of keys' use: in place of the reply of the group, which knows nothing of it.
+pub(crate) struct AskedOfUse {
+    /// The call's place in its run.
+    pub at: usize,
+    words: Vec<Bytes>,
+}
+
+impl AskedOfUse {
+    /// The calls of a run that ask for it, or bring it along.
+    pub fn among(rows: &[&'static Command], calls: &[Call]) -> Vec<AskedOfUse> {
+        let asks = |(_, row): &(usize, &&Command)| matches!(row.name, "idletime" | "freq" | "restore");
+        let asked = rows.iter().enumerate().filter(asks);
+        asked.map(|(at, _)| AskedOfUse { at, words: calls[at].args.clone() }).collect()
+    }
+
+    /// The reply to send instead of `reply`.
+    pub fn answer(&self, server: &Server, reply: Reply) -> Reply {
+        let access = &server.memory.access;
+        let args = Args(&self.words);
+        let by_frequency = server.settings.get().maxmemory_policy.ends_with("-lfu");
+        const NOT_WITH_LFU: &str = "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when \
+             switching between policies at runtime LRU and LFU data will take some time to adjust.";
+        match reply {
+            Reply::Int(_) if args.is(1, "idletime") && by_frequency => {
+                Reply::Error(CommandError::Text(NOT_WITH_LFU))
+            }
+            Reply::Int(_) if args.is(1, "idletime") => Reply::Int(access.idle_s(args.bytes(2)) as i64),
+            Reply::Error(CommandError::Text(_)) if args.is(1, "freq") && by_frequency => {
+                Reply::Int(i64::from(access.used_often(args.bytes(2))))
+            }
+            Reply::Simple(_) if args.is(0, "restore") => {
+                let given =
+                    |name| (4..args.len()).find(|i| args.is(*i, name)).and_then(|i| args.int(i + 1).ok());
+                let (idle_s, often) = (given("idletime").unwrap_or(0), given("freq").unwrap_or(0));
+                access.restored(args.bytes(1), idle_s as u64, often as u32);
+                reply
+            }
+            reply => reply,
+        }
     }
 }
 

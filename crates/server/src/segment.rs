@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::clients::Client;
 use crate::forward::{self, Patience};
 use crate::limits;
+use crate::observe::AskedOfUse;
 use crate::resp::{Answer, Protocol};
 use crate::route::{self, Place, Seat};
 use crate::scripts;
@@ -114,14 +115,20 @@ impl Run {
     /// The answers, and where they go.
     async fn run(mut self, server: &Server, caller: &Caller) -> (Vec<usize>, Vec<Answer>) {
         let kept = server.kept(&self.calls);
+        let asked = AskedOfUse::among(&self.rows, &self.calls);
         let began = Instant::now();
-        let answers = match caller.plain {
+        let mut answers = match caller.plain {
             true => self.wherever(server, caller).await,
             false => {
                 let calls = std::mem::take(&mut self.calls);
                 self.here(server, caller, calls, 0).await
             }
         };
+        for asked in &asked {
+            if let Answer::Own(reply) = &mut answers[asked.at] {
+                *reply = asked.answer(server, std::mem::replace(reply, Reply::Null));
+            }
+        }
         let usec = began.elapsed().as_micros() as u64 / self.rows.len() as u64;
         for (i, (row, answer)) in self.rows.iter().zip(&answers).enumerate() {
             let words = kept.as_ref().map(|calls| &calls[i].args[..]);

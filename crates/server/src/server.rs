@@ -22,6 +22,7 @@ use crate::memory::{self, Memory};
 use crate::monitor::Monitors;
 use crate::pause::Pause;
 use crate::pubsub::PubSub;
+use crate::save::Saves;
 use crate::scripts;
 use crate::scripts::Scripts;
 use crate::slowlog::SlowLog;
@@ -48,7 +49,7 @@ pub struct Server {
     /// Who has cached which key.
     pub tracking: Arc<Tracking>,
     /// Who watches what others call.
-    pub monitors: Monitors,
+    pub monitors: Arc<Monitors>,
     /// CLIENT PAUSE.
     pub pause: Pause,
     /// Scripts at work.
@@ -61,8 +62,10 @@ pub struct Server {
     pub(crate) observing: Mutex<bool>,
     /// What the keys may take.
     pub memory: Arc<Memory>,
+    /// Snapshots by command.
+    pub saves: Saves,
     /// Figures.
-    pub stats: Stats,
+    pub stats: Arc<Stats>,
     /// When it started.
     pub started: Instant,
     /// 40 hex digits, new with each start.
@@ -97,7 +100,11 @@ impl Server {
         let pubsub = Arc::new(PubSub::new(Arc::clone(&settings)));
         let tracking = Arc::new(Tracking::new(Arc::clone(&settings), Arc::clone(&clients)));
         let memory = Arc::<Memory>::default();
+        let (stats, monitors) = (Arc::new(Stats::new()), Arc::<Monitors>::default());
         let watcher = Watcher {
+            clock: Arc::clone(&env.clock),
+            stats: Arc::clone(&stats),
+            monitors: Arc::clone(&monitors),
             blocked: Arc::clone(&blocked),
             memory: Arc::clone(&memory),
             pubsub: Arc::clone(&pubsub),
@@ -118,14 +125,15 @@ impl Server {
             clients,
             pubsub,
             tracking,
-            monitors: Monitors::default(),
+            monitors,
             pause: Pause::default(),
             scripts,
             slowlog: SlowLog::default(),
             latency: Latency::default(),
             observing: Mutex::new(false),
             memory,
-            stats: Stats::new(),
+            saves: Saves::default(),
+            stats,
             started: Instant::now(),
             run_id: run_id[..40].to_string(),
         });
@@ -133,6 +141,12 @@ impl Server {
         server.watch_leadership();
         tokio::spawn(memory::keep_room(Arc::downgrade(&server)));
         Ok(server)
+    }
+
+    /// When the node's groups were last snapshotted by command, or the node started, in seconds since the Unix epoch.
+    pub fn last_save_s(&self) -> u64 {
+        let now_s = self.env.clock.now_ms() / 1000;
+        self.saves.last_s(now_s.saturating_sub(self.started.elapsed().as_secs()))
     }
 
     /// How long another node may take to answer a call that neither blocks nor is a script.

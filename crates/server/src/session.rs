@@ -21,6 +21,7 @@ use crate::config::kinds::Forward;
 use crate::resp::decode::DecodeLimits;
 use crate::resp::{Answer, Protocol, encoded_len};
 use crate::route::{self, Access, Route};
+use crate::save;
 use crate::segment::{Caller, Segment};
 use crate::server::Server;
 use crate::tracking::Mode;
@@ -187,7 +188,9 @@ impl Session {
             let routed = route::route(&self.server.node, &words, self.access());
             if let Some(writes) = self.is_held(&routed, &words) {
                 self.finish(std::mem::take(&mut segment), out).await;
+                self.client.state().held = true;
                 self.server.pause.over(writes).await;
+                self.client.state().held = false;
             }
             let routed = match routed {
                 Ok(route) => self.has_room_for(route, &words).await,
@@ -301,6 +304,7 @@ impl Session {
                 let versions = transaction::versions_here(&self.server, &words[2..]).await;
                 Some(Answer::Own(versions))
             }
+            Verb::Save => Some(Answer::Own(save::save(&self.server).await)),
             Verb::DebugSleep => Some(Answer::Own(verbs::debug::sleep(Args(words)).await)),
             verb => verbs::run(self, resolved, verb, words).map(Answer::Own),
         };

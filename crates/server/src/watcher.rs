@@ -1,18 +1,23 @@
 //! What the log's entries, and other nodes, mean to this node's clients beyond those who proposed them.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
-use quoris_engine::Stamp;
 use quoris_engine::events::KeyEvent;
 use quoris_engine::script::Budget;
+use quoris_engine::value::Bounds;
+use quoris_engine::{Stamp, command};
+use quoris_raft::env::Clock;
 use quoris_raft::node::Node;
 use quoris_raft::types::{Effects, GroupId};
 
 use crate::blocking::Blocked;
 use crate::config::{EventsFrom, Settings};
 use crate::memory::Memory;
+use crate::monitor::Monitors;
 use crate::pubsub::{self, PubSub};
+use crate::stats::Stats;
 use crate::tracking::Tracking;
 
 /// Hands the effects of entries on to whom they concern.
@@ -27,6 +32,12 @@ pub struct Watcher {
     pub tracking: Arc<Tracking>,
     /// Which events are told of.
     pub settings: Arc<Settings>,
+    /// What the time is.
+    pub clock: Arc<dyn Clock>,
+    /// Calls, those of scripts included.
+    pub stats: Arc<Stats>,
+    /// Clients that see them.
+    pub monitors: Arc<Monitors>,
     /// The node, once it has started.
     pub node: Arc<OnceLock<Weak<Node>>>,
 }
@@ -40,6 +51,24 @@ impl Watcher {
                     true => self.pubsub.publish_in_shard(channel, message),
                     false => self.pubsub.publish(channel, message),
                 };
+            }
+        }
+    }
+
+    /// What scripts have called, where their group is led: so that each call is counted once.
+    fn called(&self, group: GroupId, events: &[KeyEvent]) {
+        let mut calls = events.iter().filter_map(|event| match event {
+            KeyEvent::Called { words, failed } => Some((words, *failed)),
+            _ => None,
+        });
+        let Some(first) = calls.next().filter(|_| self.leads(group)) else { return };
+        for (words, failed) in std::iter::once(first).chain(calls) {
+            if let Ok(row) = command::resolve(words) {
+                self.stats.ran(row.command, 0, failed, false);
+            }
+            if self.monitors.is_on() {
+                let limit = self.settings.get().output_limits.pubsub;
+                self.monitors.show("lua", words, self.clock.now_ms(), limit);
             }
         }
     }
@@ -88,6 +117,7 @@ impl quoris_raft::types::Watcher for Watcher {
     fn applied(&self, group: GroupId, mut effects: Effects) {
         if !effects.events.is_empty() {
             self.publish(&effects.events);
+            self.called(group, &effects.events);
             self.notify(group, &effects.events);
             self.invalidate(&effects.events);
         }
@@ -101,12 +131,15 @@ impl quoris_raft::types::Watcher for Watcher {
 
     fn conditions(&self) -> Stamp {
         let (config, default) = (self.settings.get(), Budget::default());
+        let bounds = Some(config.bounds);
         // The default is what an entry means that says nothing.
         let unless = |value: u64, default: u64| if value == default { 0 } else { value };
         Stamp {
             script_instructions: unless(config.script_instructions, default.instructions),
             script_bytes: unless(config.script_memory, default.bytes as u64),
             out_of_memory: self.memory.is_short(),
+            bounds: bounds.filter(|_| Bounds::of(bounds) != Bounds::default()),
+            keep_due: self.memory.keep_due.load(Ordering::Relaxed),
             ..Stamp::default()
         }
     }

@@ -4,6 +4,7 @@ use crate::args::Args;
 use crate::command::{Chapter, Command, Flags, Gather, Keys, Outcome, ReadContext, Verb};
 use crate::error::CommandError;
 use crate::fingerprint;
+use crate::hash_slot::slot_of;
 use crate::keyspace::object_bytes;
 use crate::rdb::Content;
 use crate::reply::Reply;
@@ -56,7 +57,10 @@ const DEBUG: &[Command] = &[
     nothing_to_do("quicklist-packed-threshold", 3, "Does nothing: a list packs its elements as they come."),
     nothing_to_do("reload", -2, "Does nothing: what a snapshot holds is in memory."),
     nothing_to_do("replybuffer", -3, "Does nothing: buffers have no such setting."),
-    nothing_to_do("set-active-expire", 3, "Does nothing: a key that is due is absent either way."),
+    debugs(
+        Command::session("set-active-expire", 3, Verb::DebugSetActiveExpire),
+        "Sets whether this node, where it leads, has keys removed that are due. They are absent either way.",
+    ),
     nothing_to_do("set-disable-deny-scripts", 3, "Does nothing: scripts may run what they may run."),
     debugs(Command::session("sleep", 3, Verb::DebugSleep), "Has this connection, and no other, wait."),
 ];
@@ -101,8 +105,11 @@ pub fn sample(kind: &[u8]) -> Outcome {
         b"array" => Reply::Array(numbers().collect()),
         b"set" => Reply::Set(numbers().collect()),
         b"map" => Reply::Map((0..3).map(|i| (Reply::Int(i), Reply::Bool(i == 1))).collect()),
-        // Attributes reach no client; what is behind this one does.
-        b"attrib" => Reply::bulk("Some real reply following the attribute"),
+        b"attrib" => {
+            let popularity = Reply::Array(vec![Reply::bulk("key:123"), Reply::Int(90)]);
+            let attributes = vec![(Reply::bulk("key-popularity"), popularity)];
+            Reply::Attributed(attributes, Box::new(Reply::bulk("Some real reply following the attribute")))
+        }
         b"verbatim" => Reply::Verbatim("txt", "This is a verbatim\nstring".into()),
         b"bignum" => Reply::BigNumber("1234567999999999999999999999999999999".into()),
         b"true" => Reply::Bool(true),
@@ -131,7 +138,8 @@ fn digest_value(context: &mut ReadContext, args: Args) -> Outcome {
 
 fn object(context: &mut ReadContext, args: Args) -> Outcome {
     let keys = context.keys;
-    let object = keys.get(args.bytes(2)).ok_or(CommandError::NoSuchKey)?;
+    // Also one that is due, if it has been kept.
+    let object = keys.slot(slot_of(args.bytes(2))).get(args.bytes(2)).ok_or(CommandError::NoSuchKey)?;
     // Redis measures the value without its type and footer.
     let serialized = Content::of(&object.value, keys.now_ms()).dump().len() - 11;
     Ok(Reply::bulk(format!(

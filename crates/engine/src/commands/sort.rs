@@ -27,7 +27,8 @@ pub const COMMANDS: &[Command] = &[
         "O(N+M*log(M)) where N is the number of elements in the list or set to sort, and M the number of returned elements. When the elements are not sorted, complexity is O(N).",
         "Sorts the elements in a list, a set, or a sorted set, optionally storing the result.",
     ),
-    Command::read("sort_ro", -2, Keys::ONE, sort_ro).doc(
+    // BY and GET may name keys of their own, which only the values tell.
+    Command::read("sort_ro", -2, Keys::ONE.and(MoreKeys::Found(|_| Vec::new())), sort_ro).doc(
         Chapter::Generic,
         "7.0.0",
         "O(N+M*log(M)) where N is the number of elements in the list or set to sort, and M the number of returned elements. When the elements are not sorted, complexity is O(N).",

@@ -1,5 +1,7 @@
 use proptest::prelude::*;
 
+use crate::value::Bounds;
+
 use super::*;
 use crate::value::Value;
 
@@ -345,7 +347,7 @@ fn impossible_values_are_refused() {
         assert_eq!(Content::load(&payload), Err(Refused::Data), "{payload:02x?}");
     }
     let twice = hash(&[("a", "1", NEVER), ("a", "2", NEVER)]);
-    assert!(Content::load(&twice.dump()).expect("whole").into_value().is_none());
+    assert!(Content::load(&twice.dump()).expect("whole").into_value(&Bounds::default()).is_none());
 }
 
 fn word() -> impl Strategy<Value = Bytes> {
@@ -408,9 +410,9 @@ proptest! {
 
     #[test]
     fn values_survive(content in content()) {
-        if let Some(value) = content.clone().into_value() {
+        if let Some(value) = content.clone().into_value(&Bounds::default()) {
             let kept = Content::of(&value, 0);
-            let again = Content::load(&kept.dump()).expect("whole").into_value().expect("possible");
+            let again = Content::load(&kept.dump()).expect("whole").into_value(&Bounds::default()).expect("possible");
             prop_assert_eq!(Content::of(&again, 0), kept.clone());
             // Hashes, sets and sorted sets have an order of their own.
             if matches!(content, Content::String(_) | Content::List(_) | Content::Stream(_)) {
@@ -452,7 +454,7 @@ proptest! {
         }
         if let Ok(content) = Content::load(&resealed(payload)) {
             prop_assert!(Content::load(&content.dump()).is_ok());
-            content.into_value();
+            content.into_value(&Bounds::default());
         }
     }
 }
@@ -462,7 +464,8 @@ proptest! {
 fn big_sorted_sets_keep_minus_zero() {
     for (len, negative) in [(128, false), (129, true)] {
         let elements = (0..len).map(|n| (Bytes::from(n.to_string()), -0.0)).collect();
-        let Some(Value::Zset(zset)) = Content::Zset(elements).into_value() else { panic!("a sorted set") };
+        let value = Content::Zset(elements).into_value(&Bounds::default());
+        let Some(Value::Zset(zset)) = value else { panic!("a sorted set") };
         assert!(zset.iter().all(|element| element.score.is_sign_negative() == negative), "{len} elements");
     }
 }

@@ -76,6 +76,7 @@ pub fn to_lua(lua: &Lua, reply: &Reply, resp3: bool) -> Result<Value> {
         }
         Reply::Verbatim(_, text) => Ok(Value::String(lua.create_string(text)?)),
         Reply::Error(error) => one_field(lua, "err", error.to_string().as_bytes()),
+        Reply::Attributed(_, reply) => to_lua(lua, reply, resp3),
         Reply::Block(_) | Reply::Blocked { .. } => unreachable!("no call of a script blocks"),
     }
 }

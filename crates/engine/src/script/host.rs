@@ -115,7 +115,9 @@ impl Host {
 
     /// redis.call: the command's reply, an error included.
     pub fn call(&mut self, words: &[Bytes]) -> Reply {
-        self.try_call(words).unwrap_or_else(Reply::Error)
+        let reply = self.try_call(words).unwrap_or_else(Reply::Error);
+        self.keys.called(words, reply.is_error());
+        reply
     }
 
     fn try_call(&mut self, words: &[Bytes]) -> Result<Reply, CommandError> {

@@ -266,11 +266,14 @@ fn uncaught(failure: &Value, name: &str) -> CommandError {
     let field = |name: &str| failure.raw_get::<Option<mlua::LuaString>>(name).ok().flatten();
     let text = field("err").map_or_else(String::new, |text| text.to_string_lossy());
     let mut message = text;
-    if let Some(source) = field("source")
-        && !name.is_empty()
-    {
-        let line = failure.raw_get::<Value>("line").map(|line| convert::number_of(&line)).unwrap_or(0.0);
-        message += &format!(" script: {name}, on {}:{line}.", source.to_string_lossy());
+    match field("source") {
+        _ if name.is_empty() => {}
+        Some(source) => {
+            let line = failure.raw_get::<Value>("line").map(|line| convert::number_of(&line)).unwrap_or(0.0);
+            message += &format!(" script: {name}, on {}:{line}.", source.to_string_lossy());
+        }
+        // A function that ends in a call (`return redis.call(…)`) has left the stack by then.
+        None => message += &format!(" script: {name}"),
     }
     convert::error_of(&message)
 }

@@ -56,8 +56,6 @@ pub const ROWS: &[Compat] = &[
     row("cluster-node-timeout", "15000", Takes::Number),
     row("cluster-require-full-coverage", "yes", Takes::YesNo),
     row("dynamic-hz", "yes", Takes::YesNo),
-    old("hash-max-listpack-entries", "hash-max-ziplist-entries", "512", Takes::Number),
-    old("hash-max-listpack-value", "hash-max-ziplist-value", "64", Takes::Bytes),
     row("hll-sparse-max-bytes", "3000", Takes::Bytes),
     row("hz", "10", Takes::Number),
     row("jemalloc-bg-thread", "yes", Takes::YesNo),
@@ -82,13 +80,8 @@ pub const ROWS: &[Compat] = &[
     old("repl-ping-replica-period", "repl-ping-slave-period", "10", Takes::Number),
     row("repl-timeout", "60", Takes::Number),
     row("save", "", Takes::Text),
-    row("set-max-intset-entries", "512", Takes::Number),
     row("stop-writes-on-bgsave-error", "yes", Takes::YesNo),
-    row("stream-node-max-bytes", "4096", Takes::Bytes),
-    row("stream-node-max-entries", "100", Takes::Number),
     row("tcp-keepalive", "300", Takes::Number),
-    old("zset-max-listpack-entries", "zset-max-ziplist-entries", "128", Takes::Number),
-    old("zset-max-listpack-value", "zset-max-ziplist-value", "64", Takes::Bytes),
 ];
 
 /// Names that CONFIG GET answers only when they are given whole.

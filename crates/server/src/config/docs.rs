@@ -23,8 +23,9 @@ pub fn page() -> String {
     let mut page = HEAD.to_string();
     for row in ROWS {
         let default = if row.default.is_empty() { "" } else { &format!("`{}`", row.default) };
+        let alias = if row.alias.is_empty() { String::new() } else { format!(" (`{}`)", row.alias) };
         let live = if row.live { " *Live.*" } else { "" };
-        writeln!(page, "| `{}` | {default} | {} | {}{live} |", row.name, row.takes(), row.doc)
+        writeln!(page, "| `{}`{alias} | {default} | {} | {}{live} |", row.name, row.takes(), row.doc)
             .expect("a string takes all that is written");
     }
     page.push_str(COMPAT_HEAD);
@@ -40,8 +41,7 @@ const COMPAT_HEAD: &str = "
 ## Accepted for compatibility, without effect
 
 CONFIG SET takes these names of Redis's and CONFIG GET shows what was set until the node restarts. None of them changes
-anything: writes are always fsynced on a majority, memory is freed in the background, and the sizes at which Redis
-changes a value's encoding are fixed.
+anything: writes are always fsynced on a majority, memory is freed in the background, and lists have one form.
 
 | name | shown until it is set |
 |---|---|

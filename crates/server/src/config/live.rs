@@ -90,9 +90,10 @@ impl Settings {
     /// CONFIG GET: names and values of those that `wanted` picks, in the order of their names.
     pub fn list(&self, wanted: impl Fn(&str) -> bool) -> Vec<(&'static str, String)> {
         let config = self.get();
-        let aliases = rows::ALIASES.iter().filter_map(|(alias, name)| Some((*alias, rows::find(name)?)));
-        let ours = ROWS.iter().map(|row| (row.name, row)).chain(aliases);
-        let ours = ours.map(|(name, row)| (name, row.show(&config)));
+        let ours = ROWS.iter().flat_map(|row| {
+            let names = [row.name, row.alias].into_iter().filter(|name| !name.is_empty());
+            names.map(|name| (name, row.show(&config)))
+        });
         let set = self.compat.read().unwrap_or_else(PoisonError::into_inner).clone();
         let without_effect = compat::ROWS.iter().flat_map(|row| {
             let value = set.get(row.name).cloned().unwrap_or_else(|| row.default.to_string());

@@ -2,7 +2,7 @@
 //!
 //! One row per setting ([`rows::ROWS`]): flags, TOML keys, CONFIG GET and SET, defaults, checks and
 //! `docs/config.md` derive from it. Whatever a person gets wrong is one line: the key, what it got, what it takes.
-//! Replicas never see a setting: nothing here may change what a command answers.
+//! Replicas never see a setting: what of them changes what a command answers travels in the entries of the leader that has it.
 
 pub mod check;
 pub mod compat;
@@ -16,6 +16,7 @@ pub mod rows;
 use std::fmt;
 use std::path::PathBuf;
 
+use quoris_engine::entry::Bounds;
 use quoris_raft::node::{Limits, NodeConfig, ReadMode, Timing};
 use quoris_raft::types::NodeId;
 
@@ -99,6 +100,7 @@ pub struct Config {
     pub script_memory: u64,
     pub script_read_limit_ms: u64,
     pub busy_reply_threshold_ms: u64,
+    pub bounds: Bounds,
 }
 
 impl Config {
@@ -148,6 +150,7 @@ impl Config {
             script_memory: 0,
             script_read_limit_ms: 0,
             busy_reply_threshold_ms: 0,
+            bounds: Bounds::default(),
         }
     }
 

@@ -11,10 +11,14 @@ const GB: u64 = 1 << 30;
 /// Ten minutes.
 const MAX_TIMEOUT_MS: u64 = 600_000;
 
+const SIZES: std::ops::RangeInclusive<u64> = 0..=i64::MAX as u64;
+
 /// A setting.
 pub struct Row {
     /// Its flag (with `--`), its TOML key and its name for CONFIG GET and SET.
     pub name: &'static str,
+    /// An older name of it, or none.
+    pub alias: &'static str,
     /// Its default, as a person would write it; empty if it has none.
     pub default: &'static str,
     /// Whether CONFIG SET changes it while the node runs.
@@ -26,6 +30,11 @@ pub struct Row {
 }
 
 impl Row {
+    const fn once(mut self, alias: &'static str) -> Row {
+        self.alias = alias;
+        self
+    }
+
     /// Sets it from `text`.
     pub fn set(&self, config: &mut Config, text: &str) -> Result<(), ConfigError> {
         (self.field)(config).parse(text).ok_or_else(|| ConfigError::new(self.name, text, self.takes()))
@@ -48,13 +57,9 @@ impl Row {
     }
 }
 
-/// Older names of Redis's, for CONFIG.
-pub const ALIASES: [(&str, &str); 1] = [("lua-time-limit", "busy-reply-threshold")];
-
 /// The row named `name`, or once named so.
 pub fn find(name: &str) -> Option<&'static Row> {
-    let name = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, name)| name);
-    ROWS.iter().find(|row| row.name == name)
+    ROWS.iter().find(|row| row.name == name || (!row.alias.is_empty() && row.alias == name))
 }
 
 const fn fixed(
@@ -63,7 +68,7 @@ const fn fixed(
     doc: &'static str,
     field: fn(&mut Config) -> Field<'_>,
 ) -> Row {
-    Row { name, default, live: false, doc, field }
+    Row { name, alias: "", default, live: false, doc, field }
 }
 
 const fn live(
@@ -72,7 +77,7 @@ const fn live(
     doc: &'static str,
     field: fn(&mut Config) -> Field<'_>,
 ) -> Row {
-    Row { name, default, live: true, doc, field }
+    Row { name, alias: "", default, live: true, doc, field }
 }
 
 /// Every setting.
@@ -269,9 +274,51 @@ pub const ROWS: &[Row] = &[
         "busy-reply-threshold",
         "5000",
         "A node runs as many long scripts at once as it has processors. Another one waits so many milliseconds for its turn; \
-         then it is answered `-BUSY`. Also known as `lua-time-limit`.",
+         then it is answered `-BUSY`.",
         |c| Field::Number(&mut c.busy_reply_threshold_ms, 0..=MAX_TIMEOUT_MS),
+    )
+    .once("lua-time-limit"),
+    live(
+        "hash-max-listpack-entries",
+        "512",
+        "The most fields of a hash in its compact form. This and the next six are those of the leader of a key's group: set \
+         them alike on all nodes. Compact forms are searched from their beginning; none is larger than 65,535 elements.",
+        |c| Field::Number(&mut c.bounds.hash_fields, SIZES),
+    )
+    .once("hash-max-ziplist-entries"),
+    live(
+        "hash-max-listpack-value",
+        "64",
+        "The longest field or value of a hash in its compact form.",
+        |c| Field::Bytes(&mut c.bounds.hash_bytes, SIZES),
+    )
+    .once("hash-max-ziplist-value"),
+    live("set-max-intset-entries", "512", "The most members of a set in its form for whole numbers.", |c| {
+        Field::Number(&mut c.bounds.set_integers, SIZES)
+    }),
+    live("stream-node-max-bytes", "4096", "What the bytes of a stream's node stay below, unless one entry takes more; 0 for no bound.", |c| {
+        Field::Bytes(&mut c.bounds.node_bytes, SIZES)
+    }),
+    live(
+        "stream-node-max-entries",
+        "100",
+        "The most entries of a stream's node, which is what an approximate trim removes; 0 for no bound.",
+        |c| Field::Number(&mut c.bounds.node_entries, SIZES),
     ),
+    live(
+        "zset-max-listpack-entries",
+        "128",
+        "The most members of a sorted set in its compact form.",
+        |c| Field::Number(&mut c.bounds.zset_members, SIZES),
+    )
+    .once("zset-max-ziplist-entries"),
+    live(
+        "zset-max-listpack-value",
+        "64",
+        "The longest member of a sorted set in its compact form; more than 255 counts as 255.",
+        |c| Field::Bytes(&mut c.bounds.zset_bytes, SIZES),
+    )
+    .once("zset-max-ziplist-value"),
     live(
         "tracking-table-max-keys",
         "1000000",

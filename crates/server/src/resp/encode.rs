@@ -40,6 +40,13 @@ pub fn encode(reply: &Reply, protocol: Protocol, out: &mut BytesMut) {
         Reply::Array(items) => put_items(out, b'*', items, protocol),
         Reply::Set(items) => put_items(out, if resp3 { b'~' } else { b'*' }, items, protocol),
         Reply::Push(items) => put_items(out, if resp3 { b'>' } else { b'*' }, items, protocol),
+        Reply::Attributed(attributes, reply) => {
+            if resp3 {
+                put_number(out, b'|', attributes.len() as i64);
+                put_pairs(out, attributes, protocol);
+            }
+            encode(reply, protocol, out);
+        }
         Reply::Map(pairs) | Reply::Named(pairs) if resp3 => {
             put_number(out, b'%', pairs.len() as i64);
             put_pairs(out, pairs, protocol);
@@ -163,6 +170,7 @@ mod tests {
             (Reply::Named(vec![one()]), "*1|*2|$1|a|:1|", "%1|$1|a|:1|"),
             (Reply::Set(vec![Reply::Int(1)]), "*1|:1|", "~1|:1|"),
             (Reply::Push(vec![Reply::Int(1)]), "*1|:1|", ">1|:1|"),
+            (Reply::Attributed(vec![one()], Box::new(Reply::OK)), "+OK|", "|1|$1|a|:1|+OK|"),
             (Reply::Double(3.0), "$1|3|", ",3|"),
             (Reply::Decimal(0.5), "$3|0.5|", ",0.5|"),
             (Reply::Double(0.1), "$19|0.10000000000000001|", ",0.10000000000000001|"),

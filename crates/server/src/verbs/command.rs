@@ -73,8 +73,14 @@ pub(super) fn get_keys(args: Args) -> Outcome {
 }
 
 pub(super) fn get_keys_and_flags(args: Args) -> Outcome {
+    let words = args.from(2);
     keys_of(args, |row, key| {
-        let flags = key_flags(row).iter().copied().map(Reply::Simple).collect();
+        // Only with GET does SET read what is there.
+        let flags = match row.name {
+            "set" if !words.iter().skip(3).any(|word| word.eq_ignore_ascii_case(b"get")) => &["OW", "update"],
+            _ => key_flags(row),
+        };
+        let flags = flags.iter().copied().map(Reply::Simple).collect();
         Reply::Array(vec![Reply::Bulk(key.clone()), Reply::Set(flags)])
     })
 }

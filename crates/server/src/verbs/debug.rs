@@ -1,5 +1,6 @@
 //! DEBUG's and MEMORY's subcommands that concern the connection or the node.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use quoris_engine::args::Args;
@@ -18,6 +19,12 @@ pub async fn sleep(args: Args<'_>) -> Reply {
     let Some(sleep) = sleep else { return Reply::Error(CommandError::NotFloat) };
     tokio::time::sleep(sleep.min(Duration::from_millis(limits::DEBUG_SLEEP_MS))).await;
     Reply::OK
+}
+
+/// DEBUG SET-ACTIVE-EXPIRE.
+pub(super) fn set_active_expire(session: &Session, args: Args) -> Outcome {
+    session.server.memory.keep_due.store(args.int(2)? == 0, Ordering::Relaxed);
+    Ok(Reply::OK)
 }
 
 /// DEBUG PROTOCOL: a reply of the given kind.

@@ -106,6 +106,9 @@ fn memory(session: &Session, text: &mut Text) {
     text.field("maxmemory", config.maxmemory);
     text.field("maxmemory_human", human(config.maxmemory));
     text.field("maxmemory_policy", &config.maxmemory_policy);
+    // The same in every group.
+    let scripts = server.node.groups()[0].with_machine(|machine| machine.scripts().count());
+    text.field("number_of_cached_scripts", scripts);
     text.field("mem_not_counted_for_evict", 0);
     text.field("lazyfree_pending_objects", 0);
     text.field("mem_clients_normal", mem_clients(session));
@@ -132,10 +135,15 @@ fn human(bytes: u64) -> String {
 fn persistence(session: &Session, text: &mut Text) {
     // A node serves only when all of its log has been read; every write is in the log before it is acknowledged.
     text.field("loading", 0);
-    text.field("rdb_bgsave_in_progress", 0);
-    text.field("rdb_changes_since_last_save", 0);
+    let server = &session.server;
+    let saving = u8::from(server.saves.is_running());
+    text.field("rdb_bgsave_in_progress", saving);
+    text.field("rdb_changes_since_last_save", server.saves.changes_since(&server.node));
+    text.field("rdb_last_save_time", server.last_save_s());
+    text.field("rdb_last_bgsave_status", "ok");
     text.field("aof_enabled", 1);
-    text.field("aof_rewrite_in_progress", 0);
+    text.field("aof_rewrite_in_progress", saving);
+    text.field("aof_rewrite_scheduled", 0);
     text.field("aof_last_write_status", "ok");
     text.field("quoris_log_bytes", session.server.node.log_bytes_used());
 }

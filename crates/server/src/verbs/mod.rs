@@ -19,6 +19,7 @@ use quoris_engine::{CommandError, Reply, SLOT_COUNT, SlotId};
 
 use crate::cluster::View;
 use crate::pubsub::Kind;
+use crate::save::save_aside;
 use crate::session::{self, Session};
 use crate::status::Status;
 
@@ -51,6 +52,11 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         }
         Verb::Reset => connection::reset(session),
         Verb::Asking => Ok(Reply::OK),
+        Verb::Bgrewriteaof => save_aside(&session.server, "Background append only file rewriting started"),
+        Verb::Bgsave if args.len() > 2 || args.len() == 2 && !args.is(1, "schedule") => {
+            Err(CommandError::Syntax)
+        }
+        Verb::Bgsave => save_aside(&session.server, "Background saving started"),
         Verb::Readonly => connection::set_readonly(session, true),
         Verb::Readwrite => connection::set_readonly(session, false),
         Verb::ClientGetname => Ok(client::name(session)),
@@ -103,10 +109,12 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         Verb::ConfigRewrite => config::rewrite(session),
         Verb::ConfigSet => config::set(session, args),
         Verb::DebugAccept => Ok(Reply::OK),
+        Verb::DebugSetActiveExpire => debug::set_active_expire(session, args),
         Verb::DebugProtocol => debug::protocol(session, args),
         Verb::Discard => session.discard(),
         Verb::Help => Ok(help(resolved)),
         Verb::Info => Ok(info::info(session, args)),
+        Verb::Lastsave => Ok(Reply::Int(session.server.last_save_s() as i64)),
         Verb::LatencyDoctor => Ok(timing::doctor(session)),
         Verb::LatencyGraph => timing::graph(session, args),
         Verb::LatencyHistogram => Ok(timing::histogram(session, args)),
@@ -150,6 +158,7 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         | Verb::QuorisGroup
         | Verb::QuorisTransaction
         | Verb::QuorisVersions
+        | Verb::Save
         | Verb::ScriptKill
         | Verb::Wait
         | Verb::Waitaof

@@ -41,8 +41,12 @@ fn apply(hash: &mut HashValue, model: &mut Model, now_ms: &mut u64, step: usize,
     match op {
         Op::Put { name, long, expire_in } => {
             let (name, expire_ms) = (name_of(*name), deadline(expire_in, *now_ms));
-            let value = if *long { vec![b'v'; MAX_SMALL_BYTES + 1] } else { step.to_string().into_bytes() };
-            let new = hash.put(&name, &value, expire_ms, *now_ms);
+            let value = if *long {
+                vec![b'v'; Bounds::default().hash_bytes + 1]
+            } else {
+                step.to_string().into_bytes()
+            };
+            let new = hash.put(&name, &value, expire_ms, *now_ms, &Bounds::default());
             match model.iter_mut().find(|(n, ..)| *n == name) {
                 Some(place) => {
                     assert!(!new);
@@ -159,15 +163,15 @@ proptest! {
 #[test]
 fn outgrows_its_small_form_at_the_limits() {
     let mut hash = HashValue::new();
-    for i in 0..MAX_SMALL_FIELDS {
-        hash.set(i.to_string().as_bytes(), &[b'v'; MAX_SMALL_BYTES], 0);
+    for i in 0..Bounds::default().hash_fields {
+        hash.set(i.to_string().as_bytes(), &vec![b'v'; Bounds::default().hash_bytes], 0, &Bounds::default());
     }
     assert!(hash.is_small());
-    hash.set(b"0", b"again", 0);
+    hash.set(b"0", b"again", 0, &Bounds::default());
     assert!(hash.is_small());
-    hash.set(b"one more", b"", 0);
+    hash.set(b"one more", b"", 0, &Bounds::default());
     assert!(!hash.is_small());
-    assert_eq!(hash.len(0), MAX_SMALL_FIELDS + 1);
+    assert_eq!(hash.len(0), Bounds::default().hash_fields + 1);
     assert_eq!(hash.get(b"0", 0).map(|field| field.value), Some(&b"again"[..]));
 }
 
@@ -176,11 +180,11 @@ fn outgrows_its_small_form_at_the_limits() {
 fn a_clone_of_a_big_hash_stays_as_it_was() {
     let mut hash = HashValue::new();
     for i in 0..2000 {
-        hash.put(i.to_string().as_bytes(), b"v", 100 + i, 0);
+        hash.put(i.to_string().as_bytes(), b"v", 100 + i, 0, &Bounds::default());
     }
     let kept = hash.clone();
     hash.remove(b"7", 0);
-    hash.set(b"8", b"other", 0);
+    hash.set(b"8", b"other", 0, &Bounds::default());
     hash.remove_due(1000, 500);
     assert_eq!(kept.len(0), 2000);
     assert!((0..2000).all(|i| {
@@ -194,7 +198,7 @@ fn a_clone_of_a_big_hash_stays_as_it_was() {
 fn a_snapshot_of_no_hash_is_refused() {
     let mut bytes = BytesMut::new();
     let mut hash = HashValue::new();
-    hash.set(b"a", b"1", 0);
+    hash.set(b"a", b"1", 0, &Bounds::default());
     hash.put_snapshot(&mut bytes);
     let take = |bytes: &[u8]| HashValue::take_snapshot(&mut Bytes::copy_from_slice(bytes));
     assert!(take(&bytes).is_some());

@@ -56,14 +56,14 @@ fn through_snapshot(set: &SetValue) -> SetValue {
 
 fn apply(set: &mut SetValue, model: &mut Model, clones: &mut Vec<(SetValue, Model)>, op: &Op) {
     match op {
-        Op::Add(member) => assert_eq!(set.add(member), model.insert(member.clone())),
+        Op::Add(member) => assert_eq!(set.add(member, &Bounds::default()), model.insert(member.clone())),
         Op::AddMany(first) => (*first..*first + 200).for_each(|n| {
             let member = n.to_string().into_bytes();
-            assert_eq!(set.add(&member), model.insert(member));
+            assert_eq!(set.add(&member, &Bounds::default()), model.insert(member));
         }),
         Op::AddNames(count) => (0..*count).for_each(|n| {
             let member = format!("name:{n}").into_bytes();
-            assert_eq!(set.add(&member), model.insert(member));
+            assert_eq!(set.add(&member, &Bounds::default()), model.insert(member));
         }),
         Op::Remove(member) => assert_eq!(set.remove(member), model.remove(member)),
         Op::RemoveAt(position) => {
@@ -111,16 +111,17 @@ proptest! {
 
 #[test]
 fn integers_become_names_at_the_limits() {
-    let mut set: SetValue = (0..MAX_INTEGERS).map(|n| n.to_string()).collect();
+    let most = Bounds::default().set_integers;
+    let mut set = SetValue::of((0..most).map(|n| n.to_string()), &Bounds::default());
     assert_eq!(set.encoding(), "intset");
-    assert!(!set.add(b"0"));
+    assert!(!set.add(b"0", &Bounds::default()));
     assert_eq!(set.encoding(), "intset");
-    assert!(set.add(b"-1"));
+    assert!(set.add(b"-1", &Bounds::default()));
     assert_eq!(set.encoding(), "hashtable");
-    (0..MAX_INTEGERS).for_each(|n| assert!(set.remove(n.to_string().as_bytes())));
+    (0..most).for_each(|n| assert!(set.remove(n.to_string().as_bytes())));
     assert_eq!(through_snapshot(&set).encoding(), "hashtable");
     for text in ["a", "01", "-0", "9223372036854775808", ""] {
-        let set: SetValue = ["1", text].into_iter().collect();
+        let set = SetValue::of(["1", text], &Bounds::default());
         assert_eq!((set.encoding(), set.len()), ("hashtable", 2), "{text:?}");
     }
 }
@@ -129,10 +130,11 @@ fn integers_become_names_at_the_limits() {
 #[test]
 fn packed_sets_are_in_the_order_of_big_ones() {
     let names: Vec<String> = (0..128).map(|n| format!("name:{n}")).collect();
-    let mut packed: SetValue = names.iter().collect();
+    let bounds = Bounds::default();
+    let mut packed = SetValue::of(&names, &bounds);
     let small_bytes = packed.bytes();
     let mut big = packed.clone();
-    assert!(big.add(b"one more") && big.remove(b"one more"));
+    assert!(big.add(b"one more", &bounds) && big.remove(b"one more"));
     assert!(big.bytes() > 2 * small_bytes, "it has been unpacked");
     assert!(packed.iter().eq(big.iter()));
     assert!((0..=128).all(|i| packed.at(i) == big.at(i)));
@@ -145,15 +147,15 @@ fn packed_sets_are_in_the_order_of_big_ones() {
             break;
         }
     }
-    assert!(!packed.add(b"name:7"));
+    assert!(!packed.add(b"name:7", &bounds));
     assert_eq!(packed.bytes(), small_bytes);
-    assert!(packed.add(&[b'x'; 65]));
+    assert!(packed.add(&[b'x'; 65], &bounds));
     assert!(packed.bytes() > small_bytes + 1000, "a long name unpacks it");
 }
 
 #[test]
 fn a_snapshot_of_no_set_is_refused() {
-    for set in [SetValue::from_iter(["1", "300000"]), SetValue::from_iter(["a", "b"])] {
+    for set in [["1", "300000"], ["a", "b"]].map(|members| SetValue::of(members, &Bounds::default())) {
         let mut bytes = BytesMut::new();
         set.put_snapshot(&mut bytes);
         let take = |bytes: &[u8]| SetValue::take_snapshot(&mut Bytes::copy_from_slice(bytes));

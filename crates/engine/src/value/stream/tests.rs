@@ -102,7 +102,7 @@ fn trim(stream: &mut StreamValue, model: &mut Model, trim: &Trim) {
     match (trim.approximate, trim.limit) {
         (false, None) => assert_eq!(removed, wanted),
         (true, None) => {
-            assert!(wanted - removed < u64::from(MAX_NODE_ENTRIES));
+            assert!(wanted - removed < Bounds::default().node_entries);
             assert!(removed == 0 || stream.node_count() < nodes);
         }
         _ => {}
@@ -124,7 +124,7 @@ proptest! {
                     let last = stream.counters().last_id;
                     let ms = if i % 16 == 0 { ms } else { 0 };
                     let id = StreamId { ms: last.ms + ms, seq: if ms > 0 { seq } else { last.seq + 1 + seq } };
-                    stream.append(id, &fields(kind, i));
+                    stream.append(id, &fields(kind, i), &Bounds::default());
                     model.insert(id, fields(kind, i));
                     added += 1;
                 },
@@ -192,7 +192,7 @@ proptest! {
 fn an_approximate_trim_removes_whole_nodes() {
     let mut stream = StreamValue::default();
     for i in 1..=1000 {
-        stream.append(StreamId { ms: i, seq: 0 }, &fields(0, 0)[..1]);
+        stream.append(StreamId { ms: i, seq: 0 }, &fields(0, 0)[..1], &Bounds::default());
         stream.trim(&Trim { to: TrimTo::Length(555), approximate: true, limit: Some(10_000) });
     }
     assert_eq!(stream.len(), 600);
@@ -202,7 +202,7 @@ fn an_approximate_trim_removes_whole_nodes() {
 #[test]
 fn a_group_makes_a_stream_more_than_its_entries() {
     let mut stream = StreamValue::default();
-    stream.append(StreamId { ms: 1, seq: 0 }, &fields(0, 0));
+    stream.append(StreamId { ms: 1, seq: 0 }, &fields(0, 0), &Bounds::default());
     assert!(!stream.has_groups());
     stream.create_group(b"g", Group::new(StreamId::MIN, None));
     assert!(stream.has_groups());
@@ -214,10 +214,10 @@ fn a_group_makes_a_stream_more_than_its_entries() {
 #[test]
 fn an_id_that_was_deleted_may_come_again() {
     let id = |ms| StreamId { ms, seq: 0 };
-    for entries in [3, u64::from(MAX_NODE_ENTRIES) + 1] {
+    for entries in [3, Bounds::default().node_entries + 1] {
         let (mut stream, mut model) = (StreamValue::default(), Model::new());
         for ms in 1..=entries {
-            stream.append(id(ms), &fields(0, 1));
+            stream.append(id(ms), &fields(0, 1), &Bounds::default());
             model.insert(id(ms), fields(0, 1));
         }
         for ms in entries - 1..=entries {
@@ -225,7 +225,7 @@ fn an_id_that_was_deleted_may_come_again() {
         }
         stream.set_last_id(id(entries - 2));
         for ms in entries - 1..=entries {
-            stream.append(id(ms), &fields(2, 2));
+            stream.append(id(ms), &fields(2, 2), &Bounds::default());
             model.insert(id(ms), fields(2, 2));
         }
         check(&stream, &model);

@@ -51,7 +51,8 @@ fn op() -> impl Strategy<Value = Op> {
 type Model = BTreeMap<Vec<u8>, f64>;
 
 fn name(member: u16, long: bool) -> Vec<u8> {
-    format!("{member}{}", if long { "m".repeat(MAX_SMALL_BYTES) } else { String::new() }).into_bytes()
+    format!("{member}{}", if long { "m".repeat(Bounds::default().zset_bytes) } else { String::new() })
+        .into_bytes()
 }
 
 fn sorted(model: &Model) -> Vec<Element<'_>> {
@@ -65,7 +66,7 @@ fn apply(zset: &mut ZsetValue, model: &mut Model, op: &Op) {
     match op {
         Op::Set { member, long, score } => {
             let name = name(*member, *long);
-            assert_eq!(zset.set(&name, *score), model.insert(name, *score));
+            assert_eq!(zset.set(&name, *score, &Bounds::default()), model.insert(name, *score));
         }
         Op::Remove { member } => {
             let name = name(*member, false);
@@ -80,7 +81,7 @@ fn apply(zset: &mut ZsetValue, model: &mut Model, op: &Op) {
         Op::Keep => {}
         Op::ThroughSnapshot => *zset = through_snapshot(zset),
         Op::Rebuild => {
-            *zset = ZsetValue::of(zset.iter().rev().collect());
+            *zset = ZsetValue::of(zset.iter().rev().collect(), &Bounds::default());
         }
     }
 }
@@ -147,7 +148,7 @@ proptest! {
     #[test]
     fn small_scores_are_exact(score in score()) {
         let mut zset = ZsetValue::new();
-        zset.set(b"m", score);
+        zset.set(b"m", score, &Bounds::default());
         prop_assert!(zset.is_small());
         let held = zset.score(b"m").expect("just set");
         prop_assert_eq!(held.to_bits(), if score == 0.0 { 0 } else { score.to_bits() });
@@ -156,21 +157,24 @@ proptest! {
 
 #[test]
 fn outgrows_its_small_form_at_the_limits() {
-    let member = |i: usize| format!("{i:0width$}", width = MAX_SMALL_BYTES);
+    let member = |i: usize| format!("{i:0width$}", width = Bounds::default().zset_bytes);
     let mut zset = ZsetValue::new();
-    assert!((0..MAX_SMALL_MEMBERS).all(|i| zset.set(member(i).as_bytes(), i as f64).is_none()));
+    assert!(
+        (0..Bounds::default().zset_members)
+            .all(|i| zset.set(member(i).as_bytes(), i as f64, &Bounds::default()).is_none())
+    );
     assert!(zset.is_small());
-    zset.set(member(3).as_bytes(), 0.5);
+    zset.set(member(3).as_bytes(), 0.5, &Bounds::default());
     assert!(zset.is_small());
     let before: Vec<Vec<u8>> = zset.iter().map(|element| element.member.to_vec()).collect();
-    zset.set(b"one more", f64::INFINITY);
+    zset.set(b"one more", f64::INFINITY, &Bounds::default());
     assert!(!zset.is_small());
     assert!(
         zset.iter().map(|element| element.member).eq(before.iter().map(|m| &m[..]).chain([&b"one more"[..]]))
     );
 
     let mut zset = ZsetValue::new();
-    zset.set(&[b'm'; MAX_SMALL_BYTES + 1], 1.0);
+    zset.set(&vec![b'm'; Bounds::default().zset_bytes + 1], 1.0, &Bounds::default());
     assert!(!zset.is_small());
 }
 
@@ -178,13 +182,13 @@ fn outgrows_its_small_form_at_the_limits() {
 #[test]
 fn minus_zero_is_for_big_ones() {
     let mut zset = ZsetValue::new();
-    zset.set(b"m", -0.0);
+    zset.set(b"m", -0.0, &Bounds::default());
     assert_eq!(zset.score(b"m").map(f64::to_bits), Some(0));
     zset.become_big();
-    zset.set(b"n", -0.0);
+    zset.set(b"n", -0.0, &Bounds::default());
     assert_eq!(zset.score(b"n").map(f64::to_bits), Some((-0.0f64).to_bits()));
     // The same place in the order, hence no change.
-    zset.set(b"m", -0.0);
+    zset.set(b"m", -0.0, &Bounds::default());
     assert_eq!(zset.score(b"m").map(f64::to_bits), Some(0));
     assert_eq!(zset.rank(b"m"), Some((0, 0.0)));
     assert_eq!(zset.rank(b"n"), Some((1, 0.0)));
@@ -213,5 +217,5 @@ fn a_snapshot_of_no_sorted_set_is_refused() {
         assert!(take(&put(big, &[(b"a", f64::NAN)])).is_none());
     }
     assert!(take(&put(2, &[(b"a", 1.0)])).is_none());
-    assert!(take(&put(0, &[(&[b'm'; MAX_SMALL_BYTES + 1], 1.0)])).is_none());
+    assert!(take(&put(0, &[(&vec![b'm'; Bounds::WIDEST.zset_bytes + 1], 1.0)])).is_none());
 }
