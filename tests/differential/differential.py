@@ -14,7 +14,7 @@ import time
 
 import servers
 from compare import alike, first_difference
-from generate import FAMILIES, Generator, Step
+from generate import FAMILIES, FOUND, Generator, Step
 from wire import Connection
 
 SEQUENCE_STEPS = 400
@@ -228,7 +228,7 @@ def run(arguments, redis_addr, quoris_addr):
         if sent >= arguments.commands or len(kinds) >= MOST_DIFFERENCES:
             break
         steps, protocol, words = sequence(arguments.seed, number, arguments.family)
-        keys = [*itertools.chain.from_iterable(words.keys.values()), b"elsewhere"]
+        keys = [*itertools.chain.from_iterable(words.keys.values()), FOUND, b"elsewhere"]
         try:
             difference = runner.play(steps, protocol, keys)
         except OSError as error:

@@ -31,8 +31,8 @@ FAMILIES = {
         SET key value
     """,
     "hll": """
-        PFADD hll member+ | PFADD hll | PFADD hll many_members | PFCOUNT hll+ | PFMERGE hll hll+ | PFMERGE hll
-        STRLEN hll | DEL hll | COPY hll hll ?REPLACE
+        PFADD ownkey member+ | PFADD ownkey | PFADD ownkey many_members | PFCOUNT hll+ | PFMERGE ownkey hll+ | PFMERGE ownkey
+        STRLEN hll | DEL ownkey | COPY ownkey ownkey ?REPLACE
     """,
     "hash": """
         HSET key field_value+ | HSET key field_value+ | HMSET key field_value+ | HSETNX key field value
@@ -79,13 +79,13 @@ FAMILIES = {
     "geo": """
         GEOADD key ?NX|XX ?CH place+ | GEOADD key place+ | GEOPOS key place_name+ | GEOHASH key place_name+
         GEODIST key place_name place_name ?unit
-        GEOSEARCH key geo_from geo_by ?ASC|DESC ?geo_count ?WITHCOORD ?WITHDIST ?WITHHASH
-        GEOSEARCHSTORE key key geo_from geo_by ?ASC|DESC ?geo_count ?STOREDIST
-        GEORADIUS key lon_lat radius unit ?WITHCOORD ?WITHDIST ?WITHHASH ?geo_count ?ASC|DESC ?geo_store
-        GEORADIUS_RO key lon_lat radius unit ?WITHCOORD ?WITHDIST ?WITHHASH ?geo_count ?ASC|DESC
-        GEORADIUSBYMEMBER key place_name radius unit ?WITHDIST ?geo_count ?ASC|DESC ?geo_store
-        GEORADIUSBYMEMBER_RO key place_name radius unit ?WITHDIST ?geo_count ?ASC|DESC
-        ZRANGE key 0 -1 WITHSCORES | ZREM key place_name
+        GEOSEARCH ownkey geo_from geo_by ?ASC|DESC ?geo_count ?WITHCOORD ?WITHDIST ?WITHHASH
+        GEOSEARCHSTORE found ownkey geo_from geo_by ?ASC|DESC ?geo_count ?STOREDIST
+        GEORADIUS ownkey lon_lat radius unit ?WITHCOORD ?WITHDIST ?WITHHASH ?geo_count ?ASC|DESC ?geo_store
+        GEORADIUS_RO ownkey lon_lat radius unit ?WITHCOORD ?WITHDIST ?WITHHASH ?geo_count ?ASC|DESC
+        GEORADIUSBYMEMBER ownkey place_name radius unit ?WITHDIST ?geo_count ?ASC|DESC ?geo_store
+        GEORADIUSBYMEMBER_RO ownkey place_name radius unit ?WITHDIST ?geo_count ?ASC|DESC
+        ZRANGE ownkey 0 -1 WITHSCORES | ZREM ownkey place_name
     """,
     "stream": """
         XADD key ?NOMKSTREAM ?trim new_id field_value+ | XADD key new_id field_value+ | XADD key new_id field_value
@@ -170,9 +170,12 @@ PURE_SCRIPTS = [
     b"return string.gsub(ARGV[1], 'a', 'b')", b"return select(2, pcall(error, ARGV[1]))",
 ]
 
-# Families whose keys no other family uses: "hll" because Redis keeps the last count in the value, "lex" because ranges
-# of names mean nothing where scores differ, "sort" because Redis's SORT changes the encoding of sorted sets it reads.
-APART = ("hll", "lex", "sort")
+# Families whose keys no other family uses: "geo" because of places that are equally far any may be counted, "hll" because
+# Redis keeps the last count in the value, "lex" because ranges of names mean nothing where scores differ, "sort" because
+# Redis's SORT changes the encoding of sorted sets it reads.
+APART = ("geo", "hll", "lex", "sort")
+# Where geo searches store what they find.
+FOUND = b"{t}found"
 # These are no reads of one moment together with the rest of a transaction (docs/status.md).
 OVER_ALL_KEYS = (b"DBSIZE", b"SCAN", b"KEYS")
 
@@ -221,6 +224,9 @@ class Words:
 
     def ownkey(self):
         return self.random.choice(self.keys[self.family])
+
+    def found(self):
+        return FOUND
 
     def hll(self):
         return self.random.choice(self.keys["hll"] if self.chance(0.95) else self.all_keys)
@@ -486,7 +492,7 @@ class Words:
         return [b"COUNT", self.amount()]
 
     def geo_store(self):
-        return [self.pick(b"STORE", b"STOREDIST"), self.key()]
+        return [self.pick(b"STORE", b"STOREDIST"), FOUND]
 
     # Streams
 
