@@ -239,6 +239,7 @@ fn show(reply: &Reply) -> String {
         Reply::Decimal(value) => format!("(double) {}", number::format_decimal(*value)),
         Reply::Bool(value) => format!("({value})"),
         Reply::Verbatim(format, text) => format!("({format}) \"{}\"", text.escape_ascii()),
+        Reply::Attributed(attributes, reply) => format!("|{{{}}} {}", pairs(attributes), show(reply)),
         Reply::Push(items) => format!(">[{}]", list(items)),
         Reply::Block(_) => unreachable!("the machine keeps it"),
         Reply::Blocked { id, .. } => format!("blocked as {id}"),

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use quoris_engine::entry::{
-    Batch, Call, Check, Entry, Genesis, GroupInfo, Message, NodeInfo, SlotRange, Stamp, Topology, Watch,
+    Batch, Bounds, Call, Check, Entry, Genesis, GroupInfo, Message, NodeInfo, SlotRange, Stamp, Topology,
+    Watch,
 };
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -34,10 +35,24 @@ fn entry(rng: &mut StdRng) -> Entry {
             script_instructions: rng.random(),
             script_bytes: rng.random(),
             out_of_memory: rng.random(),
+            bounds: rng.random::<bool>().then(|| bounds(rng)),
+            keep_due: rng.random(),
         }),
         batches: (0..rng.random_range(0..4)).map(|_| batch(rng)).collect(),
         genesis: (rng.random_range(0..4) == 0).then(|| genesis(rng)),
         check: rng.random::<bool>().then(|| Check { index: rng.random(), digest: rng.random() }),
+    }
+}
+
+fn bounds(rng: &mut StdRng) -> Bounds {
+    Bounds {
+        hash_fields: rng.random(),
+        hash_bytes: rng.random(),
+        set_integers: rng.random(),
+        zset_members: rng.random(),
+        zset_bytes: rng.random(),
+        node_entries: rng.random(),
+        node_bytes: rng.random(),
     }
 }
 

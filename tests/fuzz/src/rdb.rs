@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use quoris_engine::Call;
 use quoris_engine::rdb::{Content, dump_libraries, load_libraries};
-use quoris_engine::value::Value;
+use quoris_engine::value::{Bounds, Value};
 use rand::Rng;
 use rand::rngs::StdRng;
 
@@ -54,9 +54,10 @@ pub fn check(payload: &[u8]) {
     let Ok(content) = content else { return };
     assert_eq!(Content::load(&content.dump()), Ok(content.clone()), "loaded, dumped and loaded");
     // A value's order may be its own.
-    let Some(value) = content.into_value() else { return };
+    let Some(value) = content.into_value(&Bounds::default()) else { return };
     let kept = Content::of(&value, 0);
-    let again: Option<Value> = Content::load(&kept.dump()).ok().and_then(Content::into_value);
+    let again: Option<Value> =
+        Content::load(&kept.dump()).ok().and_then(|content| content.into_value(&Bounds::default()));
     let again = again.expect("what a value holds makes a value");
     assert_eq!(Content::of(&again, 0), kept, "kept, dumped and kept");
     assert_eq!(again.encoding(), value.encoding());
