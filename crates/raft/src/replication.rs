@@ -6,14 +6,14 @@
 
 use std::time::Duration;
 
-use futures::future::{self, Either};
-use futures::{Stream, StreamExt, stream};
+use futures::{Stream, StreamExt, future, stream};
 use openraft::errors::RPCError;
 use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
 
-use crate::consensus::TypeConfig;
+use crate::consensus::{LogId, TypeConfig};
 use crate::limits;
 use crate::network::PeerNetwork;
+use crate::peer::Sent;
 
 /// What a follower says to one append.
 pub type Said = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>;
@@ -26,19 +26,33 @@ pub fn pipeline<'s>(
     ttl: Duration,
 ) -> impl Stream<Item = Said> + Send + 's {
     let said = without_stale_news(input)
-        .then(move |append| async move {
-            let before = append.prev_log_id;
-            let last = append.entries.last().map(|entry| entry.log_id).or(before);
-            match network.send_append(&append).await {
-                Ok(sent) => Either::Left(async move {
-                    let reply = network.append_reply(sent, ttl).await?;
-                    Ok(reply.into_stream_result(before, last))
-                }),
-                Err(error) => Either::Right(future::ready(Err(error))),
-            }
-        })
+        .then(|append| OnItsWay::send(network, append))
+        .map(move |append| append.said(ttl))
         .buffered(limits::APPENDS_IN_FLIGHT);
     until_refused(said)
+}
+
+/// An append that has been handed to the link.
+struct OnItsWay<'s> {
+    network: &'s PeerNetwork,
+    sent: Result<Sent, RPCError<TypeConfig>>,
+    /// The entry before those it has.
+    before: Option<LogId>,
+    /// The last one that the follower has when it has taken it.
+    last: Option<LogId>,
+}
+
+impl<'s> OnItsWay<'s> {
+    async fn send(network: &'s PeerNetwork, append: AppendEntriesRequest<TypeConfig>) -> OnItsWay<'s> {
+        let before = append.prev_log_id;
+        let last = append.entries.last().map(|entry| entry.log_id).or(before);
+        OnItsWay { network, sent: network.send_append(&append).await, before, last }
+    }
+
+    async fn said(self, ttl: Duration) -> Said {
+        let reply = self.network.append_reply(self.sent?, ttl).await?;
+        Ok(reply.into_stream_result(self.before, self.last))
+    }
 }
 
 /// `input`, but for appends without entries that the next one comes soon enough to make needless: all that they carry is
