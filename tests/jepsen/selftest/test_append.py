@@ -125,9 +125,9 @@ def serial(rng, count, clients):
 
 def test_50000_transactions():
     ops = serial(random.Random(1), 50_000, 300)
-    began = time.monotonic()
+    began = time.process_time()
     assert append.check(ops) == []
-    took = time.monotonic() - began
+    took = time.process_time() - began
     print(f"{took:.1f} s")
     assert took < 90
 

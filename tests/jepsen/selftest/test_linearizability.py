@@ -127,9 +127,9 @@ def large_register(rng, count, clients):
 def test_50000_operations_on_one_key_with_hundreds_under_way():
     rng = random.Random(1)
     ops = large_register(rng, 50_000, 400)
-    began = time.monotonic()
+    began = time.process_time()
     assert register.check(ops) == []
-    took = time.monotonic() - began
+    took = time.process_time() - began
     print(f"{took:.1f} s")
     assert took < 30
     # One stale read among them is found: it sees a value that was replaced long before.
