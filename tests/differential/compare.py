@@ -180,9 +180,9 @@ def normal(call, reply):
     if name == b"HGETALL":
         return groups(reply, 2)
     if name in SCANS and len(reply) == 2 and isinstance(reply[1], list):
-        # What a cursor means is each server's own affair.
-        begins = call[1 if name == b"SCAN" else 2] == b"0"
-        return [reply[0], groups(reply[1], SCANS[name])] if begins else "a step of a scan"
+        # What a cursor means is each server's own affair, and how much a step of many answers.
+        whole = call[1 if name == b"SCAN" else 2] == b"0" and b"5000" in call
+        return [reply[0], groups(reply[1], SCANS[name])] if whole else "a step of a scan"
     if name in (b"SORT", b"SORT_RO") and b"nosort" in call:
         return groups(reply, 1) if b"LIMIT" not in call else len(reply)
     return normal_times(name, call, reply)

@@ -124,7 +124,7 @@ FAMILIES = {
         EXPIRE anykey seconds ?expire_condition | PEXPIRE anykey milliseconds ?expire_condition
         EXPIREAT anykey at_seconds ?expire_condition | PEXPIREAT anykey at_ms ?expire_condition
         TTL anykey | PTTL anykey | EXPIRETIME anykey | PEXPIRETIME anykey | PERSIST anykey
-        OBJECT ENCODING anykey | OBJECT FREQ anykey | OBJECT HELP | OBJECT NOSUCH anykey | DBSIZE
+        OBJECT ENCODING anykey | OBJECT FREQ anykey | OBJECT HELP | OBJECT NOSUCH anykey
         KEYS pattern | SCAN 0 COUNT 5000 ?match ?type
         RESTORE anykey ttl_ms word ?REPLACE ?ABSTTL
         MOVE anykey integer | SELECT 0 | ECHO value | PING ?value
@@ -177,7 +177,7 @@ APART = ("geo", "hll", "lex", "sort")
 # Where geo searches store what they find.
 FOUND = b"{t}found"
 # These are no reads of one moment together with the rest of a transaction (docs/status.md).
-OVER_ALL_KEYS = (b"DBSIZE", b"SCAN", b"KEYS")
+OVER_ALL_KEYS = (b"SCAN", b"KEYS")
 
 
 class Step(NamedTuple):
