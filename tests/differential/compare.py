@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from typing import Callable, NamedTuple
 
-from generate import FOUND
+from generate import COUNTED, FOUND
 from wire import Typed
 
 UNORDERED = {b"SMEMBERS", b"SUNION", b"SINTER", b"SDIFF", b"HKEYS", b"HVALS", b"KEYS"}
@@ -36,10 +36,6 @@ def is_error(reply):
 
 PLACE = re.compile(rb" script: [0-9a-f]{40}, on @user_script:\d+\.$")
 SORT_DENIED = re.compile(rb"ERR (BY|GET) option of SORT denied in [Cc]luster mode\.")
-COUNTED = {
-    b"SINTERCARD", b"ZINTERCARD", b"ZUNION", b"ZINTER", b"ZDIFF", b"LMPOP", b"ZMPOP", b"BLMPOP", b"BZMPOP", b"ZUNIONSTORE",
-    b"ZINTERSTORE", b"ZDIFFSTORE",
-}
 REFUSALS = {b"CROSSSLOT", b"EXECABORT"}
 STRING_ENCODINGS = {b"int", b"embstr", b"raw"}
 
