@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from typing import Callable, NamedTuple
 
-from generate import FOUND
+from generate import COUNTED, FOUND
 from wire import Typed
 
 UNORDERED = {b"SMEMBERS", b"SUNION", b"SINTER", b"SDIFF", b"HKEYS", b"HVALS", b"KEYS"}
@@ -36,10 +36,6 @@ def is_error(reply):
 
 PLACE = re.compile(rb" script: [0-9a-f]{40}, on @user_script:\d+\.$")
 SORT_DENIED = re.compile(rb"ERR (BY|GET) option of SORT denied in [Cc]luster mode\.")
-COUNTED = {
-    b"SINTERCARD", b"ZINTERCARD", b"ZUNION", b"ZINTER", b"ZDIFF", b"LMPOP", b"ZMPOP", b"BLMPOP", b"BZMPOP", b"ZUNIONSTORE",
-    b"ZINTERSTORE", b"ZDIFFSTORE",
-}
 REFUSALS = {b"CROSSSLOT", b"EXECABORT"}
 STRING_ENCODINGS = {b"int", b"embstr", b"raw"}
 
@@ -180,9 +176,9 @@ def normal(call, reply):
     if name == b"HGETALL":
         return groups(reply, 2)
     if name in SCANS and len(reply) == 2 and isinstance(reply[1], list):
-        # What a cursor means is each server's own affair.
-        begins = call[1 if name == b"SCAN" else 2] == b"0"
-        return [reply[0], groups(reply[1], SCANS[name])] if begins else "a step of a scan"
+        # What a cursor means is each server's own affair, and how much a step of many answers.
+        whole = call[1 if name == b"SCAN" else 2] == b"0" and b"5000" in call
+        return [reply[0], groups(reply[1], SCANS[name])] if whole else "a step of a scan"
     if name in (b"SORT", b"SORT_RO") and b"nosort" in call:
         return groups(reply, 1) if b"LIMIT" not in call else len(reply)
     return normal_times(name, call, reply)
