@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode, Output};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use quoris_sim::coverage::Coverage;
+use quoris_sim::coverage::{Coverage, Event};
 
 use crate::Options;
 
@@ -75,6 +75,13 @@ fn run_all(runs: impl Iterator<Item = Vec<String>> + Send, options: &Options) ->
     println!("coverage {}", tally.coverage.line());
     for (what, times) in tally.crashed_in {
         println!("crashed in {what}: {times}");
+    }
+    let missed: Vec<&Event> = Event::ALL.iter().filter(|event| tally.coverage.of(**event) == 0).collect();
+    // Of so many runs with faults of all kinds every event is asked.
+    let all_asked = tally.run >= 1000 && options.only.is_empty() && !options.crash_points;
+    if all_asked && !missed.is_empty() {
+        println!("FAILED: no run reached {missed:?}");
+        return ExitCode::FAILURE;
     }
     if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

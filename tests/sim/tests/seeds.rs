@@ -38,7 +38,10 @@ fn every_invariant_holds() {
     let mut coverage = Coverage::default();
     let line = said.lines().rev().find_map(|line| line.strip_prefix("coverage "));
     coverage.add_line(line.expect("a line of coverage"));
-    let missed: Vec<&Event> = Event::ALL.iter().filter(|event| coverage.of(**event) == 0).collect();
+    // About one run in a hundred fills a log: that is asked of 1,000 seeds (`campaign.rs`), not of these.
+    let asked = |event: &&Event| **event != Event::LogFull;
+    let missed: Vec<&Event> =
+        Event::ALL.iter().filter(asked).filter(|event| coverage.of(**event) == 0).collect();
     assert!(missed.is_empty(), "no run reached {missed:?}");
 }
 
