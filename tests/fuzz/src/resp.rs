@@ -38,7 +38,7 @@ pub fn make(rng: &mut StdRng) -> Vec<u8> {
 }
 
 pub fn check(input: &[u8]) {
-    let authenticated = input.len() % 4 != 0;
+    let authenticated = !input.len().is_multiple_of(4);
     let limits = DecodeLimits { bulk_bytes: 512 * 1024 * 1024, call_bytes: 1 << 30, authenticated };
     let whole = within_memory("a RESP input", input.len(), FACTOR, || decode([input], &limits));
     let pieces = cut(input);
