@@ -34,7 +34,7 @@ def is_error(reply):
     return isinstance(reply, Typed) and reply.mark == "-"
 
 
-PLACE = re.compile(rb" script: [0-9a-f]{40}, on @user_script:\d+\.$")
+PLACE = re.compile(rb"user_script:\d+: | script: [0-9a-f]{40}, on @user_script:\d+\.$")
 SORT_DENIED = re.compile(rb"ERR (BY|GET) option of SORT denied in [Cc]luster mode\.")
 REFUSALS = {b"CROSSSLOT", b"EXECABORT"}
 STRING_ENCODINGS = {b"int", b"embstr", b"raw"}
@@ -89,8 +89,8 @@ def more_behind(call, redis, quoris):
     return call[0].upper() == b"RESTORE" and b"Bad data format" in text_of(quoris)
 
 
-def negative_cursor(call, redis, quoris):
-    return call[0].upper() in SCANS and b"invalid cursor" in text_of(quoris) and any(word[:1] == b"-" for word in call[1:3])
+def no_cursor(call, redis, quoris):
+    return call[0].upper() in SCANS and b"invalid cursor" in text_of(quoris) and any(word[:1] in (b"-", b"") for word in call[1:3])
 
 
 def compact_difference(call, redis, quoris):
@@ -119,7 +119,7 @@ DELIBERATE = [
     Deliberate("Redis's SORT may refuse numbers because an earlier one was out of range (a stale errno)", refused_for_another),
     Deliberate("Distances are computed with libm, alike on every machine: their last digit may be another", last_digit),
     Deliberate("RESTORE takes no payload with bytes behind the value", more_behind),
-    Deliberate("A cursor is never negative", negative_cursor),
+    Deliberate("A cursor is a number, and never negative", no_cursor),
     Deliberate("SDIFFSTORE's result is as compact as its members allow; Redis's is not always", compact_difference),
     Deliberate("XREAD takes + for the newest entry, as Redis 7.4 does", newest_entry),
     Deliberate("Redis's error texts end where a name in them has a NUL byte; quoris's do not", cut_at_nul),
