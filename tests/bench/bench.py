@@ -27,7 +27,7 @@ from resp import Connection  # noqa: E402
 REDIS_SERVER = BENCH.parent / ".tools" / "bin" / "redis-server"
 CONNECTIONS = (1, 50, 500)
 PIPELINES = (1, 16)
-MIXES = {"set": "SET", "get": "GET", "mixed": "50/50"}
+MIXES = {"set": "SET", "get": "GET", "mixed": "50/50", "transfer": "EVALSHA"}
 KEYS = 100_000
 LONE_SET_BAR_FSYNCS = 3.0
 PROBE_ROUNDS = 300

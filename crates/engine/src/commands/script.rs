@@ -90,7 +90,7 @@ fn eval(context: &mut WriteContext, args: Args) -> Outcome {
     let sha = sha1_hex(&body);
     if context.scripts.get(&sha).is_none() {
         library::script_flags(&body)?;
-        context.scripts.check(&body)?;
+        context.scripts.check(&sha, &body)?;
     }
     let (keys, args) = keys_and_args(args)?;
     context.scripts.evaluated(&sha, &body);
@@ -175,8 +175,8 @@ fn flush(context: &mut WriteContext, args: Args) -> Outcome {
 fn load(context: &mut WriteContext, args: Args) -> Outcome {
     let body = args.bytes(2).clone();
     library::script_flags(&body)?;
-    context.scripts.check(&body)?;
     let sha = sha1_hex(&body);
+    context.scripts.check(&sha, &body)?;
     context.scripts.load(sha.clone(), body);
     Ok(Reply::bulk(sha))
 }

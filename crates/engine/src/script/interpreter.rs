@@ -5,10 +5,10 @@ use foldhash::fast::FixedState;
 use indexmap::IndexMap;
 use mlua::chunk::ChunkMode;
 use mlua::{Function, HookTriggers, Lua, LuaOptions, MultiValue, StdLib, Table, Value, VmState};
-use sha1::{Digest, Sha1};
 
 use super::host::{Host, INSTRUCTIONS_PER_LOOK, Over};
 use super::library::{FunctionInfo, RegisterError};
+use super::scripts::sha1_hex;
 use super::{Code, Ending, Run, convert, lib, power};
 use crate::REDIS_VERSION;
 use crate::error::CommandError;
@@ -21,7 +21,7 @@ const PRELUDE: &str = include_str!("prelude.lua");
 const COMPILED: usize = 1000;
 
 /// An interpreter that holds more than this when a script has ended collects its garbage.
-const GARBAGE_BYTES: usize = 2 << 20;
+const GARBAGE_BYTES: usize = 512 << 10;
 
 /// How a run ended.
 #[derive(Debug, PartialEq)]
@@ -71,8 +71,8 @@ pub struct Interpreter {
     fcall: Function,
     load: Function,
     env: Table,
-    /// By the SHA-1 of their text.
-    compiled: IndexMap<[u8; 20], Function, FixedState>,
+    /// By the SHA-1 of their text, in hexadecimal digits.
+    compiled: IndexMap<String, Function, FixedState>,
 }
 
 impl Interpreter {
@@ -105,7 +105,12 @@ impl Interpreter {
 
     /// Runs a script in `host`; gives back the keys.
     pub fn run(&mut self, host: Host, run: &Run) -> (Keyspace, Ended) {
-        let (host, ended) = self.within(host, |interpreter| interpreter.call(run));
+        // Before memory is limited: each allocation costs less then, and these are the same everywhere.
+        let words = self.list(run.keys).and_then(|keys| Ok((keys, self.list(run.args)?)));
+        let (host, ended) = self.within(host, |interpreter| {
+            let (keys, args) = words?;
+            interpreter.call(run, keys, args)
+        });
         (host.into_keys(), ended)
     }
 
@@ -159,12 +164,10 @@ impl Interpreter {
         }
     }
 
-    fn call(&mut self, run: &Run) -> Result<Ended, CommandError> {
-        let keys = self.list(run.keys)?;
-        let args = self.list(run.args)?;
+    fn call(&mut self, run: &Run, keys: Table, args: Table) -> Result<Ended, CommandError> {
         let (ok, value): (bool, Value) = match &run.code {
-            Code::Script { body, .. } => {
-                let script = self.compile_script(body)?;
+            Code::Script { sha, body } => {
+                let script = self.compile_script(sha, body)?;
                 self.settle(self.eval.call((script, keys, args)))?
             }
             Code::Function { name, library } => {
@@ -181,8 +184,8 @@ impl Interpreter {
     }
 
     /// Compiles a script. The error says where it is wrong.
-    pub fn compile_script(&mut self, body: &Bytes) -> Result<Function, CommandError> {
-        self.compile(body, "@user_script").map_err(|text| {
+    pub fn compile_script(&mut self, sha: &str, body: &Bytes) -> Result<Function, CommandError> {
+        self.compile(sha, body, "@user_script").map_err(|text| {
             CommandError::Message(format!("ERR Error compiling script (new function): {text}"))
         })
     }
@@ -191,7 +194,7 @@ impl Interpreter {
     /// another replica would not know of it.
     fn register(&mut self, code: &Bytes) -> Result<IndexMap<String, Function, FixedState>, CommandError> {
         let chunk = self
-            .compile(code, "@user_function")
+            .compile(&sha1_hex(code), code, "@user_function")
             .map_err(|text| CommandError::Message(format!("ERR Error compiling function: {text}")))?;
         self.lua.set_app_data(Registering::default());
         let (ok, failure): (bool, Value) = self.settle(self.load.call(chunk))?;
@@ -204,9 +207,8 @@ impl Interpreter {
     }
 
     /// The function that runs `text`, without its first line if that is a `#!` one.
-    fn compile(&mut self, text: &Bytes, name: &str) -> Result<Function, String> {
-        let digest: [u8; 20] = Sha1::digest(text).into();
-        if let Some(function) = self.compiled.get(&digest) {
+    fn compile(&mut self, sha: &str, text: &Bytes, name: &str) -> Result<Function, String> {
+        if let Some(function) = self.compiled.get(sha) {
             return Ok(function.clone());
         }
         let shebang = if text.starts_with(b"#!") {
@@ -224,7 +226,7 @@ impl Interpreter {
         if self.compiled.len() >= COMPILED {
             self.compiled.clear();
         }
-        self.compiled.insert(digest, function.clone());
+        self.compiled.insert(sha.to_string(), function.clone());
         Ok(function)
     }
 

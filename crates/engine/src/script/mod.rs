@@ -335,7 +335,7 @@ mod tests {
 
     fn ended(interpreter: &mut Interpreter, body: &'static str, instructions: u64) -> Ended {
         let (keys, args) = (&[][..], &[][..]);
-        let code = Code::Script { sha: String::new(), body: Bytes::from(body) };
+        let code = Code::Script { sha: scripts::sha1_hex(body.as_bytes()), body: Bytes::from(body) };
         let run = Run { code, flags: ScriptFlags::COMPAT, keys, args, read_only: false };
         let budget = Budget { instructions, ..Budget::default() };
         let host = Host::new(Keyspace::new(1), Rng::for_call(1, 1), budget, &run, None);

@@ -28,7 +28,8 @@ const POOLED_BYTES: usize = 32 << 20;
 
 /// SHA-1 in hexadecimal digits: a script's name.
 pub fn sha1_hex(text: &[u8]) -> String {
-    Sha1::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |half: u8| char::from(b"0123456789abcdef"[usize::from(half)]);
+    Sha1::digest(text).iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// The scripts and libraries of one group.
@@ -173,9 +174,9 @@ impl Scripts {
     }
 
     /// Says what is wrong with a script's text.
-    pub fn check(&self, body: &Bytes) -> Result<(), CommandError> {
+    pub fn check(&self, sha: &str, body: &Bytes) -> Result<(), CommandError> {
         let mut interpreter = self.pool.take();
-        let compiled = interpreter.compile_script(body).map(drop);
+        let compiled = interpreter.compile_script(sha, body).map(drop);
         self.pool.give_back(interpreter);
         compiled
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use hdrhistogram::Histogram;
+use quoris_engine::script::scripts::sha1_hex;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -18,6 +19,11 @@ use crate::wire;
 const RECEIVE_BYTES: usize = 64 * 1024;
 const FILL_RUN: usize = 100;
 const LONGEST_US: u64 = 60_000_000;
+
+/// The script of the example: two reads and four writes, one of them to a stream.
+const TRANSFER: &str = include_str!("../../../../examples/payments/transfer.lua");
+/// For how long its answers are kept, in seconds.
+const KEEP_S: &[u8] = b"5";
 
 /// The server and the data.
 #[derive(Args, Clone)]
@@ -38,6 +44,8 @@ enum Mix {
     Get,
     /// Each command is SET or GET with equal chance.
     Mixed,
+    /// Each command is an EVALSHA of [`TRANSFER`].
+    Transfer,
 }
 
 /// What to send, and for how long.
@@ -115,6 +123,11 @@ async fn drive_all(load: Load, shares: Vec<Rc<Share>>) -> Result<Totals> {
         let share = shares[number % shares.len()].clone();
         connections.push((number, Connection::open(&share.addr).await?, share));
     }
+    if load.mix == Mix::Transfer {
+        let mut connection = Connection::open(&load.target.addr).await?;
+        connection.queue(&[b"SCRIPT", b"LOAD", TRANSFER.as_bytes()]);
+        connection.exchange(1).await?;
+    }
     let began = Instant::now();
     let mut tasks = JoinSet::new();
     for (number, connection, share) in connections {
@@ -139,11 +152,25 @@ async fn drive(
     let mut rng = SmallRng::seed_from_u64(seed);
     let mut totals = Totals::new()?;
     let value = vec![b'x'; load.target.value_bytes];
+    let sha = sha1_hex(TRANSFER.as_bytes());
     let measure_from = began + Duration::from_secs_f64(load.warmup_seconds);
     let measure_until = measure_from + Duration::from_secs_f64(load.seconds);
     loop {
         for _ in 0..load.pipeline {
-            let key = share.keys[rng.random_range(0..share.keys.len())].as_bytes();
+            let key = &share.keys[rng.random_range(0..share.keys.len())];
+            if load.mix == Mix::Transfer {
+                let names = ["balances", "journal"].map(|name| format!("{{{key}}}:{name}"));
+                let number = format!("{seed}-{}", rng.random::<u64>());
+                let answered = format!("{{{key}}}:{number}");
+                // An amount of 0, so that nobody is refused and no account needs filling.
+                let keys = [names[0].as_bytes(), names[1].as_bytes(), answered.as_bytes()];
+                let [balances, journal, answered] = keys;
+                let head: [&[u8]; 6] = [b"EVALSHA", sha.as_bytes(), b"3", balances, journal, answered];
+                let tail: [&[u8]; 5] = [number.as_bytes(), b"a", b"b", b"0", KEEP_S];
+                connection.queue(&[&head[..], &tail[..]].concat());
+                continue;
+            }
+            let key = key.as_bytes();
             let set = load.mix == Mix::Set || (load.mix == Mix::Mixed && rng.random());
             if set {
                 connection.queue(&[b"SET", key, &value]);
