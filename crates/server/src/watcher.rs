@@ -138,7 +138,8 @@ impl quoris_raft::types::Watcher for Watcher {
     }
 
     fn is_out_of_memory(&self) -> bool {
-        self.memory.is_short()
+        // What was found short is so no more once there is no limit.
+        self.settings.get().maxmemory > 0 && self.memory.is_short()
     }
 
     fn told(&self, notice: Bytes) {
