@@ -26,7 +26,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 /// Commands whose replies hold figures that change: each run of digits (hexadecimal ones too, if long) is `N`.
-const MASKED: [&str; 12] = [
+const MASKED: [&str; 13] = [
     "client id",
     "client info",
     "client list",
@@ -34,6 +34,7 @@ const MASKED: [&str; 12] = [
     "command count",
     "hello",
     "info",
+    "lastsave",
     "latency doctor",
     "latency histogram",
     "quoris status",
