@@ -6,7 +6,8 @@ mod generated {
 }
 
 pub use generated::{
-    Batch, Bounds, Call, Check, Entry, Genesis, GroupInfo, NodeInfo, SlotRange, Stamp, Topology, Waiter, Watch,
+    Batch, Bounds, Call, Check, Entry, Genesis, GroupInfo, NodeInfo, SlotRange, Stamp, Topology, Waiter,
+    Watch,
 };
 pub(crate) use generated::{Function as FunctionState, Library as LibraryState, MachineState};
 pub use prost::{DecodeError, Message};

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use quoris_engine::entry::Bounds;
-use quoris_engine::snapshot::Restore;
 use quoris_engine::machine::{BatchOutcome, Position, Replies};
+use quoris_engine::snapshot::Restore;
 use quoris_engine::{Batch, Call, CommandError, Entry, Machine, Reply, Stamp};
 
 fn call(line: &str) -> Call {
@@ -17,7 +17,8 @@ impl Run {
     fn new() -> Run {
         let mut machine = Machine::new(1);
         let slots = vec![quoris_engine::entry::SlotRange { start: 0, end: 16383 }];
-        let genesis = quoris_engine::entry::Genesis { cluster_id: "c".to_string(), slots, ..Default::default() };
+        let genesis =
+            quoris_engine::entry::Genesis { cluster_id: "c".to_string(), slots, ..Default::default() };
         let entry = Entry { genesis: Some(genesis), ..Entry::default() };
         machine.apply(Position { term: 1, index: 1 }, &entry, Replies::Unwanted);
         Run(machine, 1)
@@ -88,13 +89,18 @@ fn compact_forms_hold_what_wide_bounds_ask_of_them() {
     let mut restore = Restore::new(2);
     run.0.snapshot().chunks().for_each(|chunk| restore.push(chunk).expect("what was just written"));
     let mut restored = Run(restore.finish().expect("a whole snapshot"), run.1);
-    assert_eq!((restored.encoding("h"), restored.encoding("z")), (Reply::bulk("listpack"), Reply::bulk("listpack")));
+    assert_eq!(
+        (restored.encoding("h"), restored.encoding("z")),
+        (Reply::bulk("listpack"), Reply::bulk("listpack"))
+    );
     assert_eq!(restored.apply(None, "HGET h long"), Reply::bulk(&long));
 }
 
 #[test]
 fn a_call_without_keys_is_refused_whatever_it_would_do() {
-    for line in ["LMPOP 0 a LEFT", "ZMPOP 0 a MIN", "BLMPOP 1 0 a LEFT", "ZUNIONSTORE d 0 a", "XREAD COUNT 1 a b"] {
+    for line in
+        ["LMPOP 0 a LEFT", "ZMPOP 0 a MIN", "BLMPOP 1 0 a LEFT", "ZUNIONSTORE d 0 a", "XREAD COUNT 1 a b"]
+    {
         assert!(Machine::refusal(call(line)).is_error(), "{line}");
     }
     let numkeys = CommandError::Text("ERR numkeys should be greater than 0");

@@ -103,7 +103,12 @@ pub async fn run(
         if combined.is_empty() {
             continue;
         }
-        let offer = Offer::new(&env, Stamp { out_of_memory: watcher.is_out_of_memory(), ..watcher.stamp() }, combined, permit);
+        let offer = Offer::new(
+            &env,
+            Stamp { out_of_memory: watcher.is_out_of_memory(), ..watcher.stamp() },
+            combined,
+            permit,
+        );
         match log.is_full() {
             true => offer.tell(|| WriteOutcome::Refused(Refusal::LogFull)),
             false => propose(raft.clone(), vacancy.clone(), offer).await,

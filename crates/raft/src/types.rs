@@ -1,11 +1,11 @@
 //! The words that all of this crate, and the server above it, share.
 
 use bytes::Bytes;
-use quoris_engine::{Reply, Stamp};
 use quoris_engine::digest::Difference;
 use quoris_engine::events::KeyEvent;
 use quoris_engine::machine::BatchOutcome;
 use quoris_engine::waiters::WaiterId;
+use quoris_engine::{Reply, Stamp};
 
 /// A node's number: given by the operator, 1 or more, never reused within a cluster.
 pub type NodeId = u64;

@@ -231,7 +231,18 @@ impl Session {
 
 /// Commands that do not count as a use of their keys, as in Redis; OBJECT's and DEBUG's by the names of their subcommands.
 const LOOKS_ONLY: [&str; 13] = [
-    "encoding", "exists", "expiretime", "freq", "idletime", "object", "pexpiretime", "pttl", "refcount", "restore", "ttl", "type",
+    "encoding",
+    "exists",
+    "expiretime",
+    "freq",
+    "idletime",
+    "object",
+    "pexpiretime",
+    "pttl",
+    "refcount",
+    "restore",
+    "ttl",
+    "type",
     "usage",
 ];
 
@@ -258,13 +269,16 @@ impl AskedOfUse {
         const NOT_WITH_LFU: &str = "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when \
              switching between policies at runtime LRU and LFU data will take some time to adjust.";
         match reply {
-            Reply::Int(_) if args.is(1, "idletime") && by_frequency => Reply::Error(CommandError::Text(NOT_WITH_LFU)),
+            Reply::Int(_) if args.is(1, "idletime") && by_frequency => {
+                Reply::Error(CommandError::Text(NOT_WITH_LFU))
+            }
             Reply::Int(_) if args.is(1, "idletime") => Reply::Int(access.idle_s(args.bytes(2)) as i64),
             Reply::Error(CommandError::Text(_)) if args.is(1, "freq") && by_frequency => {
                 Reply::Int(i64::from(access.used_often(args.bytes(2))))
             }
             Reply::Simple(_) if args.is(0, "restore") => {
-                let given = |name| (4..args.len()).find(|i| args.is(*i, name)).and_then(|i| args.int(i + 1).ok());
+                let given =
+                    |name| (4..args.len()).find(|i| args.is(*i, name)).and_then(|i| args.int(i + 1).ok());
                 let (idle_s, often) = (given("idletime").unwrap_or(0), given("freq").unwrap_or(0));
                 access.restored(args.bytes(1), idle_s as u64, often as u32);
                 reply

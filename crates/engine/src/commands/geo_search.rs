@@ -9,8 +9,8 @@ use crate::commands::zset::store;
 use crate::error::CommandError;
 use crate::geohash::{Area, Place, Shape};
 use crate::reply::Reply;
-use crate::value::{Bounds, ZsetValue};
 use crate::value::zset::Element;
+use crate::value::{Bounds, ZsetValue};
 
 const RADIUS_COMPLEXITY: &str = "O(N+log(M)) where N is the number of elements inside the bounding box of the circular area delimited by center and radius and M is the number of items inside the index.";
 const SEARCH_COMPLEXITY: &str = "O(N+log(M)) where N is the number of elements in the grid-aligned bounding box area around the shape provided as the filter and M is the number of items inside the shape";

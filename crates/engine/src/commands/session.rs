@@ -23,16 +23,28 @@ pub const COMMANDS: &[Command] = &[
         .with(Flags::FAST),
     on_cluster("readwrite", 1, Verb::Readwrite, "3.0.0", "Ends what READONLY began.").with(Flags::FAST),
     container("cluster", Chapter::Cluster, "3.0.0", "A container for cluster commands.", CLUSTER),
-    on_server("bgrewriteaof", 1, Verb::Bgrewriteaof, "1.0.0", "Has this node's groups snapshotted, so that their log shrinks.")
-        .with(Flags::ADMIN.union(Flags::NOSCRIPT)),
+    on_server(
+        "bgrewriteaof",
+        1,
+        Verb::Bgrewriteaof,
+        "1.0.0",
+        "Has this node's groups snapshotted, so that their log shrinks.",
+    )
+    .with(Flags::ADMIN.union(Flags::NOSCRIPT)),
     on_server("bgsave", -1, Verb::Bgsave, "1.0.0", "Has this node's groups snapshotted.")
         .with(Flags::ADMIN.union(Flags::NOSCRIPT)),
     on_server("command", -1, Verb::Command, "2.8.13", "Returns detailed information about all commands.")
         .with_subcommands(COMMAND),
     container("config", Chapter::Server, "2.0.0", "A container for server configuration commands.", CONFIG),
     on_server("info", -1, Verb::Info, "1.0.0", "Returns information and statistics about the server."),
-    on_server("lastsave", 1, Verb::Lastsave, "1.0.0", "Returns when the groups were last snapshotted by command.")
-        .with(Flags::FAST),
+    on_server(
+        "lastsave",
+        1,
+        Verb::Lastsave,
+        "1.0.0",
+        "Returns when the groups were last snapshotted by command.",
+    )
+    .with(Flags::FAST),
     on_server(
         "lolwut",
         -1,

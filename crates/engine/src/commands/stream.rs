@@ -9,8 +9,8 @@ use crate::error::CommandError;
 use crate::events::EventClass;
 use crate::keyspace::Edit;
 use crate::reply::Reply;
-use crate::value::{Bounds, StreamValue};
 use crate::value::stream::{StreamEntry, StreamId, Trim, TrimTo};
+use crate::value::{Bounds, StreamValue};
 
 /// The rows.
 pub const COMMANDS: &[Command] = &[

@@ -41,7 +41,8 @@ impl Bounds {
     /// The bounds of an entry: those of its stamp, or Redis's.
     pub fn of(stamp: Option<entry::Bounds>) -> Bounds {
         stamp.map_or(Bounds::default(), |stamp| {
-            let fit = |wanted: u64, most: usize| usize::try_from(wanted).map_or(most, |wanted| wanted.min(most));
+            let fit =
+                |wanted: u64, most: usize| usize::try_from(wanted).map_or(most, |wanted| wanted.min(most));
             // A node without a bound has 0 in Redis's settings.
             let or_widest = |wanted: u64| if wanted == 0 { u64::MAX } else { wanted };
             let widest = Bounds::WIDEST;

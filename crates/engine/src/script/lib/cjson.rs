@@ -263,7 +263,9 @@ fn encode_table(table: &Table, settings: &Settings, depth: usize, out: &mut Vec<
                 encode_number(number, settings, out)?;
                 out.push(b'"');
             }
-            Key::Bool(_) => return Err("Cannot serialise table: table key must be a number or string".to_string()),
+            Key::Bool(_) => {
+                return Err("Cannot serialise table: table key must be a number or string".to_string());
+            }
         }
         out.push(b':');
         encode(&value, settings, depth, out)?;

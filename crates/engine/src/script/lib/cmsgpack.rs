@@ -109,7 +109,8 @@ fn pack_string(text: &[u8], out: &mut Vec<u8>) {
 
 fn pack_table(table: &Table, depth: usize, out: &mut Vec<u8>) -> Result<(), String> {
     let keys = ordered_keys(table).map_err(lua_error)?;
-    let is_array = keys.iter().enumerate().all(|(i, key)| matches!(key, Key::Number(n) if *n == (i + 1) as f64));
+    let is_array =
+        keys.iter().enumerate().all(|(i, key)| matches!(key, Key::Number(n) if *n == (i + 1) as f64));
     let len = keys.len();
     drop(keys);
     match (is_array, len) {

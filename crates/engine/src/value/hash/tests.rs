@@ -41,7 +41,11 @@ fn apply(hash: &mut HashValue, model: &mut Model, now_ms: &mut u64, step: usize,
     match op {
         Op::Put { name, long, expire_in } => {
             let (name, expire_ms) = (name_of(*name), deadline(expire_in, *now_ms));
-            let value = if *long { vec![b'v'; Bounds::default().hash_bytes + 1] } else { step.to_string().into_bytes() };
+            let value = if *long {
+                vec![b'v'; Bounds::default().hash_bytes + 1]
+            } else {
+                step.to_string().into_bytes()
+            };
             let new = hash.put(&name, &value, expire_ms, *now_ms, &Bounds::default());
             match model.iter_mut().find(|(n, ..)| *n == name) {
                 Some(place) => {

@@ -121,7 +121,9 @@ fn integers_become_names_at_the_limits() {
 
 #[test]
 fn a_snapshot_of_no_set_is_refused() {
-    for set in [SetValue::of(["1", "300000"], &Bounds::default()), SetValue::of(["a", "b"], &Bounds::default())] {
+    for set in
+        [SetValue::of(["1", "300000"], &Bounds::default()), SetValue::of(["a", "b"], &Bounds::default())]
+    {
         let mut bytes = BytesMut::new();
         set.put_snapshot(&mut bytes);
         let take = |bytes: &[u8]| SetValue::take_snapshot(&mut Bytes::copy_from_slice(bytes));

@@ -14,8 +14,8 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::id::StreamId;
-use crate::value::Bounds;
 use crate::snapshot::{put_bytes, take_bytes};
+use crate::value::Bounds;
 
 const DELETED: u8 = 1;
 const SAME_NAMES: u8 = 1 << 1;

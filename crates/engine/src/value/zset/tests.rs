@@ -51,7 +51,8 @@ fn op() -> impl Strategy<Value = Op> {
 type Model = BTreeMap<Vec<u8>, f64>;
 
 fn name(member: u16, long: bool) -> Vec<u8> {
-    format!("{member}{}", if long { "m".repeat(Bounds::default().zset_bytes) } else { String::new() }).into_bytes()
+    format!("{member}{}", if long { "m".repeat(Bounds::default().zset_bytes) } else { String::new() })
+        .into_bytes()
 }
 
 fn sorted(model: &Model) -> Vec<Element<'_>> {
@@ -158,7 +159,10 @@ proptest! {
 fn outgrows_its_small_form_at_the_limits() {
     let member = |i: usize| format!("{i:0width$}", width = Bounds::default().zset_bytes);
     let mut zset = ZsetValue::new();
-    assert!((0..Bounds::default().zset_members).all(|i| zset.set(member(i).as_bytes(), i as f64, &Bounds::default()).is_none()));
+    assert!(
+        (0..Bounds::default().zset_members)
+            .all(|i| zset.set(member(i).as_bytes(), i as f64, &Bounds::default()).is_none())
+    );
     assert!(zset.is_small());
     zset.set(member(3).as_bytes(), 0.5, &Bounds::default());
     assert!(zset.is_small());
