@@ -234,6 +234,7 @@ fn show(reply: &Reply) -> String {
         Reply::Bool(value) => format!("({value})"),
         Reply::Verbatim(format, text) => format!("({format}) \"{}\"", text.escape_ascii()),
         Reply::Push(items) => format!(">[{}]", list(items)),
+        Reply::Attributed(_, reply) => format!("(with attributes) {}", show(reply)),
         Reply::Block(_) => unreachable!("the machine keeps it"),
         Reply::Blocked { id, .. } => format!("blocked as {id}"),
         Reply::Error(error) => format!("-{error}"),
