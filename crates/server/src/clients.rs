@@ -165,7 +165,9 @@ impl Client {
 
     /// Whether its call is blocked, or held by CLIENT PAUSE.
     pub fn is_blocked(&self) -> bool {
-        self.state().held || self.waiting().as_ref().is_some_and(|waiting| waiting.blocked)
+        // One lock after the other.
+        let held = self.state().held;
+        held || self.waiting().as_ref().is_some_and(|waiting| waiting.blocked)
     }
 
     /// Ends its blocked call (CLIENT UNBLOCK); false if it has none.

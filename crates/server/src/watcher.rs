@@ -137,7 +137,8 @@ impl quoris_raft::types::Watcher for Watcher {
         Stamp {
             script_instructions: unless(config.script_instructions, default.instructions),
             script_bytes: unless(config.script_memory, default.bytes as u64),
-            out_of_memory: self.memory.is_short(),
+            // What was found short is so no more once there is no limit.
+            out_of_memory: config.maxmemory > 0 && self.memory.is_short(),
             bounds: bounds.filter(|_| Bounds::of(bounds) != Bounds::default()),
             keep_due: self.memory.keep_due.load(Ordering::Relaxed),
             ..Stamp::default()

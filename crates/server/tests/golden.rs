@@ -34,11 +34,11 @@ const MASKED: [&str; 13] = [
     "command count",
     "hello",
     "info",
+    "lastsave",
     "latency doctor",
     "latency histogram",
     "quoris status",
     "slowlog get",
-    "lastsave",
     "time",
 ];
 

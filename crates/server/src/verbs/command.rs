@@ -77,6 +77,7 @@ pub(super) fn get_keys_and_flags(args: Args) -> Outcome {
     keys_of(args, |row, key| {
         // Only with GET does SET read what is there.
         let flags = match row.name {
+            "mset" | "msetnx" | "psetex" | "setex" => &["OW", "update"],
             "set" if !words.iter().skip(3).any(|word| word.eq_ignore_ascii_case(b"get")) => &["OW", "update"],
             _ => key_flags(row),
         };

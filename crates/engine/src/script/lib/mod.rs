@@ -48,6 +48,7 @@ fn add(
 fn lua_error(error: mlua::Error) -> String {
     match error {
         mlua::Error::MemoryError(_) => "not enough memory".to_string(),
+        mlua::Error::RuntimeError(text) => text,
         other => other.to_string(),
     }
 }
