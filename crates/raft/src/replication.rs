@@ -81,3 +81,55 @@ fn until_refused(said: impl Stream<Item = Said> + Send) -> impl Stream<Item = Sa
         future::ready((!before).then_some(said))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use openraft::entry::RaftEntry;
+    use openraft::{EntryPayload, errors::NetworkError};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::consensus::{Entry, Vote};
+
+    /// An append after `index` of so many entries, by a leader that has committed up to `index`.
+    fn append(index: u64, entries: u64) -> AppendEntriesRequest<TypeConfig> {
+        let id = |index| LogId::new_term_index(1, index);
+        let entry = |i| Entry::new(id(index + i), EntryPayload::Blank);
+        AppendEntriesRequest {
+            vote: Vote::new_committed(1, 1),
+            prev_log_id: Some(id(index)),
+            leader_commit: Some(id(index)),
+            entries: (1..=entries).map(entry).collect(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn news_travel_with_entries_that_come_soon_and_alone_otherwise() {
+        let (tell, input) = tokio::sync::mpsc::unbounded_channel();
+        let input = tokio_stream::wrappers::UnboundedReceiverStream::new(input);
+        let mut output = Box::pin(without_stale_news(input));
+        let send = |append| tell.send(append).expect("the stream is there");
+        send(append(1, 0));
+        send(append(2, 0));
+        send(append(2, 3));
+        let began = Instant::now();
+        assert_eq!(output.next().await.map(|append| append.entries.len()), Some(3), "two were needless");
+        assert!(began.elapsed().is_zero());
+        send(append(5, 0));
+        assert_eq!(output.next().await.and_then(|append| append.leader_commit).map(|id| id.index), Some(5));
+        assert!(began.elapsed() >= limits::COMMIT_NEWS_DELAY);
+        send(append(6, 0));
+        drop(tell);
+        let before = Instant::now();
+        assert!(output.next().await.is_some(), "the last news are not lost");
+        assert!(before.elapsed().is_zero() && output.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn nothing_follows_a_failure() {
+        let failed = || Err(NetworkError::from_string("gone").into());
+        let said: Vec<Said> = vec![Ok(Ok(None)), failed(), Ok(Ok(None))];
+        let heard: Vec<Said> = until_refused(stream::iter(said)).collect().await;
+        assert_eq!(heard.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false]);
+    }
+}
