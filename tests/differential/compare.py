@@ -34,7 +34,7 @@ def is_error(reply):
     return isinstance(reply, Typed) and reply.mark == "-"
 
 
-PLACE = re.compile(rb"user_script:\d+: | script: [0-9a-f]{40}, on @user_script:\d+\.$")
+PLACE = re.compile(rb"user_script:\d+: |, on @user_script:\d+\.$")
 SORT_DENIED = re.compile(rb"ERR (BY|GET) option of SORT denied in [Cc]luster mode\.")
 REFUSALS = {b"CROSSSLOT", b"EXECABORT"}
 STRING_ENCODINGS = {b"int", b"embstr", b"raw"}

@@ -157,15 +157,11 @@ impl Host {
             Err(CommandError::WrongArity(_)) => {
                 return Err(CommandError::Text("ERR Wrong number of args calling Redis command from script"));
             }
-            // Whatever it would do, it is a container's: none of those that scripts may call lacks any.
-            Err(CommandError::UnknownSubcommand { .. }) => return Err(NOT_ALLOWED),
+            // Of a container that scripts may call nothing of, whatever it would do.
+            Err(CommandError::UnknownSubcommand { .. }) if is_closed(&words[0]) => return Err(NOT_ALLOWED),
             Err(_) => return Err(unknown()),
         };
-        let denied = match row.run {
-            Run::Session(verb) => !SESSION_VERBS.contains(&verb),
-            _ => row.flags.contains(Flags::NOSCRIPT),
-        };
-        if denied {
+        if is_denied(row) {
             return Err(NOT_ALLOWED);
         }
         // The other ones that block are denied, or do not wait here.
@@ -245,6 +241,19 @@ const NOT_ALLOWED: CommandError = CommandError::Text("ERR This Redis command is 
 
 fn is_publish(row: &Command) -> bool {
     matches!(row.run, Run::Session(Verb::Publish | Verb::Spublish))
+}
+
+/// Whether scripts may not call the command.
+fn is_denied(row: &Command) -> bool {
+    match row.run {
+        Run::Session(verb) => !SESSION_VERBS.contains(&verb),
+        _ => row.flags.contains(Flags::NOSCRIPT),
+    }
+}
+
+/// Whether scripts may call no subcommand of the container.
+fn is_closed(container: &[u8]) -> bool {
+    command::find(container).is_some_and(|container| container.subcommands.iter().all(is_denied))
 }
 
 fn unknown() -> CommandError {
