@@ -162,11 +162,11 @@ async fn drive(
                 let names = ["balances", "journal"].map(|name| format!("{{{key}}}:{name}"));
                 let number = format!("{seed}-{}", rng.random::<u64>());
                 let answered = format!("{{{key}}}:{number}");
-                // An amount of 0, so that nobody is refused and no account needs filling.
+                // An amount below 0, so that nobody is refused and no account needs filling.
                 let keys = [names[0].as_bytes(), names[1].as_bytes(), answered.as_bytes()];
                 let [balances, journal, answered] = keys;
                 let head: [&[u8]; 6] = [b"EVALSHA", sha.as_bytes(), b"3", balances, journal, answered];
-                let tail: [&[u8]; 5] = [number.as_bytes(), b"a", b"b", b"0", KEEP_S];
+                let tail: [&[u8]; 5] = [number.as_bytes(), b"a", b"b", b"-1", KEEP_S];
                 connection.queue(&[&head[..], &tail[..]].concat());
                 continue;
             }
