@@ -19,6 +19,10 @@ use quoris_engine::entry::{Genesis, SlotRange};
 use quoris_engine::machine::{Position, Replies};
 use quoris_engine::{Batch, Call, Entry, Machine, SLOT_COUNT, Stamp};
 
+/// As `quoris serve` has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Elements of a collection.
 const ELEMENTS: usize = 100;
 
