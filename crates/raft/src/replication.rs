@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt, future, stream};
 use openraft::errors::RPCError;
 use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
+use tokio::time::Instant;
 
 use crate::consensus::{LogId, TypeConfig};
 use crate::limits;
@@ -64,8 +65,10 @@ fn without_stale_news(
     // Asked once more after its end, if that comes while an append is held back.
     stream::unfold(input.fuse(), |mut input| async move {
         let mut append = input.next().await?;
-        while append.entries.is_empty() {
-            match tokio::time::timeout(limits::COMMIT_NEWS_DELAY, input.next()).await {
+        // From the first on: openraft may have nothing but news for as long as nobody answers them.
+        let until = Instant::now() + limits::COMMIT_NEWS_DELAY;
+        while append.entries.is_empty() && Instant::now() < until {
+            match tokio::time::timeout_at(until, input.next()).await {
                 Ok(Some(newer)) => append = newer,
                 Ok(None) | Err(_) => break,
             }
@@ -86,7 +89,6 @@ fn until_refused(said: impl Stream<Item = Said> + Send) -> impl Stream<Item = Sa
 mod tests {
     use openraft::entry::RaftEntry;
     use openraft::{EntryPayload, errors::NetworkError};
-    use tokio::time::Instant;
 
     use super::*;
     use crate::consensus::{Entry, Vote};
@@ -123,6 +125,21 @@ mod tests {
         let before = Instant::now();
         assert!(output.next().await.is_some(), "the last news are not lost");
         assert!(before.elapsed().is_zero() && output.next().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn news_without_end_are_told_all_the_same() {
+        let more = stream::unfold((), |()| async {
+            tokio::time::sleep(limits::COMMIT_NEWS_DELAY / 3).await;
+            Some((append(1, 0), ()))
+        });
+        let began = Instant::now();
+        let mut output = Box::pin(without_stale_news(Box::pin(more)));
+        let told = output.next();
+        assert!(
+            tokio::time::timeout(10 * limits::COMMIT_NEWS_DELAY, told).await.is_ok_and(|told| told.is_some())
+        );
+        assert!(began.elapsed() <= 2 * limits::COMMIT_NEWS_DELAY);
     }
 
     #[tokio::test]
