@@ -11,6 +11,7 @@ const GB: u64 = 1 << 30;
 /// Ten minutes.
 const MAX_TIMEOUT_MS: u64 = 600_000;
 
+/// What the sizes of compact forms take.
 const SIZES: std::ops::RangeInclusive<u64> = 0..=i64::MAX as u64;
 
 /// A setting.
@@ -296,9 +297,12 @@ pub const ROWS: &[Row] = &[
     live("set-max-intset-entries", "512", "The most members of a set in its form for whole numbers.", |c| {
         Field::Number(&mut c.bounds.set_integers, SIZES)
     }),
-    live("stream-node-max-bytes", "4096", "What the bytes of a stream's node stay below, unless one entry takes more; 0 for no bound.", |c| {
-        Field::Bytes(&mut c.bounds.node_bytes, SIZES)
-    }),
+    live(
+        "stream-node-max-bytes",
+        "4096",
+        "What the bytes of a stream's node stay below, unless one entry takes more; 0 for no bound.",
+        |c| Field::Bytes(&mut c.bounds.node_bytes, SIZES),
+    ),
     live(
         "stream-node-max-entries",
         "100",
