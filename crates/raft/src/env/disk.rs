@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 
 use futures::future::BoxFuture;
 
+/// What a disk writes whole or not at all, in bytes.
+pub const SECTOR: u64 = 512;
+
 /// An open file.
 pub trait File: Send + Sync {
     /// Writes all of `bytes` at `offset`, growing the file if need be.
@@ -35,6 +38,12 @@ pub trait Disk: Send + Sync {
 
     /// Opens an existing file for reading and writing.
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>>;
+    /// Like [`Disk::open`], for a file that is written in whole [`SECTOR`]s: a disk that can makes each write durable before
+    /// it returns, so that [`File::sync`] has nothing left to do. An error of either leaves unknown what is on disk.
+    fn open_durable(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        self.open(path)
+    }
+
     /// Creates a file, or empties an existing one. Its name survives only after [`Disk::sync_dir`].
     fn create(&self, path: &Path) -> io::Result<Box<dyn File>>;
     /// Renames within a directory, replacing the target. Survives only after [`Disk::sync_dir`].

@@ -2,6 +2,7 @@
 //! (`os`), the simulator on its own, and no code above can tell which.
 
 pub mod disk;
+mod durable;
 pub mod fake_disk;
 pub mod offload;
 pub mod os;

@@ -17,7 +17,8 @@ use rustix::fs::FlockOperation;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
-use super::disk::{Disk, File, Worker};
+use super::disk::{Disk, File, SECTOR, Worker};
+use super::durable::Direct;
 use super::{Clock, Cpu, Listener, Net, Rng, Stream};
 
 /// Name of the file whose lock says that a process owns the directory.
@@ -72,9 +73,56 @@ impl File for OsFile {
     }
 }
 
+/// A file whose writes are durable when they return. Reads go through the page cache, which the kernel keeps true.
+struct DurableFile {
+    direct: Direct,
+    cached: OsFile,
+}
+
+impl File for DurableFile {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if self.direct.takes(bytes, offset) {
+            return self.direct.write_at(bytes, offset);
+        }
+        self.cached.write_at(bytes, offset)?;
+        self.cached.sync()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.cached.read_at(buf, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.cached.len()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.cached.set_len(len)?;
+        self.cached.sync()
+    }
+}
+
+impl OsFile {
+    fn open(path: &Path) -> io::Result<OsFile> {
+        Ok(OsFile(fs::OpenOptions::new().read(true).write(true).open(path)?))
+    }
+}
+
 impl Disk for OsDisk {
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        Ok(Box::new(OsFile(fs::OpenOptions::new().read(true).write(true).open(path)?)))
+        Ok(Box::new(OsFile::open(path)?))
+    }
+
+    fn open_durable(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        let cached = OsFile::open(path)?;
+        Ok(match Direct::open(path, SECTOR)? {
+            Some(direct) => Box::new(DurableFile { direct, cached }),
+            None => Box::new(cached),
+        })
     }
 
     fn read_system(&self, path: &Path) -> io::Result<Vec<u8>> {

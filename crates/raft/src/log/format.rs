@@ -4,8 +4,9 @@
 
 use bytes::Bytes;
 
-/// Headers begin at multiples of this, and no header crosses one: a disk writes a sector whole or not at all.
-pub const SECTOR: u64 = 512;
+/// Headers begin at multiples of this, and no header crosses one.
+pub use crate::env::disk::SECTOR;
+
 /// Format written by this build; a higher one is refused.
 pub const VERSION: u32 = 1;
 

@@ -231,7 +231,7 @@ fn load(disk: &dyn Disk, path: &Path) -> Result<(Arc<Segment>, Vec<u8>), LogErro
     let failed = |source| LogError::Io { file: path.to_path_buf(), source };
     let damaged =
         |reason: &str| LogError::Damaged { file: path.to_path_buf(), offset: 0, reason: reason.to_string() };
-    let file = disk.open(path).map_err(failed)?;
+    let file = disk.open_durable(path).map_err(failed)?;
     let mut bytes = vec![0; file.len().map_err(failed)? as usize];
     let read = file.read_at(&mut bytes, 0).map_err(failed)?;
     bytes.truncate(read);

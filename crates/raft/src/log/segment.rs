@@ -89,7 +89,7 @@ impl Files {
             (self.spares.pop().expect("just made sure"), self.segment_bytes)
         };
         let header = SegmentHeader { segment: number, first_batch, salt: self.rng.next_u64(), len };
-        let file = self.disk.open(&from)?;
+        let file = self.disk.open_durable(&from)?;
         file.write_at(&header.encode(), 0)?;
         file.sync()?;
         let path = live_path(&self.dir, number);
