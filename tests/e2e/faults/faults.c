@@ -1,6 +1,6 @@
 /* Preloaded into a node. Files in the directory that FAULTS names are switches:
  *
- *   fsync-fails   fsync and fdatasync fail as on a broken disk
+ *   fsync-fails   fsync and fdatasync fail as on a broken disk, and so do writes that are durable when they return
  *   fsync-delay   they take so many milliseconds longer
  *   disk-full     files cannot grow, and cannot be written
  *   clock         8 bytes, little endian: nanoseconds by which the wall clock is off
@@ -45,14 +45,14 @@ static void wait_for_disk(void) {
     close(fd);
 }
 
-static int sync_file(const char *name, int fd) {
+static int sync_is_broken(void) {
     wait_for_disk();
-    if (is_on("fsync-fails")) {
-        errno = EIO;
-        return -1;
-    }
-    return REAL(int, name, int)(fd);
+    if (!is_on("fsync-fails")) return 0;
+    errno = EIO;
+    return 1;
 }
+
+static int sync_file(const char *name, int fd) { return sync_is_broken() ? -1 : REAL(int, name, int)(fd); }
 
 int fdatasync(int fd) { return sync_file("fdatasync", fd); }
 
@@ -71,6 +71,7 @@ ssize_t write(int fd, const void *data, size_t size) {
 }
 
 ssize_t pwrite64(int fd, const void *data, size_t size, off64_t at) {
+    if ((fcntl(fd, F_GETFL) & O_DSYNC) && sync_is_broken()) return -1;
     return has_no_room(fd) ? -1 : REAL(ssize_t, "pwrite64", int, const void *, size_t, off64_t)(fd, data, size, at);
 }
 

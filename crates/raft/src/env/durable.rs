@@ -1,6 +1,7 @@
-//! A file whose writes are durable when they return (`O_DIRECT | O_DSYNC`): they go past the page cache, so that one
-//! system call and one request take the place of a copy, its writeback and an fsync. Beside write and fdatasync of 512
-//! bytes in a file that is already there, this took 90 % of the time and three quarters of the processor's.
+//! Writes that are durable when they return (`O_DIRECT | O_DSYNC`): they go past the page cache, so that one system call
+//! and one request take the place of a copy, its writeback and an fdatasync. Three processes that each wrote 512 bytes
+//! again and again into a file that was already there took 115 µs for one and 22 µs of processor time, and 128 µs and
+//! 29 µs with pwrite and fdatasync.
 
 use std::fs;
 use std::io;
@@ -59,5 +60,41 @@ impl Direct {
             *scratch = Vec::new();
         }
         written
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of two units on this machine's disk; `None` where that takes no direct writes.
+    fn file(dir: &tempfile::TempDir) -> Option<(std::path::PathBuf, Direct)> {
+        let path = dir.path().join("file");
+        fs::write(&path, [0; 1024]).expect("a disk");
+        let direct = Direct::open(&path, 512).expect("an open file")?;
+        Some((path, direct))
+    }
+
+    #[test]
+    fn whole_units_are_written_wherever_they_lie_in_memory() {
+        let dir = tempfile::tempdir().expect("a disk");
+        let Some((path, direct)) = file(&dir) else { return };
+        let flags = OFlags::from_bits_retain(rustix::fs::fcntl_getfl(&direct.file).expect("flags").bits());
+        assert!(flags.contains(OFlags::DIRECT | OFlags::DSYNC), "{flags:?}");
+        let bytes: Vec<u8> = (0..2048u32).map(|i| i as u8).collect();
+        for at in [0, 1, 7, 511] {
+            direct.write_at(&bytes[at..at + 512], 512).expect("written");
+            assert_eq!(fs::read(&path).expect("read")[512..], bytes[at..at + 512]);
+        }
+    }
+
+    #[test]
+    fn only_whole_units_are_taken() {
+        let dir = tempfile::tempdir().expect("a disk");
+        let Some((path, direct)) = file(&dir) else { return };
+        assert!(direct.takes(&[0; 1024], 512));
+        assert!(!direct.takes(&[0; 100], 512) && !direct.takes(&[0; 512], 100));
+        let odd = Direct::open(&path, 1).expect("an open file");
+        assert!(odd.is_none(), "no disk takes single bytes");
     }
 }
