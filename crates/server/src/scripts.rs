@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quoris_engine::command::Verb;
 use quoris_engine::machine::Read;
-use quoris_engine::script::{Budget, Ending, ReadOnly, Stop};
+use quoris_engine::script::{Answered, Budget, Ending, ReadOnly, Stop};
 use quoris_engine::{Call, CommandError, Reply, command};
 use quoris_raft::env::Cpu;
 use tokio::sync::{Semaphore, oneshot};
@@ -189,8 +189,8 @@ pub async fn replies(server: &Server, reads: Vec<Read>, calls: &[Call]) -> Vec<R
 async fn run(server: &Server, script: Box<ReadOnly>, call: &Call) -> Reply {
     let bytes = server.settings.get().script_memory as usize;
     let budget = move |instructions| Budget { instructions, bytes, out_of_memory: false };
-    if let Some(reply) = script.answer(budget(limits::SCRIPT_MOMENT), None) {
-        return reply;
+    if let Some(answered) = script.answer(budget(limits::SCRIPT_MOMENT), None) {
+        return tell_tracking(server, answered);
     }
     let patience = Duration::from_millis(server.settings.get().busy_reply_threshold_ms);
     // Never closed: who gets no place has waited too long.
@@ -209,8 +209,15 @@ async fn run(server: &Server, script: Box<ReadOnly>, call: &Call) -> Reply {
         stop.stop(Ending::Time);
         work.await;
     }
-    let reply = told.try_recv().ok().flatten();
-    reply.expect("a script without a budget of instructions ends with an answer")
+    let answered = told.try_recv().ok().flatten();
+    tell_tracking(server, answered.expect("a script without a budget of instructions ends with an answer"))
+}
+
+fn tell_tracking(server: &Server, answered: Answered) -> Reply {
+    if answered.has_read {
+        server.tracking.script_has_read();
+    }
+    answered.reply
 }
 
 /// SCRIPT KILL and FUNCTION KILL. A plain client's script may run on any node, so all are asked for it.

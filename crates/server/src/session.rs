@@ -196,17 +196,17 @@ impl Session {
                 Ok(route) => self.has_room_for(route, &words).await,
                 refused => refused,
             };
+            // With a write beside it, a script that only reads would run in the log.
+            let apart = routed.as_ref().is_ok_and(|route| self.runs_apart(route, &words));
+            if apart {
+                self.finish(std::mem::take(&mut segment), out).await;
+            }
             match routed.and_then(|route| self.admit(route, &words)) {
                 Ok(route) if self.transaction.is_some() && transaction::is_queued(&route) => {
                     segment.answer(self.queue(route, words));
                 }
                 Ok(Route::Group(row, seat)) if !row.flags.contains(Flags::BLOCKING) => {
                     last = Some(Resolved { command: row, container: None });
-                    // With a write beside it, a script that only reads would run in the log.
-                    let apart = row.runs_script() && !row.writes(&words);
-                    if apart {
-                        self.finish(std::mem::take(&mut segment), out).await;
-                    }
                     segment.add(row, seat, Call { args: words });
                     if apart {
                         self.finish(std::mem::take(&mut segment), out).await;
@@ -230,6 +230,15 @@ impl Session {
             self.used(last);
         }
         self.finish(segment, out).await;
+    }
+
+    /// Whether a call is a script that only reads, and runs now.
+    fn runs_apart(&self, route: &Route, words: &[Bytes]) -> bool {
+        let row = route.row();
+        matches!(route, Route::Group(..))
+            && row.runs_script()
+            && !row.writes(words)
+            && self.transaction.is_none()
     }
 
     /// Queues a call for EXEC.
@@ -344,7 +353,9 @@ impl Session {
     /// Runs what has been collected and sends its replies.
     async fn finish(&mut self, segment: Segment, out: &mut BytesMut) {
         self.written.extend(segment.written());
-        for answer in segment.run(&self.server, &self.caller()).await {
+        let answers = segment.run(&self.server, &self.caller()).await;
+        self.scripts_have_run();
+        for answer in answers {
             self.send(&answer, out);
         }
     }

@@ -115,10 +115,10 @@ fn grow(keys: &mut Keyspace, key: &[u8], end: u64) -> Result<bool, CommandError>
     if there.is_some_and(|there| there >= len) {
         return Ok(false);
     }
-    if there.is_none() {
-        store(keys, key, &[], NEVER);
+    match there {
+        None => store(keys, key, &vec![0; len], NEVER),
+        Some(_) => edit(keys, key, |string| string.resize(len, 0)),
     }
-    edit(keys, key, |string| string.resize(len, 0));
     Ok(true)
 }
 

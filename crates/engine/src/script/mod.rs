@@ -28,6 +28,7 @@ use bytes::Bytes;
 
 use crate::command::{ReadContext, WriteContext};
 use crate::error::CommandError;
+use crate::events::KeyEvent;
 use crate::hash_slot::{SlotId, slot_of};
 use crate::keyspace::Keyspace;
 use crate::reply::Reply;
@@ -241,7 +242,7 @@ pub fn read(context: &mut ReadContext, run: &Run) -> Reply {
         pool: Arc::clone(context.scripts.pool()),
     };
     match &mut context.scripting {
-        Reads::Within(budget) => script.run(*budget, None).into_reply(script.name()),
+        Reads::Within(budget) => script.run(*budget, None).0.into_reply(script.name()),
         Reads::Later(place) => {
             **place = Some(script);
             Reply::Null
@@ -273,14 +274,15 @@ impl ReadOnly {
     }
 
     /// Its answer; `None` if it needs more instructions than `budget` has.
-    pub fn answer(&self, budget: Budget, stop: Option<Stop>) -> Option<Reply> {
+    pub fn answer(&self, budget: Budget, stop: Option<Stop>) -> Option<Answered> {
         match self.run(budget, stop) {
-            Ended::OutOfInstructions => None,
-            ended => Some(ended.into_reply(self.name())),
+            (Ended::OutOfInstructions, _) => None,
+            (ended, has_read) => Some(Answered { reply: ended.into_reply(self.name()), has_read }),
         }
     }
 
-    fn run(&self, budget: Budget, stop: Option<Stop>) -> Ended {
+    /// How it ended, and whether it has called a command that reads.
+    fn run(&self, budget: Budget, stop: Option<Stop>) -> (Ended, bool) {
         let run = Run {
             code: self.code.clone(),
             flags: self.flags,
@@ -290,12 +292,21 @@ impl ReadOnly {
         };
         let mut interpreter = self.pool.take();
         let host = Host::new(self.view.view(), self.rng.clone(), budget, &run, stop);
-        let (_, ended) = interpreter.run(host, &run);
+        let (mut view, ended) = interpreter.run(host, &run);
         if ended != Ended::OutOfMemory {
             self.pool.give_back(interpreter);
         }
-        ended
+        (ended, view.take_events().iter().any(KeyEvent::is_read))
     }
+}
+
+/// What a script that only reads gave.
+#[derive(Debug, PartialEq)]
+pub struct Answered {
+    /// Its reply.
+    pub reply: Reply,
+    /// Whether it has called a command that reads keys.
+    pub has_read: bool,
 }
 
 /// One run of a script, which may have to be made again.
