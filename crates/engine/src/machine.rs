@@ -237,7 +237,7 @@ impl Machine {
     /// Whether a read of `calls` at `now_ms` would meet a key whose deadline has passed but that the machine's
     /// clock has not reached: then an entry must move the clock first.
     pub fn needs_tick(&self, calls: &[Call], now_ms: u64) -> bool {
-        if self.keyspace.next_deadline_ms().is_none_or(|at| at > now_ms) {
+        if self.keyspace.next_deadline_ms().is_none_or(|at| at >= now_ms) {
             return false;
         }
         calls.iter().any(|call| match command::resolve(&call.args) {
