@@ -52,7 +52,8 @@ start_quoris() {
         (cd "$COMPAT_DIR/../.." && cargo build --locked --release -p quoris)
         bin=${CARGO_TARGET_DIR:-$COMPAT_DIR/../../target}/release/quoris
     fi
-    "$bin" serve --node-id 1 --initial-cluster "1=127.0.0.1:$PORT@127.0.0.1:$((PORT + 10000))" --groups 1 \
+    # The suite's endless scripts are to be killed, as in Redis, not to end by their budget.
+    "$bin" serve --script-instructions 1000000000000 --node-id 1 --initial-cluster "1=127.0.0.1:$PORT@127.0.0.1:$((PORT + 10000))" --groups 1 \
         --data-dir "$scratch/data" --enable-debug-command yes >"$scratch/server.log" 2>&1 &
     server=$!
 }

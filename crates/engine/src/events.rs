@@ -70,10 +70,13 @@ impl KeyEvent {
     /// Whether it is a script's call of a command that reads keys.
     pub fn is_read(&self) -> bool {
         match self {
-            KeyEvent::Called { words, .. } => {
-                command::resolve(words).is_ok_and(|row| row.command.flags.contains(Flags::READONLY))
-            }
+            KeyEvent::Called { words, .. } => KeyEvent::is_read_by(words),
             _ => false,
         }
+    }
+
+    /// Whether a call of `words` reads keys.
+    pub(crate) fn is_read_by(words: &[Bytes]) -> bool {
+        command::resolve(words).is_ok_and(|row| row.command.flags.contains(Flags::READONLY))
     }
 }

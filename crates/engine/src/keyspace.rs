@@ -49,6 +49,8 @@ pub struct Keyspace {
     pub(crate) origin: u64,
     /// What a script that may have to be undone has changed so far.
     undo: Option<Undo>,
+    /// Whether it is one script's own, which leaves no trace.
+    is_view: bool,
 }
 
 impl Keyspace {
@@ -74,6 +76,7 @@ impl Keyspace {
             changes: 0,
             origin: 0,
             undo: None,
+            is_view: false,
         }
     }
 
@@ -96,11 +99,18 @@ impl Keyspace {
 
     /// Notes that a script has called a command.
     pub(crate) fn called(&mut self, words: &[Bytes], failed: bool) {
+        // All that is asked of a script on a view is whether it has read: it may call without end.
+        if self.is_view && !(self.events.is_empty() && KeyEvent::is_read_by(words)) {
+            return;
+        }
         self.events.push(KeyEvent::Called { words: words.to_vec(), failed });
     }
 
     /// Notes that a script has published `message`.
     pub(crate) fn publish(&mut self, channel: &Bytes, message: &Bytes, in_shard: bool) {
+        if self.is_view {
+            return;
+        }
         self.events.push(KeyEvent::Publish { channel: channel.clone(), message: message.clone(), in_shard });
     }
 
@@ -311,7 +321,7 @@ impl Keyspace {
         }
     }
 
-    /// A copy of this keyspace as it is now that shares its contents, for a script that only reads. Of deadlines it knows
+    /// A copy of this keyspace as it is now that shares its contents, for a script that leaves no trace. Of deadlines it knows
     /// those of its keys alone, not their order.
     pub(crate) fn view(&self) -> Keyspace {
         Keyspace {
@@ -322,6 +332,7 @@ impl Keyspace {
             now_ms: self.now_ms,
             version: self.version,
             bounds: self.bounds,
+            is_view: true,
             ..Keyspace::without_slots(self.hash_seed)
         }
     }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::args::Args;
 use crate::command::{self, Command, ReadContext, Run, WriteContext};
+use crate::commands;
 use crate::digest::{Difference, Digest};
 use crate::entry::{Batch, Call, Check, DecodeError, Entry, Genesis, Message, Stamp, Topology, Watch};
 use crate::error::CommandError;
@@ -14,7 +15,7 @@ use crate::hash_slot::{SlotId, slot_of};
 use crate::keyspace::Keyspace;
 use crate::reply::Reply;
 use crate::rng::Rng;
-use crate::script::{Budget, ReadOnly, Reads, Scripts};
+use crate::script::{self, Budget, ReadOnly, Reads, Scripts};
 use crate::value::Bounds;
 use crate::waiters::WaiterId;
 
@@ -217,6 +218,13 @@ impl Machine {
             Err(error) => Read::Reply(Reply::Error(error)),
         };
         calls.iter().enumerate().map(read).collect()
+    }
+
+    /// The script that a call runs in the log, to be tried out beforehand; `None` if that does not come to run one.
+    pub fn rehearsal(&self, call: &Call, seed: u64) -> Option<ReadOnly> {
+        self.row_of(call).ok()?;
+        let run = commands::script::writing(&self.scripts, Args(&call.args))?;
+        script::rehearsal(&self.keyspace, &self.scripts, Rng::for_call(seed, 0), &run)
     }
 
     /// What a call answers that names no key although its command has keys: an error, whatever any replica holds.

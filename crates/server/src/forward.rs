@@ -150,7 +150,7 @@ pub async fn forward(
     // What a script does there is not seen here.
     server.tracking.script_has_read();
     let mut answers = Vec::with_capacity(calls.len());
-    let asked = tokio::time::timeout(server.patience_for(calls, write), async {
+    let asked = tokio::time::timeout(server.patience_for(calls), async {
         relay.send(calls).await?;
         for _ in calls {
             answers.push(Answer::Raw(relay.reply().await?));

@@ -15,7 +15,7 @@ use crate::memory;
 use crate::resp::Protocol;
 use crate::route::{Place, Route};
 use crate::server::Server;
-use crate::session::Session;
+use crate::session::{Kind, Session};
 use crate::tracking::Mode;
 use crate::transaction::{self, Transaction};
 
@@ -162,13 +162,33 @@ impl Session {
         let has_room = memory::make_room(&server).await;
         if may_grow && !has_room {
             return Err(match &route {
-                Route::Session(..) => CommandError::Text(
-                    "EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'.",
-                ),
+                Route::Session(..) => self.abort(&CommandError::OutOfMemory),
                 _ => CommandError::OutOfMemory,
             });
         }
         Ok(route)
+    }
+
+    /// What EXEC answers that may not run: the transaction is over.
+    fn abort(&mut self, why: &CommandError) -> CommandError {
+        self.transaction = None;
+        self.watched.clear();
+        self.note_queued();
+        CommandError::Message(format!("EXECABORT Transaction discarded because of: {why}"))
+    }
+
+    /// Whether the call may run while a script does.
+    pub(crate) fn check_busy(&mut self, route: Route, words: &[Bytes]) -> Result<Route, CommandError> {
+        let threshold_ms = self.server.settings.get().busy_reply_threshold_ms;
+        // What other nodes send is not their clients' doing alone.
+        if threshold_ms == 0 || self.kind == Kind::Relay || is_for_the_busy(&route, words) {
+            return Ok(route);
+        }
+        match self.server.scripts.busy(threshold_ms) {
+            None => Ok(route),
+            Some(busy) if matches!(route, Route::Session(_, Verb::Exec)) => Err(self.abort(&busy)),
+            Some(busy) => Err(busy),
+        }
     }
 
     /// Whether the call may run now, in what the connection is doing; and notes it for those who want to know.
@@ -311,6 +331,28 @@ impl AskedOfUse {
             }
             reply => reply,
         }
+    }
+}
+
+/// Whether a call runs although a script has made the node busy: what sets a connection up, begins or gives up a transaction,
+/// and what looks at scripts or ends them.
+fn is_for_the_busy(route: &Route, words: &[Bytes]) -> bool {
+    match route {
+        Route::Session(_, verb) => matches!(
+            verb,
+            Verb::Auth
+                | Verb::Discard
+                | Verb::FunctionKill
+                | Verb::Hello
+                | Verb::Multi
+                | Verb::Quit
+                | Verb::Reset
+                | Verb::ScriptKill
+                | Verb::Unwatch
+                | Verb::Watch
+        ),
+        Route::Gather(row) => row.name == "stats" && words[0].eq_ignore_ascii_case(b"function"),
+        Route::Group(..) => false,
     }
 }
 

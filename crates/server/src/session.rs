@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
@@ -196,7 +197,9 @@ impl Session {
                 Ok(route) => self.has_room_for(route, &words).await,
                 refused => refused,
             };
-            // With a write beside it, a script that only reads would run in the log.
+            let routed = routed.and_then(|route| self.check_busy(route, &words));
+            // With a write beside it, a script that only reads would run in the log, and one that may write is tried out
+            // when what came before it is done.
             let apart = routed.as_ref().is_ok_and(|route| self.runs_apart(route, &words));
             if apart {
                 self.finish(std::mem::take(&mut segment), out).await;
@@ -232,12 +235,12 @@ impl Session {
         self.finish(segment, out).await;
     }
 
-    /// Whether a call is a script that only reads, and runs now.
+    /// Whether a call is a script that is not simply part of its run.
     fn runs_apart(&self, route: &Route, words: &[Bytes]) -> bool {
         let row = route.row();
         matches!(route, Route::Group(..))
             && row.runs_script()
-            && !row.writes(words)
+            && (!row.writes(words) || !self.server.scripts.is_short(words))
             && self.transaction.is_none()
     }
 
@@ -272,7 +275,7 @@ impl Session {
                 self.written.insert(seat.group.id());
                 let (server, caller) = (self.server.clone(), self.caller());
                 let call = Call { args: words };
-                self.block(|endings| Box::pin(blocking::run(server, row, seat, call, caller, endings)));
+                self.block(|endings| Box::pin(blocking::run(server, row, seat, call, caller, endings))).await;
                 None
             }
         };
@@ -294,7 +297,7 @@ impl Session {
             Verb::Wait | Verb::Waitaof => match wait::Wanted::parse(verb, words) {
                 Ok(wanted) => {
                     let wait = wait::Wait::new(self, wanted);
-                    self.block(|endings| Box::pin(wait.run(endings)));
+                    self.block(|endings| Box::pin(wait.run(endings))).await;
                     self.server.ran(&self.client, resolved.command, None, 0, false);
                     return None;
                 }
@@ -346,8 +349,13 @@ impl Session {
     }
 
     /// Has what comes later wait for a call that can be ended from outside.
-    fn block(&mut self, call: impl FnOnce(Endings) -> BoxFuture<'static, Answer>) {
-        self.blocked = Some(call(Endings::of(&self.client)));
+    async fn block(&mut self, call: impl FnOnce(Endings) -> BoxFuture<'static, Answer>) {
+        let mut call = call(Endings::of(&self.client));
+        // Begins at once: what another client sends after it should come after it.
+        self.blocked = Some(match futures::poll!(&mut call) {
+            Poll::Ready(answer) => Box::pin(std::future::ready(answer)),
+            Poll::Pending => call,
+        });
     }
 
     /// Runs what has been collected and sends its replies.

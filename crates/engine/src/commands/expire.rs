@@ -131,7 +131,8 @@ impl Conditions {
                 b"gt" => conditions.gt = true,
                 b"lt" => conditions.lt = true,
                 _ => {
-                    let shown = String::from_utf8_lossy(word).replace(['\r', '\n'], " ");
+                    let shown = String::from_utf8_lossy(word);
+                    let shown = shown.trim_end_matches(['\r', '\n']).replace(['\r', '\n'], " ");
                     return Err(CommandError::UnsupportedOption(shown));
                 }
             }
