@@ -55,6 +55,11 @@ struct Run {
 }
 
 impl Segment {
+    /// Whether it holds no call.
+    pub fn is_empty(&self) -> bool {
+        self.answers.is_empty()
+    }
+
     /// Answers a call without running it.
     pub fn answer(&mut self, answer: Answer) {
         self.answers.push(Some(answer));

@@ -197,6 +197,10 @@ impl Session {
                 Ok(route) => self.has_room_for(route, &words).await,
                 refused => refused,
             };
+            // What went to make room is told of before the reply of the call that made it, unless there are replies before it.
+            if self.server.settings.get().maxmemory > 0 && segment.is_empty() {
+                self.client.mail.take(self.protocol, out);
+            }
             let routed = routed.and_then(|route| self.check_busy(route, &words));
             // With a write beside it, a script that only reads would run in the log, and one that may write is tried out
             // when what came before it is done.

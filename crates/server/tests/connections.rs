@@ -283,6 +283,21 @@ async fn invalidations_are_redirected_and_a_broken_way_is_told_of() {
 }
 
 #[tokio::test]
+async fn who_makes_room_is_told_of_what_went_before_the_reply() {
+    let world = World::new(&[]).await;
+    let mut client = world.connect().await;
+    let calls = b"CLIENT TRACKING ON\r\nCONFIG SET maxmemory-policy volatile-random\r\nSETEX a 1000 b\r\n";
+    client.write_all(b"HELLO 3\r\n").await.expect("room");
+    until(&mut client, "modules\r\n*0\r\n").await;
+    client.write_all(calls).await.expect("room");
+    expect(&mut client, "+OK\r\n+OK\r\n+OK\r\n").await;
+    client.write_all(b"GET a\r\n").await.expect("room");
+    expect(&mut client, "$1\r\nb\r\n").await;
+    client.write_all(b"CONFIG SET maxmemory 1\r\nGETBIT b 0\r\n").await.expect("room");
+    expect(&mut client, "+OK\r\n>2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\na\r\n:0\r\n").await;
+}
+
+#[tokio::test]
 async fn who_reads_is_told_of_what_a_smaller_table_forgets() {
     let world = World::new(&[]).await;
     let mut reader = world.connect().await;
