@@ -247,7 +247,7 @@ fn bitfield(context: &mut WriteContext, args: Args) -> Outcome {
     if end > MAX_STRING_BYTES as u64 * 8 {
         return Err(BAD_OFFSET);
     }
-    let is_new = end > 0 && bytes_of(context.keys, key)?.is_none();
+    let is_new = bytes_of(context.keys, key)?.is_none() && end > 0;
     // A new string comes to be by one change, whatever is done to it.
     let mut fresh = is_new.then(|| vec![0; end.div_ceil(8) as usize]);
     // As in Redis, the string grows for operations that fail, too.
