@@ -52,7 +52,9 @@ start_quoris() {
         (cd "$COMPAT_DIR/../.." && cargo build --locked --release -p quoris)
         bin=${CARGO_TARGET_DIR:-$COMPAT_DIR/../../target}/release/quoris
     fi
-    "$bin" serve --node-id 1 --initial-cluster "1=127.0.0.1:$PORT@127.0.0.1:$((PORT + 10000))" --groups 1 \
+    # As in Redis: endless scripts are to be killed, not to end by their budget; and what two connections send without waiting
+    # for each other runs in the order in which it arrives, which one thread keeps to.
+    "$bin" serve --node-id 1 --initial-cluster "1=127.0.0.1:$PORT@127.0.0.1:$((PORT + 10000))" --groups 1 --threads 1 --script-instructions 1000000000000 \
         --data-dir "$scratch/data" --enable-debug-command yes >"$scratch/server.log" 2>&1 &
     server=$!
 }

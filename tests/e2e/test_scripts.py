@@ -131,7 +131,7 @@ def test_an_endless_script_that_reads_ends_by_its_time(led):
         script = Caller(leader.client_addr, "EVAL_RO", ENDLESS, 1, tag)
         assert "run for as long as" in script.ended()
         assert 0.6 < script.took_s < 5.0
-        other.call("CONFIG", "SET", "script-read-limit-ms", 60000, "lua-time-limit", 100)
+        other.call("CONFIG", "SET", "script-read-limit-ms", 60000)
         # More than the node has places for: the last is told so, and the others are still there to be killed.
         crowd = [Caller(leader.client_addr, "EVAL_RO", ENDLESS, 1, tag) for _ in range(64)]
         wait_until("a refusal", lambda: any(script.error for script in crowd))
@@ -150,10 +150,38 @@ def test_an_endless_script_ends_with_the_node(led):
     leader.stop()
 
 
-def test_an_endless_script_that_writes_is_undone_and_cannot_be_killed(led):
+def test_an_endless_script_that_may_write_is_tried_out_and_killed(led):
     leader, tag = led
     with cluster_connection(leader.client_addr) as other:
+        other.call("CONFIG", "SET", "script-instructions", 1_000_000_000_000, "busy-reply-threshold", 0)
         script = Caller(leader.client_addr, "EVAL", ENDLESS_WRITER, 1, tag)
+        time.sleep(0.2)
+        assert slowest_call_s(other, tag) < SLOWEST_S
+        assert script.is_alive()
+        other.call("CONFIG", "SET", "busy-reply-threshold", 100)
+        for words in [("GET", tag), ("PING",), ("EXEC",)]:
+            with pytest.raises(ReplyError, match="BUSY .*SCRIPT KILL"):
+                other.call(*words)
+        kill(other)
+        assert "Script killed by user with SCRIPT KILL" in script.ended()
+        assert other.call("GET", tag) is None
+
+
+def test_a_script_that_does_not_end_within_its_budget_never_enters_the_log(led):
+    leader, tag = led
+    script = Caller(leader.client_addr, "EVAL", ENDLESS_WRITER, 1, tag)
+    assert "runs more instructions than it may; its writes are undone" in script.ended()
+    with cluster_connection(leader.client_addr) as other:
+        assert other.call("GET", tag) is None
+
+
+def test_an_endless_script_in_the_log_is_undone_and_cannot_be_killed(led):
+    leader, tag = led
+    with cluster_connection(leader.client_addr) as other:
+        # It has shown itself short, and is so no longer.
+        turncoat = "redis.call('set', KEYS[1], 'written') while ARGV[1] == 'endless' do end return redis.call('del', KEYS[1])"
+        other.call("EVAL", turncoat, 1, tag, "short")
+        script = Caller(leader.client_addr, "EVAL", turncoat, 1, tag, "endless")
 
         def refused():
             try:

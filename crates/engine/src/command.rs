@@ -13,7 +13,6 @@ use crate::keyspace::Keyspace;
 use crate::reply::Reply;
 use crate::rng::Rng;
 use crate::script::{self, Budget, Scripts};
-use crate::value::number;
 
 /// What a handler returns.
 pub type Outcome = Result<Reply, CommandError>;
@@ -265,11 +264,11 @@ impl Keys {
 
 /// The words that `words[at]` counts.
 fn counted(words: &[Bytes], at: usize) -> std::ops::Range<usize> {
-    let count = words.get(at).and_then(|word| number::parse_int(word)).and_then(|n| usize::try_from(n).ok());
-    match count {
-        Some(count) if count < words.len() - at => at + 1..at + 1 + count,
-        _ => 0..0,
-    }
+    // As C's `atoi` reads it, like Redis: `01` and `1x` count one key, though the handler refuses them.
+    let digits = words.get(at).into_iter().flatten().take_while(|byte| byte.is_ascii_digit());
+    let count =
+        digits.fold(0usize, |n, digit| n.saturating_mul(10).saturating_add(usize::from(digit - b'0')));
+    if count < words.len().saturating_sub(at) { at + 1..at + 1 + count } else { 0..0 }
 }
 
 /// How the answers of several groups become one, for commands without a key that concern every key.

@@ -5,6 +5,8 @@
 
 use bytes::Bytes;
 
+use crate::command::{self, Flags};
+
 bitflags::bitflags! {
     /// The classes of `notify-keyspace-events`, Redis's letters.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,4 +64,19 @@ pub enum KeyEvent {
         /// Whether the channel is one of SSUBSCRIBE's.
         in_shard: bool,
     },
+}
+
+impl KeyEvent {
+    /// Whether it is a script's call of a command that reads keys.
+    pub fn is_read(&self) -> bool {
+        match self {
+            KeyEvent::Called { words, .. } => KeyEvent::is_read_by(words),
+            _ => false,
+        }
+    }
+
+    /// Whether a call of `words` reads keys.
+    pub(crate) fn is_read_by(words: &[Bytes]) -> bool {
+        command::resolve(words).is_ok_and(|row| row.command.flags.contains(Flags::READONLY))
+    }
 }

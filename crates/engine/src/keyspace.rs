@@ -1,6 +1,6 @@
 //! The keys of one group, at the machine's clock.
 //!
-//! Invariants: a key whose deadline is at or before [`Keyspace::now_ms`] is absent to every reader, whether or
+//! Invariants: a key whose deadline is before [`Keyspace::now_ms`] is absent to every reader, whether or
 //! not it has been removed yet, and so is a key whose value has nothing left; every change sets the key's version
 //! to the index of the entry being applied, and a write that changes nothing leaves it; `deadlines` holds exactly
 //! the keys that have something to expire; `bytes` is the sum over all keys, due ones included.
@@ -49,6 +49,8 @@ pub struct Keyspace {
     pub(crate) origin: u64,
     /// What a script that may have to be undone has changed so far.
     undo: Option<Undo>,
+    /// Whether it is one script's own, which leaves no trace.
+    is_view: bool,
 }
 
 impl Keyspace {
@@ -74,6 +76,7 @@ impl Keyspace {
             changes: 0,
             origin: 0,
             undo: None,
+            is_view: false,
         }
     }
 
@@ -96,11 +99,18 @@ impl Keyspace {
 
     /// Notes that a script has called a command.
     pub(crate) fn called(&mut self, words: &[Bytes], failed: bool) {
+        // All that is asked of a script on a view is whether it has read: it may call without end.
+        if self.is_view && !(self.events.is_empty() && KeyEvent::is_read_by(words)) {
+            return;
+        }
         self.events.push(KeyEvent::Called { words: words.to_vec(), failed });
     }
 
     /// Notes that a script has published `message`.
     pub(crate) fn publish(&mut self, channel: &Bytes, message: &Bytes, in_shard: bool) {
+        if self.is_view {
+            return;
+        }
         self.events.push(KeyEvent::Publish { channel: channel.clone(), message: message.clone(), in_shard });
     }
 
@@ -261,7 +271,7 @@ impl Keyspace {
 
     /// Whether an object is visible at the machine's clock.
     pub fn is_live(&self, object: &Object) -> bool {
-        object.expire_ms > self.now_ms && !object.value.is_empty(self.now_ms)
+        object.expire_ms >= self.now_ms && !object.value.is_empty(self.now_ms)
     }
 
     /// The object of `key`.
@@ -279,7 +289,7 @@ impl Keyspace {
         match self.get(key) {
             None => 0,
             // It has fields that are gone but not removed: changed, as late as anybody can tell.
-            Some(object) if object.value.next_deadline_ms() <= self.now_ms => self.version,
+            Some(object) if object.value.next_deadline_ms() < self.now_ms => self.version,
             Some(object) => object.version,
         }
     }
@@ -311,7 +321,7 @@ impl Keyspace {
         }
     }
 
-    /// A copy of this keyspace as it is now that shares its contents, for a script that only reads. Of deadlines it knows
+    /// A copy of this keyspace as it is now that shares its contents, for a script that leaves no trace. Of deadlines it knows
     /// those of its keys alone, not their order.
     pub(crate) fn view(&self) -> Keyspace {
         Keyspace {
@@ -322,6 +332,7 @@ impl Keyspace {
             now_ms: self.now_ms,
             version: self.version,
             bounds: self.bounds,
+            is_view: true,
             ..Keyspace::without_slots(self.hash_seed)
         }
     }
@@ -458,8 +469,7 @@ impl Keyspace {
         let (before, bytes_before) = (deadline_of(object), object.value.bytes());
         let result = change(object);
         object.version = version;
-        let (after, gone) =
-            (deadline_of(object), object.expire_ms <= now_ms || object.value.is_empty(now_ms));
+        let (after, gone) = (deadline_of(object), object.expire_ms < now_ms || object.value.is_empty(now_ms));
         let bytes_after = object.value.bytes();
         self.bytes = self.bytes - bytes_before + bytes_after;
         self.move_deadline(key, before, after);
@@ -563,7 +573,7 @@ impl Keyspace {
         let mut left = limit;
         while left > 0 {
             let Some((at, key)) = self.deadlines.first() else { return };
-            if *at > self.now_ms {
+            if *at >= self.now_ms {
                 return;
             }
             let key = key.clone();
@@ -575,7 +585,7 @@ impl Keyspace {
     fn remove_due_of(&mut self, key: &[u8], limit: usize) -> usize {
         let (now_ms, version) = (self.now_ms, self.version);
         let object = self.slot_mut(key).get_mut(key).expect("`deadlines` holds only keys that are there");
-        if object.expire_ms <= now_ms {
+        if object.expire_ms < now_ms {
             self.remove(key);
             self.notify(EventClass::EXPIRED, "expired", key);
             return 1;
@@ -585,7 +595,7 @@ impl Keyspace {
         assert!(removed > 0, "`deadlines` holds a key of which nothing is due");
         object.version = version;
         // A value may have nothing left for readers and yet due fields to remove: the next entry goes on with them.
-        let nothing_left = object.value.is_empty(now_ms) && object.value.next_deadline_ms() > now_ms;
+        let nothing_left = object.value.is_empty(now_ms) && object.value.next_deadline_ms() >= now_ms;
         let (after, bytes_after) = (deadline_of(object), object.value.bytes());
         self.bytes = self.bytes - bytes_before + bytes_after;
         self.move_deadline(key, before, after);
@@ -603,7 +613,7 @@ impl Keyspace {
     /// Whether `key` has something due at `now_ms` that the machine's clock has not reached: a read at that time
     /// must first move the clock, through the log.
     pub fn is_due(&self, key: &[u8], now_ms: u64) -> bool {
-        self.get(key).is_some_and(|object| deadline_of(object) <= now_ms)
+        self.get(key).is_some_and(|object| deadline_of(object) < now_ms)
     }
 
     /// Puts back an object from a snapshot, in the snapshot's order. Whether it can be there.

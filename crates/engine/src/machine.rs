@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::args::Args;
 use crate::command::{self, Command, ReadContext, Run, WriteContext};
+use crate::commands;
 use crate::digest::{Difference, Digest};
 use crate::entry::{Batch, Call, Check, DecodeError, Entry, Genesis, Message, Stamp, Topology, Watch};
 use crate::error::CommandError;
@@ -14,7 +15,7 @@ use crate::hash_slot::{SlotId, slot_of};
 use crate::keyspace::Keyspace;
 use crate::reply::Reply;
 use crate::rng::Rng;
-use crate::script::{Budget, ReadOnly, Reads, Scripts};
+use crate::script::{self, Budget, ReadOnly, Reads, Scripts};
 use crate::value::Bounds;
 use crate::waiters::WaiterId;
 
@@ -219,6 +220,13 @@ impl Machine {
         calls.iter().enumerate().map(read).collect()
     }
 
+    /// The script that a call runs in the log, to be tried out beforehand; `None` if that does not come to run one.
+    pub fn rehearsal(&self, call: &Call, seed: u64) -> Option<ReadOnly> {
+        self.row_of(call).ok()?;
+        let run = commands::script::writing(&self.scripts, Args(&call.args))?;
+        script::rehearsal(&self.keyspace, &self.scripts, Rng::for_call(seed, 0), &run)
+    }
+
     /// What a call answers that names no key although its command has keys: an error, whatever any replica holds.
     pub fn refuse(call: &Call) -> Reply {
         let mut run = EntryRun { stamp: Stamp::default(), calls: 0, replies: Replies::Wanted };
@@ -237,7 +245,7 @@ impl Machine {
     /// Whether a read of `calls` at `now_ms` would meet a key whose deadline has passed but that the machine's
     /// clock has not reached: then an entry must move the clock first.
     pub fn needs_tick(&self, calls: &[Call], now_ms: u64) -> bool {
-        if self.keyspace.next_deadline_ms().is_none_or(|at| at > now_ms) {
+        if self.keyspace.next_deadline_ms().is_none_or(|at| at >= now_ms) {
             return false;
         }
         calls.iter().any(|call| match command::resolve(&call.args) {

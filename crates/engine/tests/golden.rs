@@ -158,7 +158,8 @@ impl World {
         match self.answering.read(&calls, self.now_ms, self.index).pop().expect("an answer for the call") {
             Read::Reply(reply) => reply,
             Read::Script(script) => {
-                script.answer(Budget::default(), None).unwrap_or(Reply::Simple("(does not end)"))
+                let answered = script.answer(Budget::default(), None);
+                answered.map_or(Reply::Simple("(does not end)"), |answered| answered.reply)
             }
         }
     }

@@ -409,7 +409,7 @@ impl Group {
 
     fn has_due_keys(&self) -> bool {
         let now_ms = self.env.clock.now_ms();
-        self.with_machine(|machine| machine.keyspace().next_deadline_ms().is_some_and(|at| at <= now_ms))
+        self.with_machine(|machine| machine.keyspace().next_deadline_ms().is_some_and(|at| at < now_ms))
     }
 }
 

@@ -147,8 +147,10 @@ pub async fn forward(
         Ok(relay) => relay,
         Err(error) => return vec![unreachable(to, &error); calls.len()],
     };
+    // What a script does there is not seen here.
+    server.tracking.script_has_read();
     let mut answers = Vec::with_capacity(calls.len());
-    let asked = tokio::time::timeout(server.patience_for(calls, write), async {
+    let asked = tokio::time::timeout(server.patience_for(calls), async {
         relay.send(calls).await?;
         for _ in calls {
             answers.push(Answer::Raw(relay.reply().await?));

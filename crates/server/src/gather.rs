@@ -111,6 +111,12 @@ async fn ask(
     loop {
         let reply = match place {
             Place::Here if row.writes(&call.args) => {
+                if let Err(refused) = scripts::rehearse(server, group, &call).await {
+                    return refused;
+                }
+                if call.args[0].eq_ignore_ascii_case(b"function") {
+                    server.scripts.functions_have_changed();
+                }
                 let _writing = server.scripts.writing(std::slice::from_ref(&call));
                 let outcome = group.write(vec![Batch::of(vec![call.clone()])]).await;
                 first(route::written(&server.node, outcome, &[None]))

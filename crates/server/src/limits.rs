@@ -98,6 +98,12 @@ pub const FORWARD_SLACK_MS: u64 = 1_000;
 /// begins again as a long one.
 pub const SCRIPT_MOMENT: u64 = 100_000;
 
+/// How long a script waits for a place among the long ones, in milliseconds.
+pub const SCRIPT_PLACE_MS: u64 = 5000;
+
+/// Scripts that a node remembers to be short.
+pub const SHORT_SCRIPTS: usize = 10_000;
+
 /// The longest DEBUG SLEEP, in milliseconds.
 pub const DEBUG_SLEEP_MS: u64 = 60_000;
 

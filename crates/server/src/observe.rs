@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError};
 use bytes::Bytes;
 use quoris_engine::args::Args;
 use quoris_engine::command::{Command, Flags, Run, Verb};
+use quoris_engine::hash_slot::slot_of;
 use quoris_engine::{Call, CommandError, Reply};
 
 use crate::clients::Client;
@@ -14,7 +15,7 @@ use crate::memory;
 use crate::resp::Protocol;
 use crate::route::{Place, Route};
 use crate::server::Server;
-use crate::session::Session;
+use crate::session::{Kind, Session};
 use crate::tracking::Mode;
 use crate::transaction::{self, Transaction};
 
@@ -28,12 +29,24 @@ impl Route {
     }
 }
 
-/// Whether a call waits while writes are paused.
-pub fn is_held_with_writes(row: &Command, words: &[Bytes]) -> bool {
-    row.writes(words) || matches!(row.run, Run::Session(Verb::Publish | Verb::Spublish))
-}
-
 impl Server {
+    /// Whether a call waits while writes are paused. Beside those that write, as in Redis: what publishes, and PFCOUNT.
+    pub(crate) fn is_held_with_writes(&self, row: &Command, words: &[Bytes]) -> bool {
+        if matches!(row.run, Run::Session(Verb::Publish | Verb::Spublish)) || row.name == "pfcount" {
+            return true;
+        }
+        // What SCRIPT changes is no key.
+        let of_script = words.first().is_some_and(|word| word.eq_ignore_ascii_case(b"script"));
+        row.writes(words) && !of_script && !(row.runs_script() && self.writes_nothing(row, words))
+    }
+
+    /// Whether a script or a function that is called by its name has declared that it writes nothing.
+    fn writes_nothing(&self, row: &Command, words: &[Bytes]) -> bool {
+        // Whichever group runs it if it has no keys: it was loaded into all.
+        let slot = row.keys.of(words).next().map_or(0, |key| slot_of(key));
+        self.node.group_of(slot).with_machine(|machine| machine.scripts().writes_nothing(words))
+    }
+
     /// Has the groups note events, or no longer, as somebody here needs them.
     pub fn observe(&self) {
         // Held while the groups are told, so that two who change their minds do not leave them of two minds.
@@ -110,8 +123,10 @@ impl Session {
         }
         let route = route.as_ref().ok()?;
         let writes = match (route, &self.transaction) {
-            (Route::Session(_, Verb::Exec), Some(transaction)) => transaction.is_held_with_writes(),
-            _ => is_held_with_writes(route.row(), words),
+            (Route::Session(_, Verb::Exec), Some(transaction)) => {
+                transaction.is_held_with_writes(&self.server)
+            }
+            _ => self.server.is_held_with_writes(route.row(), words),
         };
         pause.holds(writes).then_some(writes)
     }
@@ -136,7 +151,7 @@ impl Session {
             (route, Some(_)) if transaction::is_queued(route) => (true, true),
             (Route::Group(_, seat), _) => (seat.place == Place::Here, row.flags.contains(Flags::DENYOOM)),
             (Route::Session(_, Verb::Exec), Some(transaction)) => (true, transaction.may_grow()),
-            (Route::Gather(_), _) => (true, false),
+            (Route::Gather(row), _) => (true, row.flags.contains(Flags::DENYOOM)),
             (Route::Session(..), _) => return Ok(route),
         };
         // Whoever runs it elsewhere looks at what there is there.
@@ -147,13 +162,33 @@ impl Session {
         let has_room = memory::make_room(&server).await;
         if may_grow && !has_room {
             return Err(match &route {
-                Route::Session(..) => CommandError::Text(
-                    "EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'.",
-                ),
+                Route::Session(..) => self.abort(&CommandError::OutOfMemory),
                 _ => CommandError::OutOfMemory,
             });
         }
         Ok(route)
+    }
+
+    /// What EXEC answers that may not run: the transaction is over.
+    fn abort(&mut self, why: &CommandError) -> CommandError {
+        self.transaction = None;
+        self.watched.clear();
+        self.note_queued();
+        CommandError::Message(format!("EXECABORT Transaction discarded because of: {why}"))
+    }
+
+    /// Whether the call may run while a script does.
+    pub(crate) fn check_busy(&mut self, route: Route, words: &[Bytes]) -> Result<Route, CommandError> {
+        let threshold_ms = self.server.settings.get().busy_reply_threshold_ms;
+        // What other nodes send is not their clients' doing alone.
+        if threshold_ms == 0 || self.kind == Kind::Relay || is_for_the_busy(&route, words) {
+            return Ok(route);
+        }
+        match self.server.scripts.busy(threshold_ms) {
+            None => Ok(route),
+            Some(busy) if matches!(route, Route::Session(_, Verb::Exec)) => Err(self.abort(&busy)),
+            Some(busy) => Err(busy),
+        }
     }
 
     /// Whether the call may run now, in what the connection is doing; and notes it for those who want to know.
@@ -204,9 +239,20 @@ impl Session {
 
     /// The keys of a call that is about to run are tracked, if the client wants that and the call reads.
     pub(crate) fn note_reads(&self, row: &Command, words: &[Bytes]) {
-        let tracks = self.tracking.is_some_and(|mode| mode.notes_reads());
-        if tracks && !row.flags.contains(Flags::WRITE) {
+        if !self.tracking.is_some_and(|mode| mode.notes_reads()) {
+            return;
+        }
+        if row.runs_script() {
+            self.server.tracking.note_script(self.client.id, row.keys.of(words));
+        } else if !row.flags.contains(Flags::WRITE) {
             self.server.tracking.note_reads(self.client.id, row.keys.of(words));
+        }
+    }
+
+    /// All calls that [`Session::note_reads`] was told of have their answers.
+    pub(crate) fn scripts_have_run(&self) {
+        if self.tracking.is_some() {
+            self.server.tracking.scripts_have_run(self.client.id);
         }
     }
 
@@ -285,6 +331,28 @@ impl AskedOfUse {
             }
             reply => reply,
         }
+    }
+}
+
+/// Whether a call runs although a script has made the node busy: what sets a connection up, begins or gives up a transaction,
+/// and what looks at scripts or ends them.
+fn is_for_the_busy(route: &Route, words: &[Bytes]) -> bool {
+    match route {
+        Route::Session(_, verb) => matches!(
+            verb,
+            Verb::Auth
+                | Verb::Discard
+                | Verb::FunctionKill
+                | Verb::Hello
+                | Verb::Multi
+                | Verb::Quit
+                | Verb::Reset
+                | Verb::ScriptKill
+                | Verb::Unwatch
+                | Verb::Watch
+        ),
+        Route::Gather(row) => row.name == "stats" && words[0].eq_ignore_ascii_case(b"function"),
+        Route::Group(..) => false,
     }
 }
 

@@ -4,9 +4,13 @@
 //! Most need less than a moment and run where they were asked for. One that needs more is begun again beside the runtime's
 //! tasks, as one of few, until it ends, SCRIPT KILL or FUNCTION KILL ends it, or its time has run out.
 //!
-//! Scripts that write run in apply, on every replica, and end by their budget: no node may end them alone.
+//! Scripts that may write run in apply, on every replica, and end by their budget: no node may end them alone. So the leader
+//! tries one out first that it does not know to be short, beside its group as if it only read. While it does, the script can
+//! be killed; and one that does not end within its budget never enters the log.
+//!
+//! A long script holds up nobody. Who wants others to be told BUSY all the same, as by Redis, sets `busy-reply-threshold`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,9 +18,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use quoris_engine::command::Verb;
 use quoris_engine::machine::Read;
-use quoris_engine::script::{Budget, Ending, ReadOnly, Stop};
+use quoris_engine::script::scripts::sha1_hex;
+use quoris_engine::script::{Answered, Budget, Ending, ReadOnly, Stop};
 use quoris_engine::{Call, CommandError, Reply, command};
 use quoris_raft::env::Cpu;
+use quoris_raft::group::Group;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
@@ -50,6 +56,8 @@ pub struct Scripts {
     places: Semaphore,
     /// Calls of scripts that may write and have no answer yet.
     writing: AtomicUsize,
+    /// Those that may write and have needed less than a moment when they were tried out.
+    short: Mutex<BTreeSet<String>>,
     stopping: AtomicBool,
 }
 
@@ -89,6 +97,7 @@ impl Scripts {
             running: Mutex::default(),
             places: Semaphore::new(cpu.threads()),
             writing: AtomicUsize::new(0),
+            short: Mutex::default(),
             stopping: AtomicBool::new(false),
         }
     }
@@ -145,6 +154,36 @@ impl Scripts {
         }
     }
 
+    /// What everybody else is told while a script has run for longer than `threshold_ms`; 0: nothing, ever.
+    pub fn busy(&self, threshold_ms: u64) -> Option<CommandError> {
+        let is_long = |script: &&Running| script.began.elapsed() > Duration::from_millis(threshold_ms);
+        let running = (threshold_ms > 0).then(|| self.running())?;
+        let long = running.values().find(is_long)?;
+        Some(if long.is_function { FUNCTION_RUNS } else { SCRIPT_RUNS })
+    }
+
+    /// Whether the script that `words` call need not be tried out.
+    pub fn is_short(&self, words: &[Bytes]) -> bool {
+        self.short().contains(&name_in(words))
+    }
+
+    /// The code of functions has changed: of none it is known how long it takes.
+    pub fn functions_have_changed(&self) {
+        self.short().clear();
+    }
+
+    fn note_short(&self, words: &[Bytes]) {
+        let mut short = self.short();
+        if short.len() >= limits::SHORT_SCRIPTS {
+            short.clear();
+        }
+        short.insert(name_in(words));
+    }
+
+    fn short(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.short.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn enter(&self, script: &ReadOnly, call: &Call) -> (Stop, Listed<'_>) {
         let stop = Stop::default();
         let mut running = self.running();
@@ -174,6 +213,41 @@ pub fn is_script(words: &[Bytes]) -> bool {
     command::resolve(words).is_ok_and(|resolved| resolved.command.runs_script())
 }
 
+/// Under which name a script is remembered: its SHA-1, or its function's name.
+fn name_in(words: &[Bytes]) -> String {
+    match words {
+        [command, body, ..] if command.eq_ignore_ascii_case(b"eval") => sha1_hex(body),
+        [_, name, ..] => String::from_utf8_lossy(name).to_ascii_lowercase(),
+        _ => String::new(),
+    }
+}
+
+/// Tries out the script that `call` has `group` run in the log, unless it is known to be short. The error that the client is
+/// told if it must not enter the log.
+pub async fn rehearse(server: &Server, group: &Group, call: &Call) -> Result<(), Reply> {
+    if !is_script(&call.args) || server.scripts.is_short(&call.args) {
+        return Ok(());
+    }
+    let seed = server.env.rng.next_u64();
+    let rehearsal = group.with_machine(|machine| machine.rehearsal(call, seed)).map(Box::new);
+    let Some(script) = rehearsal else { return Ok(()) };
+    let settings = server.settings.get();
+    let (bytes, out_of_memory) = (settings.script_memory as usize, false);
+    let moment = Budget { instructions: limits::SCRIPT_MOMENT, bytes, out_of_memory };
+    if script.answer(moment, None).is_some() {
+        server.scripts.note_short(&call.args);
+        return Ok(());
+    }
+    let too_long = script.too_long();
+    let whole = Budget { instructions: settings.script_instructions, ..moment };
+    match run_long(server, script, call, whole).await? {
+        None => Err(too_long),
+        Some(answered) if answered.stopped => Err(answered.reply),
+        // Whatever it came to: what counts is what it comes to in the log.
+        Some(_) => Ok(()),
+    }
+}
+
 /// The replies to `calls`, which have been read: those that are scripts are run.
 pub async fn replies(server: &Server, reads: Vec<Read>, calls: &[Call]) -> Vec<Reply> {
     let mut replies = Vec::with_capacity(reads.len());
@@ -189,28 +263,51 @@ pub async fn replies(server: &Server, reads: Vec<Read>, calls: &[Call]) -> Vec<R
 async fn run(server: &Server, script: Box<ReadOnly>, call: &Call) -> Reply {
     let bytes = server.settings.get().script_memory as usize;
     let budget = move |instructions| Budget { instructions, bytes, out_of_memory: false };
-    if let Some(reply) = script.answer(budget(limits::SCRIPT_MOMENT), None) {
-        return reply;
+    if let Some(answered) = script.answer(budget(limits::SCRIPT_MOMENT), None) {
+        return tell_tracking(server, answered);
     }
-    let patience = Duration::from_millis(server.settings.get().busy_reply_threshold_ms);
+    match run_long(server, script, call, budget(u64::MAX)).await {
+        Ok(answered) => {
+            let answered = answered.expect("a script without a budget of instructions ends with an answer");
+            tell_tracking(server, answered)
+        }
+        Err(refused) => refused,
+    }
+}
+
+/// Runs a script beside the runtime's tasks: what it gave, `None` if it needs more instructions than `budget` has; or the error
+/// if it got no place.
+async fn run_long(
+    server: &Server,
+    script: Box<ReadOnly>,
+    call: &Call,
+    budget: Budget,
+) -> Result<Option<Answered>, Reply> {
+    let patience = Duration::from_millis(limits::SCRIPT_PLACE_MS);
     // Never closed: who gets no place has waited too long.
     let Ok(Ok(_place)) = tokio::time::timeout(patience, server.scripts.places.acquire()).await else {
-        return Reply::Error(NO_PLACE);
+        return Err(Reply::Error(NO_PLACE));
     };
     let (stop, _listed) = server.scripts.enter(&script, call);
     let (tell, mut told) = oneshot::channel();
     let own_stop = stop.clone();
     let mut work = server.env.cpu.run(Box::new(move || {
         // The receiver waits until the job is done.
-        drop(tell.send(script.answer(budget(u64::MAX), Some(own_stop))));
+        drop(tell.send(script.answer(budget, Some(own_stop))));
     }));
     let limit = Duration::from_millis(server.settings.get().script_read_limit_ms);
     if tokio::time::timeout(limit, &mut work).await.is_err() {
         stop.stop(Ending::Time);
         work.await;
     }
-    let reply = told.try_recv().ok().flatten();
-    reply.expect("a script without a budget of instructions ends with an answer")
+    Ok(told.try_recv().expect("a job tells before it is done"))
+}
+
+fn tell_tracking(server: &Server, answered: Answered) -> Reply {
+    if answered.has_read {
+        server.tracking.script_has_read();
+    }
+    answered.reply
 }
 
 /// SCRIPT KILL and FUNCTION KILL. A plain client's script may run on any node, so all are asked for it.

@@ -55,6 +55,11 @@ struct Run {
 }
 
 impl Segment {
+    /// Whether it holds no call.
+    pub fn is_empty(&self) -> bool {
+        self.answers.is_empty()
+    }
+
     /// Answers a call without running it.
     pub fn answer(&mut self, answer: Answer) {
         self.answers.push(Some(answer));
@@ -167,7 +172,14 @@ impl Run {
     async fn here(&self, server: &Server, caller: &Caller, calls: Vec<Call>, from: usize) -> Vec<Answer> {
         let node = &server.node;
         let slots = &self.slots[from..];
-        let replies = if self.write {
+        // One that is not known to be short is alone in its run.
+        let rehearsed = match &calls[..] {
+            [call] if self.write => scripts::rehearse(server, &self.group, call).await,
+            _ => Ok(()),
+        };
+        let replies = if let Err(refused) = rehearsed {
+            vec![refused]
+        } else if self.write {
             // Each call is a batch: only MULTI promises that nothing comes between two of them.
             let _writing = server.scripts.writing(&calls);
             let batches = calls.into_iter().map(|call| Batch::of(vec![call]).by(caller.origin)).collect();

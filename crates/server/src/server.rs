@@ -155,10 +155,10 @@ impl Server {
     }
 
     /// How long another node may take to answer `calls`, which do not block.
-    pub fn patience_for(&self, calls: &[Call], write: bool) -> Duration {
+    pub fn patience_for(&self, calls: &[Call]) -> Duration {
         let config = self.settings.get();
-        let is_long = !write && calls.iter().any(|call| scripts::is_script(&call.args));
-        let long_ms = if is_long { config.busy_reply_threshold_ms + config.script_read_limit_ms } else { 0 };
+        let is_long = calls.iter().any(|call| scripts::is_script(&call.args));
+        let long_ms = if is_long { limits::SCRIPT_PLACE_MS + config.script_read_limit_ms } else { 0 };
         self.patience() + Duration::from_millis(long_ms)
     }
 

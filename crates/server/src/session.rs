@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
@@ -196,17 +197,23 @@ impl Session {
                 Ok(route) => self.has_room_for(route, &words).await,
                 refused => refused,
             };
+            // What went to make room is told of before the reply of the call that made it, unless there are replies before it.
+            if self.server.settings.get().maxmemory > 0 && segment.is_empty() {
+                self.client.mail.take(self.protocol, out);
+            }
+            let routed = routed.and_then(|route| self.check_busy(route, &words));
+            // With a write beside it, a script that only reads would run in the log, and one that may write is tried out
+            // when what came before it is done.
+            let apart = routed.as_ref().is_ok_and(|route| self.runs_apart(route, &words));
+            if apart {
+                self.finish(std::mem::take(&mut segment), out).await;
+            }
             match routed.and_then(|route| self.admit(route, &words)) {
                 Ok(route) if self.transaction.is_some() && transaction::is_queued(&route) => {
                     segment.answer(self.queue(route, words));
                 }
                 Ok(Route::Group(row, seat)) if !row.flags.contains(Flags::BLOCKING) => {
                     last = Some(Resolved { command: row, container: None });
-                    // With a write beside it, a script that only reads would run in the log.
-                    let apart = row.runs_script() && !row.writes(&words);
-                    if apart {
-                        self.finish(std::mem::take(&mut segment), out).await;
-                    }
                     segment.add(row, seat, Call { args: words });
                     if apart {
                         self.finish(std::mem::take(&mut segment), out).await;
@@ -230,6 +237,15 @@ impl Session {
             self.used(last);
         }
         self.finish(segment, out).await;
+    }
+
+    /// Whether a call is a script that is not simply part of its run.
+    fn runs_apart(&self, route: &Route, words: &[Bytes]) -> bool {
+        let row = route.row();
+        matches!(route, Route::Group(..))
+            && row.runs_script()
+            && (!row.writes(words) || !self.server.scripts.is_short(words))
+            && self.transaction.is_none()
     }
 
     /// Queues a call for EXEC.
@@ -263,7 +279,7 @@ impl Session {
                 self.written.insert(seat.group.id());
                 let (server, caller) = (self.server.clone(), self.caller());
                 let call = Call { args: words };
-                self.block(|endings| Box::pin(blocking::run(server, row, seat, call, caller, endings)));
+                self.block(|endings| Box::pin(blocking::run(server, row, seat, call, caller, endings))).await;
                 None
             }
         };
@@ -285,7 +301,7 @@ impl Session {
             Verb::Wait | Verb::Waitaof => match wait::Wanted::parse(verb, words) {
                 Ok(wanted) => {
                     let wait = wait::Wait::new(self, wanted);
-                    self.block(|endings| Box::pin(wait.run(endings)));
+                    self.block(|endings| Box::pin(wait.run(endings))).await;
                     self.server.ran(&self.client, resolved.command, None, 0, false);
                     return None;
                 }
@@ -337,14 +353,21 @@ impl Session {
     }
 
     /// Has what comes later wait for a call that can be ended from outside.
-    fn block(&mut self, call: impl FnOnce(Endings) -> BoxFuture<'static, Answer>) {
-        self.blocked = Some(call(Endings::of(&self.client)));
+    async fn block(&mut self, call: impl FnOnce(Endings) -> BoxFuture<'static, Answer>) {
+        let mut call = call(Endings::of(&self.client));
+        // Begins at once: what another client sends after it should come after it.
+        self.blocked = Some(match futures::poll!(&mut call) {
+            Poll::Ready(answer) => Box::pin(std::future::ready(answer)),
+            Poll::Pending => call,
+        });
     }
 
     /// Runs what has been collected and sends its replies.
     async fn finish(&mut self, segment: Segment, out: &mut BytesMut) {
         self.written.extend(segment.written());
-        for answer in segment.run(&self.server, &self.caller()).await {
+        let answers = segment.run(&self.server, &self.caller()).await;
+        self.scripts_have_run();
+        for answer in answers {
             self.send(&answer, out);
         }
     }

@@ -5,10 +5,13 @@
 //! A client of which this node can no longer say that (its table is full, its replica was replaced, it has ceased to lead a
 //! group) is told that the keys concerned, or all, are no longer good.
 //!
+//! A script reads the keys it declares only if it calls a command that reads. Before it runs it is taken to; if no script at
+//! all has read on this node by the time it has its answer, its keys are struck out again.
+//!
 //! The events come from every group's replica on this node, led or not: a read that was forwarded is tracked all the same.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -56,6 +59,8 @@ pub struct Tracking {
     clients: Arc<Clients>,
     /// How many there are: nothing else is looked at while it is 0.
     count: AtomicUsize,
+    /// How often scripts are known to have read, or may have.
+    script_reads: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -76,6 +81,10 @@ struct Tracker {
     broken: bool,
     /// Whether it may have cached anything since it was last told that nothing is good.
     has_read: bool,
+    /// What it is noted to have read only because scripts of its declared it that have no answer yet.
+    declared: BTreeSet<Bytes>,
+    /// `script_reads` before they ran.
+    reads_before: u64,
 }
 
 /// Figures for INFO.
@@ -94,7 +103,13 @@ pub struct TrackingFigures {
 impl Tracking {
     /// Nobody tracks yet.
     pub fn new(settings: Arc<Settings>, clients: Arc<Clients>) -> Tracking {
-        Tracking { settings, clients, count: AtomicUsize::new(0), state: Mutex::default() }
+        Tracking {
+            settings,
+            clients,
+            count: AtomicUsize::new(0),
+            script_reads: AtomicU64::new(0),
+            state: Mutex::default(),
+        }
     }
 
     /// Whether anybody tracks.
@@ -111,6 +126,8 @@ impl Tracking {
             prefixes: BTreeSet::new(),
             broken: false,
             has_read: false,
+            declared: BTreeSet::new(),
+            reads_before: 0,
         });
         (tracker.mode, tracker.broken) = (mode, false);
         if mode.bcast {
@@ -150,13 +167,55 @@ impl Tracking {
     /// `client` is about to read `keys`.
     pub fn note_reads<'a>(&self, client: u64, keys: impl Iterator<Item = &'a Bytes>) {
         let mut state = self.lock();
-        if let Some(tracker) = state.trackers.get_mut(&client) {
-            tracker.has_read = true;
-        }
+        let State { trackers, readers, .. } = &mut *state;
+        let Some(tracker) = trackers.get_mut(&client) else { return };
+        tracker.has_read = true;
         for key in keys {
-            state.readers.entry(key.clone()).or_default().insert(client);
+            tracker.declared.remove(key);
+            readers.entry(key.clone()).or_default().insert(client);
         }
         self.fit(&mut state);
+    }
+
+    /// `client` is about to run a script that declares `keys`.
+    pub fn note_script<'a>(&self, client: u64, keys: impl Iterator<Item = &'a Bytes>) {
+        let mut state = self.lock();
+        let State { trackers, readers, .. } = &mut *state;
+        let Some(tracker) = trackers.get_mut(&client) else { return };
+        if tracker.declared.is_empty() {
+            tracker.reads_before = self.script_reads.load(Ordering::SeqCst);
+        }
+        tracker.has_read = true;
+        for key in keys {
+            if readers.entry(key.clone()).or_default().insert(client) {
+                tracker.declared.insert(key.clone());
+            }
+        }
+        self.fit(&mut state);
+    }
+
+    /// A script has called a command that reads, or may have where it is not seen. Before its answer leaves.
+    pub fn script_has_read(&self) {
+        self.script_reads.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// The scripts of `client` that [`Tracking::note_script`] was told of have their answers.
+    pub fn scripts_have_run(&self, client: u64) {
+        let mut state = self.lock();
+        let State { trackers, readers, .. } = &mut *state;
+        let Some(tracker) = trackers.get_mut(&client) else { return };
+        let declared = std::mem::take(&mut tracker.declared);
+        if self.script_reads.load(Ordering::SeqCst) != tracker.reads_before {
+            return;
+        }
+        for key in declared {
+            if let Some(clients) = readers.get_mut(&key) {
+                clients.remove(&client);
+                if clients.is_empty() {
+                    readers.remove(&key);
+                }
+            }
+        }
     }
 
     /// The table may have been given another size.

@@ -21,7 +21,6 @@ use quoris_raft::types::WriteOutcome;
 
 use crate::forward::{self, Patience};
 use crate::limits;
-use crate::observe;
 use crate::resp::{Answer, reply};
 use crate::route::{self, Place, Route};
 use crate::scripts;
@@ -130,13 +129,13 @@ impl Transaction {
     }
 
     /// Whether CLIENT PAUSE holds EXEC back together with writes.
-    pub fn is_held_with_writes(&self) -> bool {
+    pub fn is_held_with_writes(&self, server: &Server) -> bool {
         self.queued.iter().any(|queued| {
             let row = match queued.kind {
                 Kind::Keyed(row) | Kind::Gather(row) => row,
                 Kind::Verb(resolved, _) => resolved.command,
             };
-            observe::is_held_with_writes(row, &queued.words)
+            server.is_held_with_writes(row, &queued.words)
         })
     }
 }
@@ -165,7 +164,9 @@ pub async fn exec(session: &mut Session) -> Answer {
     if transaction.broken {
         return Answer::error(ABORTED);
     }
-    let mut ran = match commit(session, transaction.batch(), watched).await {
+    let committed = commit(session, transaction.batch(), watched).await;
+    session.scripts_have_run();
+    let mut ran = match committed {
         Ok(Committed::Ran(answers)) => answers.into_iter(),
         Ok(Committed::Changed) => return Answer::Own(Reply::NullArray),
         Ok(Committed::Failed(answer)) => return answer,
@@ -224,8 +225,11 @@ fn slot_of_calls(calls: &[Call]) -> Result<Option<SlotId>, CommandError> {
 }
 
 fn writes(batch: &Batch) -> bool {
-    let writes = |call: &Call| command::resolve(&call.args).is_ok_and(|row| row.command.writes(&call.args));
-    batch.calls.iter().any(writes)
+    batch.calls.iter().any(is_write)
+}
+
+fn is_write(call: &Call) -> bool {
+    command::resolve(&call.args).is_ok_and(|row| row.command.writes(&call.args))
 }
 
 /// Runs a batch whose keys are in `slot`, wherever that is led.
@@ -280,6 +284,10 @@ async fn here(server: &Server, group: &Group, slot: SlotId, batch: Batch) -> Com
     let refused =
         |refusal| Committed::Failed(Answer::error(route::refused(&server.node, refusal, Some(slot))));
     let outcome = if writes(&batch) {
+        if batch.calls.iter().any(|call| scripts::is_script(&call.args) && !is_write(call)) {
+            // What it calls is not noted, as it runs on this node alone.
+            server.tracking.script_has_read();
+        }
         let _writing = server.scripts.writing(&batch.calls);
         match group.write(vec![batch]).await {
             WriteOutcome::Applied(outcomes) => {

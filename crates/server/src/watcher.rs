@@ -94,6 +94,9 @@ impl Watcher {
         if !self.tracking.is_on() {
             return;
         }
+        if events.iter().any(KeyEvent::is_read) {
+            self.tracking.script_has_read();
+        }
         if events.contains(&KeyEvent::AllChanged) {
             return self.tracking.all_changed();
         }

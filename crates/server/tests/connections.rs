@@ -222,6 +222,27 @@ async fn a_paused_write_waits_and_reads_go_on() {
 }
 
 #[tokio::test]
+async fn a_pause_of_writes_holds_pfcount_and_no_script_that_writes_nothing() {
+    let world = World::new(&[]).await;
+    let (mut admin, mut held) = (world.connect().await, world.connect().await);
+    admin.write_all(b"CLIENT PAUSE 100000 WRITE\r\n").await.expect("room");
+    expect(&mut admin, "+OK\r\n").await;
+    // Known by its name alone, which says nothing of what it does.
+    let load = b"SCRIPT LOAD \"#!lua flags=no-writes\\nreturn 1\"\r\n";
+    admin.write_all(load).await.expect("room");
+    expect(&mut admin, "$40\r\n77f21361171213377cb083e2ffc2ae24ffdff8fb\r\n").await;
+    admin.write_all(b"EVALSHA 77f21361171213377cb083e2ffc2ae24ffdff8fb 0\r\n").await.expect("room");
+    expect(&mut admin, ":1\r\n").await;
+    held.write_all(b"PFCOUNT a\r\n").await.expect("room");
+    while !world.server.clients.all().iter().any(|client| client.is_blocked()) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    admin.write_all(b"CLIENT UNPAUSE\r\n").await.expect("room");
+    expect(&mut admin, "+OK\r\n").await;
+    expect(&mut held, ":0\r\n").await;
+}
+
+#[tokio::test]
 async fn a_monitor_is_shown_what_others_call_without_their_secrets() {
     let world = World::new(&[]).await;
     let (mut monitor, mut other) = (world.connect().await, world.connect().await);
@@ -259,6 +280,21 @@ async fn invalidations_are_redirected_and_a_broken_way_is_told_of() {
     }
     writer.write_all(b"SET a 2\r\n").await.expect("room");
     expect(&mut reader, ">2\r\n$21\r\ntracking-redir-broken\r\n:1\r\n").await;
+}
+
+#[tokio::test]
+async fn who_makes_room_is_told_of_what_went_before_the_reply() {
+    let world = World::new(&[]).await;
+    let mut client = world.connect().await;
+    let calls = b"CLIENT TRACKING ON\r\nCONFIG SET maxmemory-policy volatile-random\r\nSETEX a 1000 b\r\n";
+    client.write_all(b"HELLO 3\r\n").await.expect("room");
+    until(&mut client, "modules\r\n*0\r\n").await;
+    client.write_all(calls).await.expect("room");
+    expect(&mut client, "+OK\r\n+OK\r\n+OK\r\n").await;
+    client.write_all(b"GET a\r\n").await.expect("room");
+    expect(&mut client, "$1\r\nb\r\n").await;
+    client.write_all(b"CONFIG SET maxmemory 1\r\nGETBIT b 0\r\n").await.expect("room");
+    expect(&mut client, "+OK\r\n>2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\na\r\n:0\r\n").await;
 }
 
 #[tokio::test]

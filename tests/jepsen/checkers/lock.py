@@ -1,16 +1,13 @@
 """Locks with a time limit: no two clients may hold one at the same time.
 
 A holder is sure of its lock from the reply that granted it until it gives it back, or until the limit has passed since
-it *asked*, less a clock's resolution; the server counts from a later moment, so this interval lies within what was
-promised. Two such intervals of one lock must not overlap. Nodes' clocks must agree: under clocks that jump
-this is not promised, by Redis or anybody.
+it *asked*; the server counts from a later moment, so this interval lies within what was promised. (Its clock is cut to
+milliseconds, but a key is there until the millisecond of its deadline is over.) Two such intervals of one lock must not
+overlap. Nodes' clocks must agree: under clocks that jump this is not promised, by Redis or anybody.
 """
 
 from checkers import Anomaly, grouped
 from history import OK
-
-# Clocks are read in whole milliseconds, so a limit may be counted from up to one earlier.
-CLOCK_RESOLUTION_S = 0.001
 
 
 def check(ops):
@@ -24,7 +21,7 @@ def check_key(key, ops):
     for op in ops:
         if op.kind == "acquire" and op.outcome == OK and op.result:
             token, limit_s = op.value
-            until = min(op.start + limit_s - CLOCK_RESOLUTION_S, released.get(token, float("inf")))
+            until = min(op.start + limit_s, released.get(token, float("inf")))
             if until > op.end:
                 held.append((op.end, until, op))
     held.sort(key=lambda h: h[0])
@@ -46,7 +43,7 @@ def given_back(key, ops, held):
             grant = next((h for h in held if h[2].value[0] == op.value), None)
             if (
                 grant
-                and op.end < grant[2].start + grant[2].value[1] - CLOCK_RESOLUTION_S
+                and op.end < grant[2].start + grant[2].value[1]
                 and until[op.value] == op.start
             ):
                 what = f"{key} was gone before its time limit"

@@ -115,10 +115,10 @@ fn grow(keys: &mut Keyspace, key: &[u8], end: u64) -> Result<bool, CommandError>
     if there.is_some_and(|there| there >= len) {
         return Ok(false);
     }
-    if there.is_none() {
-        store(keys, key, &[], NEVER);
+    match there {
+        None => store(keys, key, &vec![0; len], NEVER),
+        Some(_) => edit(keys, key, |string| string.resize(len, 0)),
     }
-    edit(keys, key, |string| string.resize(len, 0));
     Ok(true)
 }
 
@@ -247,27 +247,37 @@ fn bitfield(context: &mut WriteContext, args: Args) -> Outcome {
     if end > MAX_STRING_BYTES as u64 * 8 {
         return Err(BAD_OFFSET);
     }
-    bytes_of(context.keys, key)?;
+    let is_new = bytes_of(context.keys, key)?.is_none() && end > 0;
+    // A new string comes to be by one change, whatever is done to it.
+    let mut fresh = is_new.then(|| vec![0; end.div_ceil(8) as usize]);
     // As in Redis, the string grows for operations that fail, too.
-    let grew = end > 0 && grow(context.keys, key, end)?;
+    let grew = is_new || end > 0 && grow(context.keys, key, end)?;
     let mut notify = false;
     let mut answers = Vec::with_capacity(ops.len());
     for op in &ops {
-        let string = bytes_of(context.keys, key)?.unwrap_or_default();
+        let string = match &fresh {
+            Some(fresh) => fresh,
+            None => bytes_of(context.keys, key)?.unwrap_or_default(),
+        };
         answers.push(match op {
             Op::Get(field) => Reply::Int(field.read(string)),
             Op::Change(change) => match change.apply(string) {
                 Within { stored: None, .. } => Reply::Null,
                 Within { stored: Some(stored), before, answer } => {
                     let (offset, width) = (change.field.offset, change.field.width);
-                    if stored != before {
-                        edit(context.keys, key, |string| bits::set(string, offset, width, stored));
+                    match &mut fresh {
+                        _ if stored == before => {}
+                        Some(fresh) => bits::set(fresh, offset, width, stored),
+                        None => edit(context.keys, key, |string| bits::set(string, offset, width, stored)),
                     }
                     notify |= grew || stored != before;
                     Reply::Int(answer)
                 }
             },
         });
+    }
+    if let Some(fresh) = fresh {
+        store(context.keys, key, &fresh, NEVER);
     }
     if notify {
         context.keys.notify(EventClass::STRING, "setbit", key);

@@ -6,6 +6,7 @@ use crate::args::Args;
 use crate::command::{Chapter, Command, Flags, Keys, Outcome, ReadContext, WriteContext};
 use crate::error::CommandError;
 use crate::events::EventClass;
+use crate::keyspace::Keyspace;
 use crate::reply::Reply;
 use crate::slot::NEVER;
 
@@ -130,7 +131,8 @@ impl Conditions {
                 b"gt" => conditions.gt = true,
                 b"lt" => conditions.lt = true,
                 _ => {
-                    let shown = String::from_utf8_lossy(word).replace(['\r', '\n'], " ");
+                    let shown = String::from_utf8_lossy(word);
+                    let shown = shown.trim_end_matches(['\r', '\n']).replace(['\r', '\n'], " ");
                     return Err(CommandError::UnsupportedOption(shown));
                 }
             }
@@ -156,11 +158,20 @@ fn expire(context: &mut WriteContext, args: Args, name: &'static str, unit: i64,
     if !conditions.allow(current, at) {
         return Ok(Reply::flag(false));
     }
-    // A time that has passed, even one before 1970, removes the key.
-    context.keys.update(key, |object| object.expire_ms = at.max(0) as u64);
+    set_deadline(context.keys, key, at.max(0) as u64);
     let event = if at <= now_ms as i64 { "del" } else { "expire" };
     context.keys.notify(EventClass::GENERIC, event, key);
     Ok(Reply::flag(true))
+}
+
+/// Gives the key that the caller has found a deadline. One that has come, even before 1970, removes it at once, though a key
+/// that has its deadline already is there until that is over.
+pub(crate) fn set_deadline(keys: &mut Keyspace, key: &[u8], at: u64) {
+    if at <= keys.now_ms() {
+        keys.remove(key);
+    } else {
+        keys.update(key, |object| object.expire_ms = at);
+    }
 }
 
 fn persist(context: &mut WriteContext, args: Args) -> Outcome {

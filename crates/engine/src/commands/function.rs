@@ -111,7 +111,11 @@ fn fcall_ro(context: &mut ReadContext, args: Args) -> Outcome {
     Ok(script::read(context, &run))
 }
 
-fn run_of<'a>(scripts: &Scripts, args: Args<'a>, read_only: bool) -> Result<Run<'a>, CommandError> {
+pub(super) fn run_of<'a>(
+    scripts: &Scripts,
+    args: Args<'a>,
+    read_only: bool,
+) -> Result<Run<'a>, CommandError> {
     let name = String::from_utf8_lossy(args.bytes(1));
     let (library, function) = scripts.function(&name).ok_or(NO_FUNCTION)?;
     let code = Code::Function { name: function.name.clone(), library: library.code.clone() };

@@ -316,7 +316,7 @@ struct Draw<'a> {
 
 impl<'a> Draw<'a> {
     fn new(hash: &'a HashValue, now_ms: u64) -> Draw<'a> {
-        let by_position = !hash.is_small() && hash.next_deadline_ms() > now_ms;
+        let by_position = !hash.is_small() && hash.next_deadline_ms() >= now_ms;
         let listed = (!by_position).then(|| hash.iter(now_ms).collect());
         Draw { hash, now_ms, listed }
     }

@@ -130,10 +130,14 @@ impl<'a> Pops<'a> {
             return Err(CommandError::Syntax);
         }
         let side = side(args, first + keys)?;
-        let count = match &args.from(first + keys + 1) {
+        let options = first + keys + 1;
+        let count = match args.from(options) {
             [] => 1,
-            [option, _] if option.eq_ignore_ascii_case(b"count") => {
-                positive(args.len() - 1).ok_or(CommandError::Text("ERR count should be greater than 0"))?
+            // A number that is none is told of before a word too many.
+            [option, _, more @ ..] if option.eq_ignore_ascii_case(b"count") => {
+                let count = positive(options + 1);
+                let count = count.ok_or(CommandError::Text("ERR count should be greater than 0"))?;
+                if more.is_empty() { count } else { return Err(CommandError::Syntax) }
             }
             _ => return Err(CommandError::Syntax),
         };

@@ -6,6 +6,7 @@ use crate::args::Args;
 use crate::command::{
     ByWords, Chapter, Command, Flags, Gather, Keys, Outcome, ReadContext, Verb, WriteContext,
 };
+use crate::commands::function;
 use crate::error::CommandError;
 use crate::reply::Reply;
 use crate::script::scripts::sha1_hex;
@@ -136,6 +137,20 @@ fn run_of<'a>(
 ) -> Result<Run<'a>, CommandError> {
     let flags = library::script_flags(&body)?;
     Ok(Run { code: Code::Script { sha, body }, flags, keys, args, read_only })
+}
+
+/// What a call runs that may write: EVAL, EVALSHA and FCALL. `None`: it is another one, or will be refused.
+pub(crate) fn writing<'a>(scripts: &Scripts, args: Args<'a>) -> Option<Run<'a>> {
+    if args.is(0, "fcall") {
+        return function::run_of(scripts, args, false).ok();
+    }
+    let (sha, body) = match () {
+        _ if args.is(0, "eval") => (sha1_hex(args.bytes(1)), args.bytes(1).clone()),
+        _ if args.is(0, "evalsha") => known(scripts, args).ok()?,
+        _ => return None,
+    };
+    let (keys, args) = keys_and_args(args).ok()?;
+    run_of(sha, body, keys, args, false).ok()
 }
 
 /// The script whose SHA-1 is word 1.

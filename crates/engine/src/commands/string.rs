@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::args::Args;
 use crate::command::{Chapter, Command, Flags, Keys, Outcome, ReadContext, WriteContext};
+use crate::commands::expire::set_deadline;
 use crate::error::CommandError;
 use crate::events::EventClass;
 use crate::keyspace::Keyspace;
@@ -229,8 +230,7 @@ fn getex(context: &mut WriteContext, args: Args) -> Outcome {
     let now_ms = context.keys.now_ms();
     let persist = (options.expiry == Expiry::Persist && expire_ms != NEVER).then_some(NEVER);
     if let Some(at) = options.deadline_ms(now_ms, "getex")?.or(persist) {
-        // A time that has passed removes the key.
-        context.keys.update(key, |object| object.expire_ms = at);
+        set_deadline(context.keys, key, at);
         let event = match at {
             NEVER => "persist",
             at if at <= now_ms => "del",
@@ -312,7 +312,7 @@ fn value_of(keys: &Keyspace, key: &[u8]) -> Outcome {
 
 /// Sets `key` to a string; to one that has already expired, which removes it, if `expire_ms` has passed.
 pub(super) fn store(keys: &mut Keyspace, key: &[u8], value: &[u8], expire_ms: u64) {
-    if expire_ms <= keys.now_ms() {
+    if expire_ms < keys.now_ms() {
         keys.remove(key);
     } else {
         keys.set(key, Value::string(value), expire_ms);

@@ -146,8 +146,10 @@ impl<'a> ManyKeys<'a> {
         };
         let count = match args.len() - end_at {
             1 => 1,
-            3 if args.is(end_at + 1, "count") => {
-                count(args, end_at + 2, 1, "ERR count should be greater than 0")?
+            // A number that is none is told of before a word too many.
+            3.. if args.is(end_at + 1, "count") => {
+                let count = count(args, end_at + 2, 1, "ERR count should be greater than 0")?;
+                if args.len() == end_at + 3 { count } else { return Err(CommandError::Syntax) }
             }
             _ => return Err(CommandError::Syntax),
         };

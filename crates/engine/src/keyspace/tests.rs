@@ -127,7 +127,7 @@ impl Keyspace {
         assert_eq!(held().map(|(key, object)| object_bytes(key, object)).sum::<usize>(), self.bytes);
         for (key, object) in held() {
             assert!(object.version <= self.version);
-            let due = deadline_of(object) <= self.now_ms;
+            let due = deadline_of(object) < self.now_ms;
             assert!(
                 due || !object.value.is_empty(self.now_ms),
                 "an empty value that nothing will remove: {key:?}"
@@ -223,6 +223,13 @@ fn many_due_fields_are_removed_by_several_entries() {
     group.run(&words(&format!("hpexpire h 10 fields {FIELDS} {}", names.join(" "))));
     group.run(&words("hset h stays v"));
     group.now_ms += 10;
+    group.apply(Vec::new(), None);
+    // At their deadline they are there.
+    assert_eq!(
+        group.machine.keyspace().hash(b"h").expect("a hash").expect("it stays").positions(),
+        1 + FIELDS
+    );
+    group.now_ms += 1;
     for left in [1500, 500, 0] {
         let version = group.machine.keyspace().version_of(b"h");
         group.apply(Vec::new(), None);

@@ -98,7 +98,24 @@ impl StreamContent {
             stream.entries_added = from.len()?;
         }
         stream.groups = from.each(|from| Group::read(from, form))?;
+        if form == 1 {
+            let mut groups = std::mem::take(&mut stream.groups);
+            groups.iter_mut().for_each(|group| group.entries_read = stream.read_up_to(group.last_id));
+            stream.groups = groups;
+        }
         if length == stream.entries.len() as u64 && stream.is_in_order() { Ok(stream) } else { Err(Corrupt) }
+    }
+
+    /// How many entries a group has read that stands at `id`, which Redis before 7.0 did not write: as Redis 7.0 takes it,
+    /// which is as if none had been deleted. `None`: that cannot be told.
+    fn read_up_to(&self, id: StreamId) -> Option<u64> {
+        match self.entries.first() {
+            None => Some(0),
+            Some(_) if id == self.last_id => Some(self.entries_added),
+            Some((first, _)) if id == *first => Some(1),
+            Some((first, _)) if id < *first => Some(0),
+            Some(_) => None,
+        }
     }
 
     /// Whether what must ascend does, and names are there once.

@@ -274,11 +274,24 @@ fn streams_of_other_versions_are_read() {
         [1, 5, 1].into_iter().for_each(|number| out.len(number));
     };
     let entries = vec![((5, 1), pairs(&[("f", "v")]))];
+    // Nor did it write how many entries a group has read.
     let of_5 = written(kind::STREAM, |out| {
         head(out);
-        out.len(0);
+        out.each(&[(b"a", 0u64), (b"b", 5), (b"c", 9)], |out, (name, ms)| {
+            out.string(*name);
+            [*ms, u64::from(*ms == 5), 0, 0].into_iter().for_each(|number| out.len(number));
+        });
     });
-    let expected = StreamContent { entries, last_id: (5, 1), entries_added: 1, ..StreamContent::default() };
+    let group = |name: &'static str, last_id, entries_read| Group {
+        name: Bytes::from(name),
+        last_id,
+        entries_read,
+        consumers: Vec::new(),
+        pending: Vec::new(),
+    };
+    let groups = vec![group("a", (0, 0), Some(0)), group("b", (5, 1), Some(1)), group("c", (9, 0), None)];
+    let expected =
+        StreamContent { entries, last_id: (5, 1), entries_added: 1, groups, ..StreamContent::default() };
     assert_eq!(Content::load(&of_5), Ok(Content::Stream(Box::new(expected))));
 
     let of_7_2 = written(kind::STREAM_3, |out| {

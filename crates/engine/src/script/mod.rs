@@ -28,6 +28,7 @@ use bytes::Bytes;
 
 use crate::command::{ReadContext, WriteContext};
 use crate::error::CommandError;
+use crate::events::KeyEvent;
 use crate::hash_slot::{SlotId, slot_of};
 use crate::keyspace::Keyspace;
 use crate::reply::Reply;
@@ -231,17 +232,9 @@ pub fn read(context: &mut ReadContext, run: &Run) -> Reply {
     if let Err(error) = run.check() {
         return Reply::Error(error);
     }
-    let script = ReadOnly {
-        code: run.code.clone(),
-        flags: run.flags,
-        keys: run.keys.to_vec(),
-        args: run.args.to_vec(),
-        view: context.keys.view(),
-        rng: context.rng.clone(),
-        pool: Arc::clone(context.scripts.pool()),
-    };
+    let script = ReadOnly::new(context.keys, context.scripts, context.rng.clone(), run, false);
     match &mut context.scripting {
-        Reads::Within(budget) => script.run(*budget, None).into_reply(script.name()),
+        Reads::Within(budget) => script.run(*budget, None).0.into_reply(script.name()),
         Reads::Later(place) => {
             **place = Some(script);
             Reply::Null
@@ -249,8 +242,14 @@ pub fn read(context: &mut ReadContext, run: &Run) -> Reply {
     }
 }
 
-/// A script that only reads, with a view of the keys that stays as it is: nothing waits for its end. As it leaves no trace,
-/// it may be run again.
+/// A script that may write, to be tried out on the keys as they are: what it writes is lost. `None`: it would not begin.
+pub fn rehearsal(keys: &Keyspace, scripts: &Scripts, rng: Rng, run: &Run) -> Option<ReadOnly> {
+    run.check().ok()?;
+    Some(ReadOnly::new(keys, scripts, rng, run, true))
+}
+
+/// A script that leaves no trace, with a view of the keys that stays as it is: nothing waits for its end, and it may be run
+/// again.
 pub struct ReadOnly {
     code: Code,
     flags: ScriptFlags,
@@ -259,9 +258,24 @@ pub struct ReadOnly {
     view: Keyspace,
     rng: Rng,
     pool: Arc<Pool>,
+    /// Whether it may write to its view.
+    writes: bool,
 }
 
 impl ReadOnly {
+    fn new(keys: &Keyspace, scripts: &Scripts, rng: Rng, run: &Run, writes: bool) -> ReadOnly {
+        ReadOnly {
+            code: run.code.clone(),
+            flags: run.flags,
+            keys: run.keys.to_vec(),
+            args: run.args.to_vec(),
+            view: keys.view(),
+            rng,
+            pool: Arc::clone(scripts.pool()),
+            writes,
+        }
+    }
+
     /// The script's SHA-1, or the function's name.
     pub fn name(&self) -> &str {
         self.code.name()
@@ -273,29 +287,49 @@ impl ReadOnly {
     }
 
     /// Its answer; `None` if it needs more instructions than `budget` has.
-    pub fn answer(&self, budget: Budget, stop: Option<Stop>) -> Option<Reply> {
+    pub fn answer(&self, budget: Budget, stop: Option<Stop>) -> Option<Answered> {
         match self.run(budget, stop) {
-            Ended::OutOfInstructions => None,
-            ended => Some(ended.into_reply(self.name())),
+            (Ended::OutOfInstructions, _) => None,
+            (ended, has_read) => {
+                let stopped = matches!(ended, Ended::Stopped(_));
+                Some(Answered { reply: ended.into_reply(self.name()), has_read, stopped })
+            }
         }
     }
 
-    fn run(&self, budget: Budget, stop: Option<Stop>) -> Ended {
+    /// The reply to one that needs more instructions than it may.
+    pub fn too_long(&self) -> Reply {
+        Ended::OutOfInstructions.into_reply(self.name())
+    }
+
+    /// How it ended, and whether it has called a command that reads.
+    fn run(&self, budget: Budget, stop: Option<Stop>) -> (Ended, bool) {
         let run = Run {
             code: self.code.clone(),
             flags: self.flags,
             keys: &self.keys,
             args: &self.args,
-            read_only: true,
+            read_only: !self.writes,
         };
         let mut interpreter = self.pool.take();
         let host = Host::new(self.view.view(), self.rng.clone(), budget, &run, stop);
-        let (_, ended) = interpreter.run(host, &run);
+        let (mut view, ended) = interpreter.run(host, &run);
         if ended != Ended::OutOfMemory {
             self.pool.give_back(interpreter);
         }
-        ended
+        (ended, view.take_events().iter().any(KeyEvent::is_read))
     }
+}
+
+/// What a script that leaves no trace gave.
+#[derive(Debug, PartialEq)]
+pub struct Answered {
+    /// Its reply.
+    pub reply: Reply,
+    /// Whether it has called a command that reads keys.
+    pub has_read: bool,
+    /// Whether it was ended from outside.
+    pub stopped: bool,
 }
 
 /// One run of a script, which may have to be made again.

@@ -9,10 +9,10 @@ use foldhash::fast::FixedState;
 use indexmap::IndexMap;
 use sha1::{Digest, Sha1};
 
-use super::Budget;
 use super::host::Host;
 use super::interpreter::Interpreter;
-use super::library::{FunctionInfo, Library};
+use super::library::{self, FunctionInfo, Library};
+use super::{Budget, ScriptFlags};
 use crate::entry::LibraryState;
 use crate::error::CommandError;
 use crate::rng::Rng;
@@ -148,6 +148,21 @@ impl Scripts {
             let function = library.functions.iter().find(|f| f.name.eq_ignore_ascii_case(name))?;
             Some((library, function))
         })
+    }
+
+    /// Whether `words` call a script or a function by a name that is known here and whose code declares that it writes
+    /// nothing.
+    pub fn writes_nothing(&self, words: &[Bytes]) -> bool {
+        let (Some(command), Some(name)) = (words.first(), words.get(1)) else { return false };
+        let name = String::from_utf8_lossy(name);
+        let flags = match command.to_ascii_lowercase().as_slice() {
+            b"evalsha" => {
+                self.get(&name.to_ascii_lowercase()).and_then(|body| library::script_flags(body).ok())
+            }
+            b"fcall" => self.function(&name).map(|(_, function)| function.flags),
+            _ => None,
+        };
+        flags.is_some_and(|flags| flags.contains(ScriptFlags::NO_WRITES))
     }
 
     /// SCRIPT LOAD's scripts.

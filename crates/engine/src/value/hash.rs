@@ -1,8 +1,8 @@
 //! Hashes, whose fields may expire one by one.
 //!
 //! Invariants: order is the same on every replica (a small hash's is that in which fields came, which snapshots keep; a
-//! big one's follows from the names); a field whose deadline is at or
-//! before the clock that a reader passes in is absent to it, whether or not it has been removed yet;
+//! big one's follows from the names); a field whose deadline is before
+//! the clock that a reader passes in is absent to it, whether or not it has been removed yet;
 //! `next_deadline_ms` is the earliest deadline of all fields. A hash starts out small and becomes big when it
 //! outgrows its [`Bounds`], never the other way: Redis's OBJECT ENCODING shows it.
 
@@ -33,7 +33,7 @@ pub struct Field<'a> {
 
 impl Field<'_> {
     fn is_live(&self, now_ms: u64) -> bool {
-        self.expire_ms > now_ms
+        self.expire_ms >= now_ms
     }
 }
 
@@ -93,7 +93,7 @@ impl HashValue {
 
     /// How many fields. Costs more than a look only while some are due.
     pub fn len(&self, now_ms: u64) -> usize {
-        if self.next_deadline_ms > now_ms {
+        if self.next_deadline_ms >= now_ms {
             return self.positions();
         }
         match &self.repr {
@@ -104,7 +104,7 @@ impl HashValue {
 
     /// Whether there are no fields; the key is absent then.
     pub fn is_empty(&self, now_ms: u64) -> bool {
-        if self.next_deadline_ms > now_ms {
+        if self.next_deadline_ms >= now_ms {
             return self.positions() == 0;
         }
         match &self.repr {
@@ -205,7 +205,7 @@ impl HashValue {
 
     /// Removes fields that are due, at most `limit`. How many.
     pub fn remove_due(&mut self, now_ms: u64, limit: usize) -> usize {
-        if self.next_deadline_ms > now_ms {
+        if self.next_deadline_ms >= now_ms {
             return 0;
         }
         let removed = match &mut self.repr {

@@ -267,15 +267,17 @@ pub const ROWS: &[Row] = &[
     live(
         "script-read-limit-ms",
         "60000",
-        "A script that only reads (EVAL_RO and its like, or one that declares `no-writes`) is ended after so long. It runs \
-         on one node and holds up nobody; SCRIPT KILL and FUNCTION KILL end it earlier.",
+        "A script that only reads (EVAL_RO and its like, or one that declares `no-writes`) is ended after so long; so is the \
+         rehearsal of one that may write. It runs on one node and holds up nobody; SCRIPT KILL and FUNCTION KILL end it \
+         earlier.",
         |c| Field::Number(&mut c.script_read_limit_ms, 1..=MAX_TIMEOUT_MS),
     ),
     live(
         "busy-reply-threshold",
-        "5000",
-        "A node runs as many long scripts at once as it has processors. Another one waits so many milliseconds for its turn; \
-         then it is answered `-BUSY`.",
+        "0",
+        "As in Redis, other calls are answered `-BUSY` while a script that this node runs has taken longer than so many \
+         milliseconds, until it ends or is killed. Nothing here needs that, for such a script holds up nobody: 0, the \
+         default, means never. A script in the log does not count.",
         |c| Field::Number(&mut c.busy_reply_threshold_ms, 0..=MAX_TIMEOUT_MS),
     )
     .once("lua-time-limit"),

@@ -69,29 +69,61 @@ pub(super) fn list(args: Args) -> Outcome {
 }
 
 pub(super) fn get_keys(args: Args) -> Outcome {
-    keys_of(args, |_, key| Reply::Bulk(key.clone()))
+    keys_of(args, |_, _, key| Reply::Bulk(key.clone()))
 }
 
 pub(super) fn get_keys_and_flags(args: Args) -> Outcome {
     let words = args.from(2);
-    keys_of(args, |row, key| {
+    keys_of(args, |row, nth, key| {
         // Only with GET does SET read what is there.
-        let flags = match row.name {
-            "mset" | "msetnx" | "psetex" | "setex" => &["OW", "update"],
-            "set" if !words.iter().skip(3).any(|word| word.eq_ignore_ascii_case(b"get")) => &["OW", "update"],
-            _ => key_flags(row),
-        };
+        let is_blind =
+            row.name == "set" && !words.iter().skip(3).any(|word| word.eq_ignore_ascii_case(b"get"));
+        let flags = if is_blind { OVERWRITTEN } else { flags_of_key(row, nth) };
         let flags = flags.iter().copied().map(Reply::Simple).collect();
         Reply::Array(vec![Reply::Bulk(key.clone()), Reply::Set(flags)])
     })
 }
 
+type KeyFlags = &'static [&'static str];
+
+const OVERWRITTEN: KeyFlags = &["OW", "update"];
+const LOOKED_AT: KeyFlags = &["RO", "access"];
+const TAKEN_FROM: KeyFlags = &["RW", "access", "delete"];
+const ADDED_TO: KeyFlags = &["RW", "insert"];
+
+/// What a command does to the `nth` of its keys, the first being 0.
+fn flags_of_key(row: &Command, nth: usize) -> KeyFlags {
+    match row.name {
+        "mset" | "psetex" | "setex" => OVERWRITTEN,
+        "msetnx" => &["OW", "insert"],
+        "del" | "unlink" => &["RM", "delete"],
+        "blmove" | "brpoplpush" | "lmove" | "rpoplpush" | "smove" if nth == 0 => TAKEN_FROM,
+        "blmove" | "brpoplpush" | "lmove" | "rpoplpush" | "smove" => ADDED_TO,
+        "rename" | "renamenx" if nth == 0 => TAKEN_FROM,
+        "rename" => OVERWRITTEN,
+        "renamenx" => &["OW", "insert"],
+        "copy" | "sort" if nth == 0 => LOOKED_AT,
+        "copy" | "sort" => OVERWRITTEN,
+        "bitop" | "geosearchstore" | "sdiffstore" | "sinterstore" | "sunionstore" | "zdiffstore"
+        | "zinterstore" | "zrangestore" | "zunionstore"
+            if nth == 0 =>
+        {
+            OVERWRITTEN
+        }
+        "bitop" | "geosearchstore" | "sdiffstore" | "sinterstore" | "sunionstore" | "zdiffstore"
+        | "zinterstore" | "zrangestore" | "zunionstore" => LOOKED_AT,
+        "pfmerge" if nth == 0 => &["RW", "access", "insert"],
+        "pfmerge" => LOOKED_AT,
+        _ => key_flags(row),
+    }
+}
+
 /// What a command does to its keys, in the words of key specifications.
-fn key_flags(row: &Command) -> &'static [&'static str] {
+fn key_flags(row: &Command) -> KeyFlags {
     match (row.flags.contains(Flags::WRITE), row.flags.contains(Flags::PUBSUB)) {
         (_, true) => &["not_key"],
         (true, _) => &["RW", "update"],
-        (false, _) => &["RO", "access"],
+        (false, _) => LOOKED_AT,
     }
 }
 
@@ -100,7 +132,7 @@ fn may_do_without_keys(row: &Command) -> bool {
     row.chapter == Chapter::Scripting && matches!(row.keys.more, MoreKeys::Counted(_))
 }
 
-fn keys_of(args: Args, show: impl Fn(&Command, &Bytes) -> Reply) -> Outcome {
+fn keys_of(args: Args, show: impl Fn(&Command, usize, &Bytes) -> Reply) -> Outcome {
     let words = args.from(2);
     let row = match command::resolve(words) {
         Ok(resolved) => resolved.command,
@@ -109,7 +141,7 @@ fn keys_of(args: Args, show: impl Fn(&Command, &Bytes) -> Reply) -> Outcome {
         }
         Err(_) => return Err(CommandError::Text("ERR Invalid command specified")),
     };
-    let keys: Vec<Reply> = row.keys.of(words).map(|key| show(row, key)).collect();
+    let keys: Vec<Reply> = row.keys.of(words).enumerate().map(|(nth, key)| show(row, nth, key)).collect();
     if keys.is_empty() && !may_do_without_keys(row) {
         return Err(CommandError::Text("ERR The command has no key arguments"));
     }

@@ -64,6 +64,9 @@ fn server(session: &Session, text: &mut Text) {
     let config = server.settings.get();
     let up_s = server.started.elapsed().as_secs();
     text.field("redis_version", crate::REDIS_VERSION);
+    // As in releases of Redis, which are not built from a working tree either.
+    text.field("redis_git_sha1", "00000000");
+    text.field("redis_git_dirty", 0);
     text.field("quoris_version", crate::VERSION);
     text.field("redis_mode", "cluster");
     text.field("os", std::env::consts::OS);

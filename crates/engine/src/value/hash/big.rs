@@ -89,7 +89,7 @@ impl Big {
     /// Removes due fields in the order of (deadline, name), at most `limit`. How many.
     pub(super) fn remove_due(&mut self, now_ms: u64, limit: usize) -> usize {
         let mut removed = 0;
-        while removed < limit && self.earliest() <= now_ms {
+        while removed < limit && self.earliest() < now_ms {
             let Some(((_, name), ())) = self.deadlines.remove_at(0) else { break };
             self.take(&name);
             removed += 1;
@@ -103,14 +103,14 @@ impl Big {
 
     /// How many fields are due.
     pub(super) fn due(&self, now_ms: u64) -> usize {
-        let order = |(at, _): &(u64, Name)| if *at <= now_ms { Ordering::Less } else { Ordering::Greater };
+        let order = |(at, _): &(u64, Name)| if *at < now_ms { Ordering::Less } else { Ordering::Greater };
         self.deadlines.rank_by(order).unwrap_or_else(|position| position)
     }
 
     /// Whether every field is due, at the cost of a look.
     pub(super) fn all_due(&self, now_ms: u64) -> bool {
         self.deadlines.len() == self.fields.len()
-            && self.deadlines.last().is_none_or(|((at, _), ())| *at <= now_ms)
+            && self.deadlines.last().is_none_or(|((at, _), ())| *at < now_ms)
     }
 
     fn take(&mut self, name: &[u8]) -> Option<(Name, Held)> {

@@ -73,7 +73,7 @@ fn apply(hash: &mut HashValue, model: &mut Model, now_ms: &mut u64, step: usize,
         }
         Op::Advance { ms } => {
             *now_ms += ms;
-            model.retain(|(.., expire_ms)| expire_ms > now_ms);
+            model.retain(|(.., expire_ms)| expire_ms >= now_ms);
         }
         Op::RemoveDue { limit } => assert!(hash.remove_due(*now_ms, *limit) <= *limit),
         Op::ThroughSnapshot => {
