@@ -95,8 +95,8 @@ impl Keyspace {
     }
 
     /// Notes that a script has called a command.
-    pub(crate) fn called(&mut self, words: &[Bytes], failed: bool) {
-        self.events.push(KeyEvent::Called { words: words.to_vec(), failed });
+    pub(crate) fn called(&mut self, words: Vec<Bytes>, failed: bool) {
+        self.events.push(KeyEvent::Called { words, failed });
     }
 
     /// Notes that a script has published `message`.

@@ -40,6 +40,8 @@ pub struct Host {
     looks: u64,
     stop: Option<Stop>,
     pub over: Option<Over>,
+    /// What the interpreter may hold, with what it held before; for whoever lifts the limit for a moment.
+    pub bytes_limit: usize,
     may_write: bool,
     /// Whether it is refused what may need more memory: as in Redis, until it has written something.
     may_not_grow: bool,
@@ -80,6 +82,7 @@ impl Host {
             looks: 0,
             stop: None,
             over: None,
+            bytes_limit: 0,
             may_write: false,
             may_not_grow: false,
             slot: None,
@@ -114,8 +117,8 @@ impl Host {
     }
 
     /// redis.call: the command's reply, an error included.
-    pub fn call(&mut self, words: &[Bytes]) -> Reply {
-        let reply = self.try_call(words).unwrap_or_else(Reply::Error);
+    pub fn call(&mut self, words: Vec<Bytes>) -> Reply {
+        let reply = self.try_call(&words).unwrap_or_else(Reply::Error);
         self.keys.called(words, reply.is_error());
         reply
     }

@@ -13,11 +13,13 @@
 //! What is known of scripts ([`Scripts`]) is state: it is in snapshots, and EVALSHA finds it after a failover. Interpreters and
 //! compiled code are not.
 
+mod api;
 mod convert;
 mod host;
 mod interpreter;
 mod lib;
 pub mod library;
+mod pool;
 mod power;
 pub mod scripts;
 
@@ -35,7 +37,6 @@ use crate::rng::Rng;
 
 use host::Host;
 use interpreter::{Ended, Interpreter};
-use scripts::Pool;
 pub use scripts::Scripts;
 
 /// What a script may allocate in an interpreter that others have used, in bytes.
@@ -204,7 +205,7 @@ pub fn run(context: &mut WriteContext, run: &Run) -> Reply {
     if let Err(error) = run.check().and_then(|()| run.check_memory(context.budget)) {
         return Reply::Error(error);
     }
-    let mut interpreter = context.scripts.pool().take();
+    let mut interpreter = pool::take();
     let keys = std::mem::replace(context.keys, Keyspace::hollow());
     let mut attempt = Attempt { keys, rng: context.rng.clone(), budget: context.budget, run };
     let mut ended = attempt.make(&mut interpreter, SMALL_BYTES.min(context.budget.bytes / 8));
@@ -212,7 +213,7 @@ pub fn run(context: &mut WriteContext, run: &Run) -> Reply {
         // What others have left in that interpreter must not decide.
         ended = attempt.make(&mut Interpreter::new(), context.budget.bytes);
     } else {
-        context.scripts.pool().give_back(interpreter);
+        pool::give_back(interpreter);
     }
     *context.keys = attempt.keys;
     ended.into_reply(run.code.name())
@@ -238,7 +239,6 @@ pub fn read(context: &mut ReadContext, run: &Run) -> Reply {
         args: run.args.to_vec(),
         view: context.keys.view(),
         rng: context.rng.clone(),
-        pool: Arc::clone(context.scripts.pool()),
     };
     match &mut context.scripting {
         Reads::Within(budget) => script.run(*budget, None).into_reply(script.name()),
@@ -258,7 +258,6 @@ pub struct ReadOnly {
     args: Vec<Bytes>,
     view: Keyspace,
     rng: Rng,
-    pool: Arc<Pool>,
 }
 
 impl ReadOnly {
@@ -288,11 +287,11 @@ impl ReadOnly {
             args: &self.args,
             read_only: true,
         };
-        let mut interpreter = self.pool.take();
+        let mut interpreter = pool::take();
         let host = Host::new(self.view.view(), self.rng.clone(), budget, &run, stop);
         let (_, ended) = interpreter.run(host, &run);
         if ended != Ended::OutOfMemory {
-            self.pool.give_back(interpreter);
+            pool::give_back(interpreter);
         }
         ended
     }
@@ -334,10 +333,13 @@ mod tests {
     use super::*;
 
     fn ended(interpreter: &mut Interpreter, body: &'static str, instructions: u64) -> Ended {
+        ended_within(interpreter, body, Budget { instructions, ..Budget::default() })
+    }
+
+    fn ended_within(interpreter: &mut Interpreter, body: &'static str, budget: Budget) -> Ended {
         let (keys, args) = (&[][..], &[][..]);
         let code = Code::Script { sha: scripts::sha1_hex(body.as_bytes()), body: Bytes::from(body) };
         let run = Run { code, flags: ScriptFlags::COMPAT, keys, args, read_only: false };
-        let budget = Budget { instructions, ..Budget::default() };
         let host = Host::new(Keyspace::new(1), Rng::for_call(1, 1), budget, &run, None);
         interpreter.run(host, &run).1
     }
@@ -363,5 +365,30 @@ mod tests {
         assert_eq!(ended(&mut Interpreter::new(), SCRIPT, 1_000_000), Ended::OutOfInstructions);
         const CAUGHT: &str = "while true do pcall(coroutine.wrap(function() for i = 1, 300 do end end)) end";
         assert_eq!(ended(&mut Interpreter::new(), CAUGHT, 1_000_000), Ended::OutOfInstructions);
+    }
+
+    /// Memory is measured a second time only if its lack is noticed. So no script may catch it, however little there is.
+    #[test]
+    fn a_lack_of_memory_cannot_be_caught() {
+        const SCRIPTS: [&str; 7] = [
+            "local s = string.rep('x=1 ', 5000) local f, e = loadstring(s) return e or 'good'",
+            "local s = '[' .. string.rep('1,', 5000) .. '1]' local ok, e = pcall(cjson.decode, s) return ok and 'good' or e",
+            "local t = {} for i = 1, 3000 do t[i] = i end local ok, e = pcall(cmsgpack.pack, unpack(t)) return ok and 'good' or e",
+            "local ok, e = pcall(string.rep, 'x', 300000) return ok and 'good' or e",
+            "local c = coroutine.create(function() return #string.rep('x', 300000) end) local ok, e = coroutine.resume(c) return ok and 'good' or e",
+            "local ok, e = pcall(redis.call, 'ping', string.rep('x', 100000)) return ok and 'good' or e",
+            "local ok, e = pcall(string.gsub, string.rep('x', 100000), 'x', 'yy') return ok and 'good' or e",
+        ];
+        for script in SCRIPTS {
+            let mut short = 0;
+            for bytes in (1..120).map(|n| n * 7919) {
+                match ended_within(&mut Interpreter::new(), script, Budget { bytes, ..Budget::default() }) {
+                    Ended::OutOfMemory => short += 1,
+                    Ended::Value(Reply::Bulk(good)) if good == "good" => {}
+                    other => panic!("{script} with {bytes}: {other:?}"),
+                }
+            }
+            assert!((1..119).contains(&short), "{script}: {short}");
+        }
     }
 }

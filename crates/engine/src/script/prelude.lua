@@ -140,17 +140,19 @@ end
 
 local NO_MEMORY = "not enough memory"
 
--- A script that has used up its budget is at its end, whatever it catches.
-local function check_end(failure)
+-- What scripts see of an error, if they may: one that has used up its budget is at its end, whatever it catches.
+local function seen(failure)
+    local raised
     if failure == NO_MEMORY then host.out_of_memory() end
-    if host.is_over() then error(failure, 0) end
+    if type(failure) == "userdata" then raised = host.raised(failure) end
+    if host.must_end() then error(failure, 0) end
+    return raised or failure
 end
 
 -- As Redis: who catches the error table of redis.call sees its text.
 local function settle(ok, ...)
     if ok then return true, ... end
-    local failure = ...
-    check_end(failure)
+    local failure = seen((...))
     if type(failure) == "table" and type(rawget(failure, "err")) == "string" then failure = rawget(failure, "err") end
     if type(failure) == "userdata" then failure = raw_tostring(failure) end
     return false, failure
@@ -159,14 +161,15 @@ end
 local function pcall(...) return settle(raw_pcall(...)) end
 
 local function settle_resume(ok, ...)
-    if not ok then check_end((...)) end
+    if not ok then return ok, seen((...)) end
     return ok, ...
 end
 
 local function xpcall(f, handler)
     local function handle(failure)
-        if host.is_over() then return failure end
-        return handler(failure)
+        local raised = type(failure) == "userdata" and host.raised(failure)
+        if host.must_end() then return failure end
+        return handler(raised or failure)
     end
     return settle_resume(raw_xpcall(f, handle))
 end
@@ -190,6 +193,7 @@ end
 -- What a script ends with when it does not catch an error: the text, and where it arose.
 local function located(failure)
     local text, quiet
+    if type(failure) == "userdata" then failure = host.raised(failure) or failure end
     if type(failure) == "table" then
         text, quiet = rawget(failure, "err"), rawget(failure, "ignore_error_stats_update")
     else
@@ -197,6 +201,7 @@ local function located(failure)
         -- Behind the first line of an error of the host's own stands where it arose in there.
         if type(failure) == "userdata" then text = match(text, "^[^\n]*") end
     end
+    host.must_end()
     local source, line = host.where()
     return { err = text, source = source, line = line, ignore_error_stats_update = quiet }
 end
@@ -216,8 +221,8 @@ local function loadstring(text, name)
         text, name = host.by_libm(text), name or text
     end
     local f, failure = raw_loadstring(text, name)
-    if f then raw_setfenv(f, env) end
-    return f, failure
+    if not f then return nil, seen(failure) end
+    return raw_setfenv(f, env)
 end
 
 local function load(reader, name)
@@ -257,23 +262,9 @@ local function raising(f)
     end
 end
 
--- The host can be handed fewer words on the stack than a script can unpack.
-local function call_host(...)
-    local n = select("#", ...)
-    if n > 1000 then return host.call_list({ ... }, n) end
-    return host.call(...)
-end
-
 local redis = {
-    call = function(...)
-        local ok, reply = call_host(...)
-        if ok then return reply end
-        error(reply, 0)
-    end,
-    pcall = function(...)
-        local _, reply = call_host(...)
-        return reply
-    end,
+    call = host.call,
+    pcall = host.pcall,
     sha1hex = raising(host.sha1hex),
     error_reply = raising(host.error_reply),
     status_reply = raising(host.status_reply),
@@ -305,6 +296,7 @@ end
 -- Functions of the host's libraries answer what went wrong; the error is raised where the script called them.
 local function given(ok, ...)
     if ok then return ... end
+    if (...) == NO_MEMORY then host.out_of_memory() end
     error((...), 3)
 end
 

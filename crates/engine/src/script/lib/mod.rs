@@ -47,7 +47,7 @@ fn add(
 /// A failure of Lua itself, in a library's terms. A lack of memory must be recognised by the prelude.
 fn lua_error(error: mlua::Error) -> String {
     match error {
-        mlua::Error::MemoryError(_) => "not enough memory".to_string(),
+        mlua::Error::MemoryError(_) | mlua::Error::StackError => "not enough memory".to_string(),
         mlua::Error::RuntimeError(text) => text,
         other => other.to_string(),
     }
