@@ -25,6 +25,9 @@ pub fn functions(lua: &Lua) -> mlua::Result<Table> {
     host.set("look", lua.create_function(|lua, ()| Ok(with(lua, Host::look)))?)?;
     host.set("where", lua.create_function(locate)?)?;
     host.set("must_end", lua.create_function(|lua, ()| Ok(must_end(lua)))?)?;
+    host.set("patterns", lib::patterns(lua)?)?;
+    let spend = |lua: &Lua, instructions: f64| Ok(with(lua, |host| host.spend(instructions as u64)));
+    host.set("spend", lua.create_function(spend)?)?;
     let out_of_memory = |lua: &Lua, ()| {
         with(lua, Host::run_out_of_memory);
         Ok(())
