@@ -367,6 +367,29 @@ mod tests {
         assert_eq!(ended(&mut Interpreter::new(), CAUGHT, 1_000_000), Ended::OutOfInstructions);
     }
 
+    /// However long one of them would take.
+    #[test]
+    fn instructions_that_take_long_count_as_many() {
+        const SCRIPTS: [&str; 12] = [
+            "return string.find(string.rep('a', 5000), string.rep('a*', 30) .. 'b')",
+            "return pcall(string.match, string.rep('(', 20000), '.-.-.-b')",
+            "for w in string.gmatch(string.rep('x', 100000), '(.*)(.*)(.*)y') do end",
+            "return string.gsub(string.rep('a', 30000), '.*.*b', '')",
+            "local s = string.rep('a', 30000) return pcall(s.gsub, s, '.*.*b', function() end)",
+            "local s = string.rep('a', 100000) while true do s:find('b', 1, true) end",
+            "return pcall(string.rep, '', 2000000000)",
+            "local t = {} for i = 1, 10000 do t[i] = i end for i = 1, 100 do table.sort(t) end",
+            "local t = {} for i = 1, 10000 do t[i] = i end for i = 1, 1000 do table.insert(t, 1, 1) end",
+            "local t = {} for i = 1, 10000 do t[i] = i end for i = 1, 1000 do table.remove(t, 1) end",
+            "local t = {} for i = 1, 10000 do t[i] = i end for i = 1, 1000 do table.concat(t) end",
+            "local t = {} for i = 1, 7000 do t[i] = i end for i = 1, 1000 do unpack(t) end",
+        ];
+        let mut interpreter = Interpreter::new();
+        for script in SCRIPTS {
+            assert_eq!(ended(&mut interpreter, script, 1_000_000), Ended::OutOfInstructions, "{script}");
+        }
+    }
+
     /// Memory is measured a second time only if its lack is noticed. So no script may catch it, however little there is.
     #[test]
     fn a_lack_of_memory_cannot_be_caught() {
