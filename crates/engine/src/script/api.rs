@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use mlua::{FromLua, Lua, MultiValue, Table, Value};
+use mlua::{Lua, MultiValue, Table, Value};
 
 use super::host::Host;
 use super::interpreter::Registering;
@@ -66,53 +66,19 @@ fn refused(lua: &Lua, why: &str) -> Answer {
     Ok((false, text(lua, format!("ERR {why}"))?))
 }
 
-/// An argument of redis.call.
-enum Arg {
-    Word(Bytes),
-    Other,
-    /// There is none at this place.
-    Absent,
-}
-
-impl Arg {
-    fn of(value: &Value) -> Arg {
-        match value {
-            Value::String(text) => Arg::Word(Bytes::copy_from_slice(&text.as_bytes())),
-            Value::Integer(n) => Arg::Word(n.to_string().into()),
-            Value::Number(n) => Arg::Word(lib::format_number(*n).into()),
-            _ => Arg::Other,
-        }
-    }
-}
-
-impl FromLua for Arg {
-    fn from_lua(value: Value, _: &Lua) -> mlua::Result<Arg> {
-        Ok(Arg::of(&value))
-    }
-
-    /// What is asked for beyond the last argument comes here, a nil that is an argument does not.
-    fn from_lua_arg(arg: Value, _: usize, _: Option<&str>, _: &Lua) -> mlua::Result<Arg> {
-        Ok(if arg.is_nil() { Arg::Absent } else { Arg::of(&arg) })
-    }
-}
-
-/// The arguments of redis.call. The first ones are taken one by one, which is cheaper, and leaves room for as many as a script
-/// can unpack: Lua lends out no more than about 8,000 values at a time.
-type Words = (Arg, Arg, Arg, Arg, Arg, Arg, Arg, Arg, Arg, Arg, Arg, Arg, Arg, Arg, Arg, MultiValue);
-
-fn words_of(args: Words) -> Result<Vec<Bytes>, CommandError> {
+fn words_of(args: &MultiValue) -> Result<Vec<Bytes>, CommandError> {
     const NONE: &str = "ERR Please specify at least one argument for this redis lib call";
     const OTHER: &str = "ERR Lua redis lib command arguments must be strings or integers";
-    let (a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, rest) = args;
-    let mut words = Vec::with_capacity(15 + rest.len());
-    for arg in [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o].into_iter().chain(rest.iter().map(Arg::of)) {
-        match arg {
-            Arg::Word(word) => words.push(word),
-            Arg::Other => return Err(CommandError::Text(OTHER)),
-            Arg::Absent => break,
-        }
+    if args.is_empty() {
+        return Err(CommandError::Text(NONE));
     }
-    if words.is_empty() { Err(CommandError::Text(NONE)) } else { Ok(words) }
+    let word = |arg: &Value| match arg {
+        Value::String(text) => Ok(Bytes::copy_from_slice(&text.as_bytes())),
+        Value::Integer(n) => Ok(n.to_string().into()),
+        Value::Number(n) => Ok(lib::format_number(*n).into()),
+        _ => Err(CommandError::Text(OTHER)),
+    };
+    args.iter().map(word).collect()
 }
 
 /// An error that redis.call raises. Lua sees an opaque value, of which `raised` makes what scripts see.
@@ -128,7 +94,7 @@ impl fmt::Display for Raised {
 impl std::error::Error for Raised {}
 
 /// redis.call: raises the error that the command answers.
-fn call(lua: &Lua, words: Words) -> mlua::Result<Value> {
+fn call(lua: &Lua, words: MultiValue) -> mlua::Result<Value> {
     match run(lua, words) {
         Reply::Error(error) => Err(mlua::Error::external(Raised(error))),
         reply => answer(lua, &reply),
@@ -136,13 +102,13 @@ fn call(lua: &Lua, words: Words) -> mlua::Result<Value> {
 }
 
 /// redis.pcall: answers the error that the command answers.
-fn pcall(lua: &Lua, words: Words) -> mlua::Result<Value> {
+fn pcall(lua: &Lua, words: MultiValue) -> mlua::Result<Value> {
     answer(lua, &run(lua, words))
 }
 
-fn run(lua: &Lua, words: Words) -> Reply {
+fn run(lua: &Lua, words: MultiValue) -> Reply {
     const NO_SCRIPT: &str = "ERR redis.call/pcall can only be called inside a script invocation";
-    let words = match words_of(words) {
+    let words = match words_of(&words) {
         Ok(words) => words,
         Err(error) => return Reply::Error(error),
     };
