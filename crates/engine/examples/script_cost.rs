@@ -5,13 +5,18 @@
 //! cargo run --release -p quoris-engine --example script_cost [CALLS]
 //! ```
 //!
-//! Rounds of the two take turns, each on a machine of its own. Each figure is the median of its rounds, in processor time, so
-//! that what else runs on the computer does not count.
+//! Entries are applied as a replica does it: from their bytes, with the allocator of the server. Rounds of the two take turns,
+//! each on a machine of its own. Each figure is the median of its rounds, in processor time, so that what else runs on the
+//! computer does not count.
 
 use bytes::Bytes;
+use prost::Message;
 use quoris_engine::entry::{Genesis, SlotRange};
 use quoris_engine::machine::{BatchOutcome, Position, Replies};
 use quoris_engine::{Batch, Call, Entry, Machine, Reply, SLOT_COUNT, Stamp};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const SCRIPT: &str = include_str!("../../../examples/payments/transfer.lua");
 const ROUNDS: usize = 15;
@@ -21,33 +26,42 @@ const ACCOUNTS: usize = 1000;
 struct Bank {
     machine: Machine,
     index: u64,
+    stamps: u64,
     requests: usize,
 }
 
 impl Bank {
     fn new() -> Bank {
-        let mut bank = Bank { machine: Machine::new(1), index: 0, requests: 0 };
+        let mut bank = Bank { machine: Machine::new(1), index: 0, stamps: 0, requests: 0 };
         let slots = vec![SlotRange { start: 0, end: u32::from(SLOT_COUNT) - 1 }];
         let genesis = Some(Genesis { cluster_id: "cost".to_string(), group: 1, slots, topology: None });
         bank.apply(Entry { genesis, ..Entry::default() });
-        bank.apply_batches(vec![Batch::of(vec![call(["script", "load", SCRIPT])])]);
+        bank.apply(entry_of(vec![Batch::of(vec![call(["script", "load", SCRIPT])])]));
         for account in 0..ACCOUNTS {
             let words = ["hset".to_string(), key("balances"), account.to_string(), "1000000".to_string()];
-            bank.apply_batches(vec![Batch::of(vec![call(words)])]);
+            bank.apply(entry_of(vec![Batch::of(vec![call(words)])]));
         }
         bank
     }
 
-    fn apply_batches(&mut self, batches: Vec<Batch>) {
-        self.apply(Entry { batches, ..Entry::default() });
+    fn apply(&mut self, entry: Entry) {
+        let bytes = self.encode(entry);
+        self.apply_bytes(bytes);
     }
 
-    fn apply(&mut self, entry: Entry) {
+    /// The entry's bytes, with the stamp of the next one.
+    fn encode(&mut self, entry: Entry) -> Bytes {
+        self.stamps += 1;
+        let now_ms = 1_700_000_000_000 + self.stamps;
+        let stamp = Some(Stamp { now_ms, seed: self.stamps, ..Stamp::default() });
+        Entry { stamp, ..entry }.encode_to_vec().into()
+    }
+
+    fn apply_bytes(&mut self, bytes: Bytes) {
         self.index += 1;
-        let stamp =
-            Some(Stamp { now_ms: 1_700_000_000_000 + self.index, seed: self.index, ..Stamp::default() });
         let at = Position { term: 1, index: self.index };
-        for outcome in self.machine.apply(at, &Entry { stamp, ..entry }, Replies::Wanted).outcomes {
+        let applied = self.machine.apply_bytes(at, bytes, Replies::Wanted).expect("is an entry");
+        for outcome in applied.outcomes {
             let BatchOutcome::Ran(replies) = outcome else { panic!("nothing is watched") };
             let failed = replies.iter().find(|reply| matches!(reply, Reply::Error(_)));
             assert!(failed.is_none(), "{failed:?}");
@@ -56,21 +70,22 @@ impl Bank {
 
     /// Applies `calls` batches that `batch` makes; nanoseconds for each.
     fn time(&mut self, calls: usize, batch: impl Fn(usize) -> Batch) -> f64 {
-        let entries: Vec<Vec<Batch>> = (0..calls / BATCHES_PER_ENTRY)
+        let entries: Vec<Bytes> = (0..calls / BATCHES_PER_ENTRY)
             .map(|_| {
-                (0..BATCHES_PER_ENTRY)
-                    .map(|_| {
-                        self.requests += 1;
-                        batch(self.requests)
-                    })
-                    .collect()
+                let first = self.requests + 1;
+                self.requests += BATCHES_PER_ENTRY;
+                self.encode(entry_of((first..=self.requests).map(&batch).collect()))
             })
             .collect();
         let applied = entries.len() * BATCHES_PER_ENTRY;
         let before = processor_ns();
-        entries.into_iter().for_each(|batches| self.apply_batches(batches));
+        entries.into_iter().for_each(|bytes| self.apply_bytes(bytes));
         (processor_ns() - before) / applied as f64
     }
+}
+
+fn entry_of(batches: Vec<Batch>) -> Entry {
+    Entry { batches, ..Entry::default() }
 }
 
 fn call<W: Into<Bytes>>(words: impl IntoIterator<Item = W>) -> Call {

@@ -98,12 +98,12 @@ impl Keyspace {
     }
 
     /// Notes that a script has called a command.
-    pub(crate) fn called(&mut self, words: &[Bytes], failed: bool) {
+    pub(crate) fn called(&mut self, words: Vec<Bytes>, failed: bool) {
         // All that is asked of a script on a view is whether it has read: it may call without end.
-        if self.is_view && !(self.events.is_empty() && KeyEvent::is_read_by(words)) {
+        if self.is_view && !(self.events.is_empty() && KeyEvent::is_read_by(&words)) {
             return;
         }
-        self.events.push(KeyEvent::Called { words: words.to_vec(), failed });
+        self.events.push(KeyEvent::Called { words, failed });
     }
 
     /// Notes that a script has published `message`.
@@ -346,7 +346,12 @@ impl Keyspace {
 
     /// What has changed stays.
     pub(crate) fn keep(&mut self) {
-        self.undo = None;
+        let Some(undo) = self.undo.take() else { return };
+        for (key, earlier) in &undo.journal {
+            if let (Earlier::Noted { .. }, Some(object)) = (earlier, self.slot_mut(key).get_mut(key)) {
+                object.value.forget_changes();
+            }
+        }
     }
 
     /// Everything is again as it was at [`Keyspace::begin_undo`], the order of keys in their slots included: another replica
@@ -375,10 +380,11 @@ impl Keyspace {
             }
         }
         for (key, earlier) in undo.journal {
-            if let Some(object) = earlier {
-                self.move_deadline(&key, NEVER, deadline_of(&object));
+            if !matches!(earlier, Earlier::Absent) {
                 let place = self.slot_mut(&key).get_mut(&key).expect("a key that was there is there again");
-                *place = object;
+                earlier.put_back(place);
+                let deadline = deadline_of(place);
+                self.move_deadline(&key, NEVER, deadline);
             }
             self.changed(&key);
         }
@@ -396,25 +402,60 @@ impl Keyspace {
         }
     }
 
-    /// Remembers `key`'s object before its first change.
+    /// Remembers `key`'s object before a change of any kind.
     fn remember(&mut self, key: &[u8]) {
-        if let Some(undo) = &mut self.undo
-            && undo.cleared.is_none()
-            && !undo.journal.contains_key(key)
-        {
-            let earlier = self.slots.get(slot_of(key)).get(key).cloned();
-            undo.journal.insert(Key::from(key), earlier);
+        let Some(undo) = &mut self.undo else { return };
+        if undo.cleared.is_some() {
+            return;
+        }
+        match undo.journal.get_mut(key) {
+            None => {
+                let object = self.slots.get(slot_of(key)).get(key);
+                let earlier = object.map_or(Earlier::Absent, |object| Earlier::Was(object.clone()));
+                undo.journal.insert(Key::from(key), earlier);
+            }
+            Some(earlier @ Earlier::Noted { .. }) => {
+                let object =
+                    self.slots.get_mut(slot_of(key)).get_mut(key).expect("it is where its changes are noted");
+                let mut was = object.clone();
+                object.value.forget_changes();
+                std::mem::replace(earlier, Earlier::Absent).put_back(&mut was);
+                *earlier = Earlier::Was(was);
+            }
+            Some(Earlier::Absent | Earlier::Was(_)) => {}
+        }
+    }
+
+    /// Remembers `key`'s object, which is there, before an edit of its elements: by what the edit replaces, if its value can
+    /// tell, which saves the copies of what a clone would share with it.
+    fn remember_edit(&mut self, key: &[u8]) {
+        /// Beyond so many, a clone takes less memory.
+        const MOST_NOTED: usize = 1000;
+        let Some(undo) = &mut self.undo else { return };
+        if undo.cleared.is_some() {
+            return;
+        }
+        let Some(object) = self.slots.get_mut(slot_of(key)).get_mut(key) else { return };
+        match undo.journal.get(key) {
+            None if object.value.note_changes() => {
+                undo.journal.insert(Key::from(key), Earlier::Noted { version: object.version });
+            }
+            Some(Earlier::Noted { .. }) if object.value.changes().is_some_and(|noted| noted < MOST_NOTED) => {
+            }
+            _ => self.remember(key),
         }
     }
 
     /// Stores `value` at `key`, replacing whatever it held, to expire at `expire_ms` ([`NEVER`]: not at all;
     /// a time that has passed, or a value with nothing in it, leaves the key absent).
     pub fn set(&mut self, key: &[u8], value: Value, expire_ms: u64) {
-        let object = Object { value, expire_ms, version: self.version };
+        let mut object = Object { value, expire_ms, version: self.version };
         if !self.is_live(&object) {
             self.remove(key);
             return;
         }
+        // It may be a copy of one that notes them.
+        object.value.forget_changes();
         self.remember(key);
         let deadline = deadline_of(&object);
         self.bytes += object_bytes(key, &object);
@@ -516,7 +557,7 @@ impl Keyspace {
         key: &[u8],
         edit: impl FnOnce(&mut C) -> Edit<R>,
     ) -> Result<R, CommandError> {
-        self.remember(key);
+        self.remember_edit(key);
         let (now_ms, version) = (self.now_ms, self.version);
         let object = self.slot_mut(key).get_mut(key).ok_or(CommandError::NoSuchKey)?;
         let (before, bytes_before) = (deadline_of(object), object.value.bytes());
@@ -656,7 +697,7 @@ pub fn object_bytes(key: &[u8], object: &Object) -> usize {
 #[derive(Default)]
 struct Undo {
     /// Each changed key's object before its first change, in the order of those changes.
-    journal: IndexMap<Key, Option<Object>, FixedState>,
+    journal: IndexMap<Key, Earlier, FixedState>,
     /// How the order of keys has changed since.
     moves: Vec<Move>,
     /// What FLUSHALL removed, if it was called.
@@ -665,6 +706,33 @@ struct Undo {
     bytes: usize,
     /// How many events had been noted.
     events: usize,
+}
+
+/// What a key held before its first change.
+enum Earlier {
+    /// Nothing.
+    Absent,
+    /// This.
+    Was(Object),
+    /// What its object still holds, but for the changes that its value has noted: nothing else of it has changed.
+    Noted {
+        /// The object's version.
+        version: u64,
+    },
+}
+
+impl Earlier {
+    /// Makes of `object`, which stands at the key, what was there.
+    fn put_back(self, object: &mut Object) {
+        match self {
+            Earlier::Absent => {}
+            Earlier::Was(was) => *object = was,
+            Earlier::Noted { version } => {
+                object.value.take_back_changes();
+                object.version = version;
+            }
+        }
+    }
 }
 
 /// A change of the order of a slot's keys.
@@ -679,7 +747,7 @@ enum Move {
 struct Cleared {
     slots: Slots,
     deadlines: BTreeSet<(u64, Key)>,
-    journal: IndexMap<Key, Option<Object>, FixedState>,
+    journal: IndexMap<Key, Earlier, FixedState>,
     moves: Vec<Move>,
 }
 

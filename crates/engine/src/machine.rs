@@ -224,7 +224,7 @@ impl Machine {
     pub fn rehearsal(&self, call: &Call, seed: u64) -> Option<ReadOnly> {
         self.row_of(call).ok()?;
         let run = commands::script::writing(&self.scripts, Args(&call.args))?;
-        script::rehearsal(&self.keyspace, &self.scripts, Rng::for_call(seed, 0), &run)
+        script::rehearsal(&self.keyspace, Rng::for_call(seed, 0), &run)
     }
 
     /// What a call answers that names no key although its command has keys: an error, whatever any replica holds.

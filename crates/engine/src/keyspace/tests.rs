@@ -21,6 +21,8 @@ fn step() -> impl Strategy<Value = Step> {
     let key = (0u32..8).prop_map(|i| format!("{{k}}{i}"));
     let elsewhere = (0u32..8).prop_map(|i| format!("k{i}"));
     let field = (0u32..8).prop_map(|i| format!("f{i}"));
+    // A long one makes a sorted set big.
+    let long_or_short = (0usize..6).prop_map(|i| "m".repeat(1 + i * 16));
     let ms = (0u32..40).prop_map(|ms| ms.to_string());
     let one =
         |name: &'static str, key: BoxedStrategy<String>| key.prop_map(move |k| vec![name.to_string(), k]);
@@ -46,6 +48,11 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (key.clone(), key.clone()).prop_map(|(a, b)| vec!["smove".into(), a, b, "1".into()]),
         1 => (key.clone(), key.clone()).prop_map(|(a, b)| vec!["sort".into(), a, "store".into(), b]),
         1 => one("persist", key.clone().boxed()),
+        4 => (key.clone(), ms.clone(), long_or_short.clone()).prop_map(|(k, n, m)| vec!["zadd".into(), k, n, m]),
+        2 => (key.clone(), ms.clone(), long_or_short.clone()).prop_map(|(k, n, m)| vec!["zincrby".into(), k, n, m]),
+        2 => (key.clone(), long_or_short).prop_map(|(k, m)| vec!["zrem".into(), k, m]),
+        1 => one("zpopmin", key.clone().boxed()),
+        1 => key.clone().prop_map(|k| words(&format!("zremrangebyrank {k} 0 1")).1),
         2 => one("del", key.clone().boxed()),
         1 => one("del", elsewhere.boxed()),
         1 => two("rename"),
@@ -380,4 +387,67 @@ fn a_roll_back_restores_order_and_bookkeeping() {
             prop_assert!(keys.contains(&key));
         }
     });
+}
+
+/// The same of values: whatever commands did to them, and in whatever way it was remembered.
+#[test]
+fn a_roll_back_restores_values() {
+    let steps = |most| prop::collection::vec(step(), 1..most);
+    proptest!(ProptestConfig::with_cases(1000), |(before in steps(60), within in steps(30), after in steps(20))| {
+        let (mut undone, mut plain) = (Group::new(1), Group::new(1));
+        for group in [&mut undone, &mut plain] {
+            before.iter().for_each(|step| group.run(step));
+            // What is due is gone, and no time passes before the steps that are undone.
+            group.apply(Vec::new(), None);
+        }
+        let keep_still = |(_, words): &Step| (0, words.clone());
+        let index = undone.index;
+        undone.machine.keyspace.begin_undo();
+        within.iter().for_each(|step| undone.run(&keep_still(step)));
+        undone.machine.keyspace.roll_back();
+        prop_assert_eq!(shown(undone.machine.keyspace()), shown(plain.machine.keyspace()));
+        undone.machine.keyspace().check();
+        // What is kept is what would be without an undo.
+        undone.index = undone.machine.applied();
+        plain.index = undone.index;
+        undone.machine.keyspace.begin_undo();
+        for group in [&mut undone, &mut plain] {
+            within.iter().for_each(|step| group.run(&keep_still(step)));
+        }
+        undone.machine.keyspace.keep();
+        for group in [&mut undone, &mut plain] {
+            after.iter().for_each(|step| group.run(step));
+        }
+        prop_assert!(undone.index > index);
+        prop_assert_eq!(shown(undone.machine.keyspace()), shown(plain.machine.keyspace()));
+        let noting = |(_, object): (&Key, &Object)| object.value.changes().is_some();
+        prop_assert!(!undone.machine.keyspace().iter().any(noting), "nobody will take these changes back");
+    });
+}
+
+#[test]
+fn a_copy_of_a_value_that_notes_changes_does_not() {
+    let mut group = Group::new(1);
+    let run = |group: &mut Group, call: &str| group.run(&words(call));
+    run(&mut group, &format!("hset h f {}", "v".repeat(65)));
+    group.machine.keyspace.begin_undo();
+    run(&mut group, "hset h f 1");
+    run(&mut group, "copy h {h}2");
+    assert_eq!(group.machine.keyspace().get(b"h").expect("there").value.changes(), Some(1));
+    assert_eq!(group.machine.keyspace().get(b"{h}2").expect("there").value.changes(), None);
+    group.machine.keyspace.roll_back();
+    assert!(group.machine.keyspace().get(b"{h}2").is_none());
+}
+
+/// A key, when it expires, its version and its value.
+type Shown = (Key, u64, u64, bytes::BytesMut);
+
+/// All that is state of the keys.
+fn shown(keys: &Keyspace) -> (Vec<Shown>, usize, usize, BTreeSet<(u64, Key)>) {
+    let held = keys.slots.from(0).flat_map(|slot| slot.iter()).map(|(key, object)| {
+        let mut value = bytes::BytesMut::new();
+        object.value.put(&mut value);
+        (key.clone(), object.expire_ms, object.version, value)
+    });
+    (held.collect(), keys.key_count, keys.bytes, keys.deadlines.clone())
 }

@@ -38,8 +38,12 @@ pub struct Host {
     pub random: Rng,
     pub budget: Budget,
     looks: u64,
+    /// Instructions for work that Lua does not count.
+    spent: u64,
     stop: Option<Stop>,
     pub over: Option<Over>,
+    /// What the interpreter may hold, with what it held before; for whoever lifts the limit for a moment.
+    pub bytes_limit: usize,
     may_write: bool,
     /// Whether it is refused what may need more memory: as in Redis, until it has written something.
     may_not_grow: bool,
@@ -78,8 +82,10 @@ impl Host {
             random,
             budget,
             looks: 0,
+            spent: 0,
             stop: None,
             over: None,
+            bytes_limit: 0,
             may_write: false,
             may_not_grow: false,
             slot: None,
@@ -99,13 +105,33 @@ impl Host {
     /// Called every [`INSTRUCTIONS_PER_LOOK`] instructions. Whether the script must end.
     pub fn look(&mut self) -> bool {
         self.looks += 1;
-        if self.looks * u64::from(INSTRUCTIONS_PER_LOOK) > self.budget.instructions {
-            self.over.get_or_insert(Over::Instructions);
-        }
+        self.spend(0)
+    }
+
+    /// Counts work that is done outside of Lua's instructions. Whether the script must end.
+    pub fn spend(&mut self, instructions: u64) -> bool {
+        self.spent = self.spent.saturating_add(instructions);
         if let Some(why) = self.stop.as_ref().and_then(Stop::why) {
             self.over.get_or_insert(Over::Stopped(why));
         }
+        if self.used() > self.budget.instructions {
+            self.over.get_or_insert(Over::Instructions);
+        }
         self.over.is_some()
+    }
+
+    /// How many instructions are left.
+    pub fn instructions_left(&self) -> u64 {
+        self.budget.instructions.saturating_sub(self.used())
+    }
+
+    /// What may stop it.
+    pub fn stop(&self) -> Option<Stop> {
+        self.stop.clone()
+    }
+
+    fn used(&self) -> u64 {
+        self.spent.saturating_add(self.looks * u64::from(INSTRUCTIONS_PER_LOOK))
     }
 
     /// There is no more memory that it may use.
@@ -114,8 +140,8 @@ impl Host {
     }
 
     /// redis.call: the command's reply, an error included.
-    pub fn call(&mut self, words: &[Bytes]) -> Reply {
-        let reply = self.try_call(words).unwrap_or_else(Reply::Error);
+    pub fn call(&mut self, words: Vec<Bytes>) -> Reply {
+        let reply = self.try_call(&words).unwrap_or_else(Reply::Error);
         self.keys.called(words, reply.is_error());
         reply
     }

@@ -13,11 +13,13 @@
 //! What is known of scripts ([`Scripts`]) is state: it is in snapshots, and EVALSHA finds it after a failover. Interpreters and
 //! compiled code are not.
 
+mod api;
 mod convert;
 mod host;
 mod interpreter;
 mod lib;
 pub mod library;
+mod pool;
 mod power;
 pub mod scripts;
 
@@ -36,7 +38,6 @@ use crate::rng::Rng;
 
 use host::Host;
 use interpreter::{Ended, Interpreter};
-use scripts::Pool;
 pub use scripts::Scripts;
 
 /// What a script may allocate in an interpreter that others have used, in bytes.
@@ -205,7 +206,7 @@ pub fn run(context: &mut WriteContext, run: &Run) -> Reply {
     if let Err(error) = run.check().and_then(|()| run.check_memory(context.budget)) {
         return Reply::Error(error);
     }
-    let mut interpreter = context.scripts.pool().take();
+    let mut interpreter = pool::take();
     let keys = std::mem::replace(context.keys, Keyspace::hollow());
     let mut attempt = Attempt { keys, rng: context.rng.clone(), budget: context.budget, run };
     let mut ended = attempt.make(&mut interpreter, SMALL_BYTES.min(context.budget.bytes / 8));
@@ -213,7 +214,7 @@ pub fn run(context: &mut WriteContext, run: &Run) -> Reply {
         // What others have left in that interpreter must not decide.
         ended = attempt.make(&mut Interpreter::new(), context.budget.bytes);
     } else {
-        context.scripts.pool().give_back(interpreter);
+        pool::give_back(interpreter);
     }
     *context.keys = attempt.keys;
     ended.into_reply(run.code.name())
@@ -232,7 +233,7 @@ pub fn read(context: &mut ReadContext, run: &Run) -> Reply {
     if let Err(error) = run.check() {
         return Reply::Error(error);
     }
-    let script = ReadOnly::new(context.keys, context.scripts, context.rng.clone(), run, false);
+    let script = ReadOnly::new(context.keys, context.rng.clone(), run, false);
     match &mut context.scripting {
         Reads::Within(budget) => script.run(*budget, None).0.into_reply(script.name()),
         Reads::Later(place) => {
@@ -243,9 +244,9 @@ pub fn read(context: &mut ReadContext, run: &Run) -> Reply {
 }
 
 /// A script that may write, to be tried out on the keys as they are: what it writes is lost. `None`: it would not begin.
-pub fn rehearsal(keys: &Keyspace, scripts: &Scripts, rng: Rng, run: &Run) -> Option<ReadOnly> {
+pub fn rehearsal(keys: &Keyspace, rng: Rng, run: &Run) -> Option<ReadOnly> {
     run.check().ok()?;
-    Some(ReadOnly::new(keys, scripts, rng, run, true))
+    Some(ReadOnly::new(keys, rng, run, true))
 }
 
 /// A script that leaves no trace, with a view of the keys that stays as it is: nothing waits for its end, and it may be run
@@ -257,13 +258,12 @@ pub struct ReadOnly {
     args: Vec<Bytes>,
     view: Keyspace,
     rng: Rng,
-    pool: Arc<Pool>,
     /// Whether it may write to its view.
     writes: bool,
 }
 
 impl ReadOnly {
-    fn new(keys: &Keyspace, scripts: &Scripts, rng: Rng, run: &Run, writes: bool) -> ReadOnly {
+    fn new(keys: &Keyspace, rng: Rng, run: &Run, writes: bool) -> ReadOnly {
         ReadOnly {
             code: run.code.clone(),
             flags: run.flags,
@@ -271,7 +271,6 @@ impl ReadOnly {
             args: run.args.to_vec(),
             view: keys.view(),
             rng,
-            pool: Arc::clone(scripts.pool()),
             writes,
         }
     }
@@ -311,11 +310,11 @@ impl ReadOnly {
             args: &self.args,
             read_only: !self.writes,
         };
-        let mut interpreter = self.pool.take();
+        let mut interpreter = pool::take();
         let host = Host::new(self.view.view(), self.rng.clone(), budget, &run, stop);
         let (mut view, ended) = interpreter.run(host, &run);
         if ended != Ended::OutOfMemory {
-            self.pool.give_back(interpreter);
+            pool::give_back(interpreter);
         }
         (ended, view.take_events().iter().any(KeyEvent::is_read))
     }
@@ -368,10 +367,13 @@ mod tests {
     use super::*;
 
     fn ended(interpreter: &mut Interpreter, body: &'static str, instructions: u64) -> Ended {
+        ended_within(interpreter, body, Budget { instructions, ..Budget::default() })
+    }
+
+    fn ended_within(interpreter: &mut Interpreter, body: &'static str, budget: Budget) -> Ended {
         let (keys, args) = (&[][..], &[][..]);
         let code = Code::Script { sha: scripts::sha1_hex(body.as_bytes()), body: Bytes::from(body) };
         let run = Run { code, flags: ScriptFlags::COMPAT, keys, args, read_only: false };
-        let budget = Budget { instructions, ..Budget::default() };
         let host = Host::new(Keyspace::new(1), Rng::for_call(1, 1), budget, &run, None);
         interpreter.run(host, &run).1
     }
@@ -397,5 +399,53 @@ mod tests {
         assert_eq!(ended(&mut Interpreter::new(), SCRIPT, 1_000_000), Ended::OutOfInstructions);
         const CAUGHT: &str = "while true do pcall(coroutine.wrap(function() for i = 1, 300 do end end)) end";
         assert_eq!(ended(&mut Interpreter::new(), CAUGHT, 1_000_000), Ended::OutOfInstructions);
+    }
+
+    /// However long one of them would take.
+    #[test]
+    fn instructions_that_take_long_count_as_many() {
+        const SCRIPTS: [&str; 12] = [
+            "return string.find(string.rep('a', 5000), string.rep('a*', 30) .. 'b')",
+            "return pcall(string.match, string.rep('(', 20000), '.-.-.-b')",
+            "for w in string.gmatch(string.rep('x', 100000), '(.*)(.*)(.*)y') do end",
+            "return string.gsub(string.rep('a', 30000), '.*.*b', '')",
+            "local s = string.rep('a', 30000) return pcall(s.gsub, s, '.*.*b', function() end)",
+            "local s = string.rep('a', 100000) while true do s:find('b', 1, true) end",
+            "return pcall(string.rep, '', 2000000000)",
+            "local t = {} for i = 1, 10000 do t[i] = i end for i = 1, 100 do table.sort(t) end",
+            "local t = {} for i = 1, 10000 do t[i] = i end for i = 1, 1000 do table.insert(t, 1, 1) end",
+            "local t = {} for i = 1, 10000 do t[i] = i end for i = 1, 1000 do table.remove(t, 1) end",
+            "local t = {} for i = 1, 10000 do t[i] = i end for i = 1, 1000 do table.concat(t) end",
+            "local t = {} for i = 1, 7000 do t[i] = i end for i = 1, 1000 do unpack(t) end",
+        ];
+        let mut interpreter = Interpreter::new();
+        for script in SCRIPTS {
+            assert_eq!(ended(&mut interpreter, script, 1_000_000), Ended::OutOfInstructions, "{script}");
+        }
+    }
+
+    /// Memory is measured a second time only if its lack is noticed. So no script may catch it, however little there is.
+    #[test]
+    fn a_lack_of_memory_cannot_be_caught() {
+        const SCRIPTS: [&str; 7] = [
+            "local s = string.rep('x=1 ', 5000) local f, e = loadstring(s) return e or 'good'",
+            "local s = '[' .. string.rep('1,', 5000) .. '1]' local ok, e = pcall(cjson.decode, s) return ok and 'good' or e",
+            "local t = {} for i = 1, 3000 do t[i] = i end local ok, e = pcall(cmsgpack.pack, unpack(t)) return ok and 'good' or e",
+            "local ok, e = pcall(string.rep, 'x', 300000) return ok and 'good' or e",
+            "local c = coroutine.create(function() return #string.rep('x', 300000) end) local ok, e = coroutine.resume(c) return ok and 'good' or e",
+            "local ok, e = pcall(redis.call, 'ping', string.rep('x', 100000)) return ok and 'good' or e",
+            "local ok, e = pcall(string.gsub, string.rep('x', 100000), 'x', 'yy') return ok and 'good' or e",
+        ];
+        for script in SCRIPTS {
+            let mut short = 0;
+            for bytes in (1..120).map(|n| n * 7919) {
+                match ended_within(&mut Interpreter::new(), script, Budget { bytes, ..Budget::default() }) {
+                    Ended::OutOfMemory => short += 1,
+                    Ended::Value(Reply::Bulk(good)) if good == "good" => {}
+                    other => panic!("{script} with {bytes}: {other:?}"),
+                }
+            }
+            assert!((1..119).contains(&short), "{script}: {short}");
+        }
     }
 }

@@ -9,7 +9,8 @@ local error, type, select, unpack, rawget, rawset, rawequal = error, type, selec
 local getmetatable, setmetatable, tonumber, assert, ipairs = getmetatable, setmetatable, tonumber, assert, ipairs
 local raw_tostring, raw_pairs, raw_next, raw_pcall, raw_xpcall = tostring, pairs, next, pcall, xpcall
 local raw_getfenv, raw_setfenv, raw_loadstring = getfenv, setfenv, loadstring
-local byte, match, concat, sort = string.byte, string.match, table.concat, table.sort
+local byte, match, sub, raw_gsub = string.byte, string.match, string.sub, string.gsub
+local concat, sort = table.concat, table.sort
 local raw_resume, create, original = coroutine.resume, coroutine.create, _G
 
 -- Locked tables -----------------------------------------------------------------------------------------------------
@@ -140,17 +141,19 @@ end
 
 local NO_MEMORY = "not enough memory"
 
--- A script that has used up its budget is at its end, whatever it catches.
-local function check_end(failure)
+-- What scripts see of an error, if they may: one that has used up its budget is at its end, whatever it catches.
+local function seen(failure)
+    local raised
     if failure == NO_MEMORY then host.out_of_memory() end
-    if host.is_over() then error(failure, 0) end
+    if type(failure) == "userdata" then raised = host.raised(failure) end
+    if host.must_end() then error(failure, 0) end
+    return raised or failure
 end
 
 -- As Redis: who catches the error table of redis.call sees its text.
 local function settle(ok, ...)
     if ok then return true, ... end
-    local failure = ...
-    check_end(failure)
+    local failure = seen((...))
     if type(failure) == "table" and type(rawget(failure, "err")) == "string" then failure = rawget(failure, "err") end
     if type(failure) == "userdata" then failure = raw_tostring(failure) end
     return false, failure
@@ -159,14 +162,15 @@ end
 local function pcall(...) return settle(raw_pcall(...)) end
 
 local function settle_resume(ok, ...)
-    if not ok then check_end((...)) end
+    if not ok then return ok, seen((...)) end
     return ok, ...
 end
 
 local function xpcall(f, handler)
     local function handle(failure)
-        if host.is_over() then return failure end
-        return handler(failure)
+        local raised = type(failure) == "userdata" and host.raised(failure)
+        if host.must_end() then return failure end
+        return handler(raised or failure)
     end
     return settle_resume(raw_xpcall(f, handle))
 end
@@ -190,6 +194,7 @@ end
 -- What a script ends with when it does not catch an error: the text, and where it arose.
 local function located(failure)
     local text, quiet
+    if type(failure) == "userdata" then failure = host.raised(failure) or failure end
     if type(failure) == "table" then
         text, quiet = rawget(failure, "err"), rawget(failure, "ignore_error_stats_update")
     else
@@ -197,6 +202,7 @@ local function located(failure)
         -- Behind the first line of an error of the host's own stands where it arose in there.
         if type(failure) == "userdata" then text = match(text, "^[^\n]*") end
     end
+    host.must_end()
     local source, line = host.where()
     return { err = text, source = source, line = line, ignore_error_stats_update = quiet }
 end
@@ -216,8 +222,8 @@ local function loadstring(text, name)
         text, name = host.by_libm(text), name or text
     end
     local f, failure = raw_loadstring(text, name)
-    if f then raw_setfenv(f, env) end
-    return f, failure
+    if not f then return nil, seen(failure) end
+    return raw_setfenv(f, env)
 end
 
 local function load(reader, name)
@@ -257,23 +263,9 @@ local function raising(f)
     end
 end
 
--- The host can be handed fewer words on the stack than a script can unpack.
-local function call_host(...)
-    local n = select("#", ...)
-    if n > 1000 then return host.call_list({ ... }, n) end
-    return host.call(...)
-end
-
 local redis = {
-    call = function(...)
-        local ok, reply = call_host(...)
-        if ok then return reply end
-        error(reply, 0)
-    end,
-    pcall = function(...)
-        local _, reply = call_host(...)
-        return reply
-    end,
+    call = host.call,
+    pcall = host.pcall,
     sha1hex = raising(host.sha1hex),
     error_reply = raising(host.error_reply),
     status_reply = raising(host.status_reply),
@@ -305,6 +297,7 @@ end
 -- Functions of the host's libraries answer what went wrong; the error is raised where the script called them.
 local function given(ok, ...)
     if ok then return ... end
+    if (...) == NO_MEMORY then host.out_of_memory() end
     error((...), 3)
 end
 
@@ -317,10 +310,144 @@ local function erring(library)
     return raised
 end
 
+-- Costs ------------------------------------------------------------------------------------------------------------
+
+-- What takes long in one instruction is counted as more of them.
+local function spend(instructions)
+    if instructions > 500 and host.spend(instructions) then error("the script has used up its budget", 0) end
+end
+
+local function count_of(n, other)
+    n = tonumber(n) or other
+    return n < 2 ^ 63 and n or 0
+end
+
+-- What a function of Lua's own gives; its error is the caller's of who asks for it, as if that had called it.
+local function through(name, ok, ...)
+    if ok then return ... end
+    local failure = ...
+    if failure == NO_MEMORY then host.out_of_memory() end
+    if type(failure) == "string" then failure = raw_gsub(failure, "'%?'", "'" .. name .. "'") end
+    error(failure, 3)
+end
+
+local raw_rep, insert, remove, maxn, foreachi = string.rep, table.insert, table.remove, table.maxn, table.foreachi
+string.rep = function(text, ...)
+    local n = count_of((...), 0)
+    spend(n / 4)
+    local kind = type(text)
+    if kind == "string" then spend(n * #text / 16) end
+    return through("rep", raw_pcall(raw_rep, text, ...))
+end
+
+local counted = {
+    concat = function(t, ...)
+        local _, from, to = ...
+        if type(t) == "table" then spend((count_of(to, #t) - count_of(from, 1)) / 4) end
+        local ok, text = raw_pcall(concat, t, ...)
+        if ok then spend(#text / 16) end
+        return through("concat", ok, text)
+    end,
+    foreach = foreach,
+    foreachi = function(t, f)
+        if type(t) == "table" then spend(#t / 4) end
+        return foreachi(t, f)
+    end,
+    insert = function(t, ...)
+        if type(t) == "table" and select("#", ...) > 1 then spend((#t - count_of((...), 1)) / 4) end
+        return through("insert", raw_pcall(insert, t, ...))
+    end,
+    maxn = function(t)
+        if type(t) == "table" then spend(#t / 4) end
+        return through("maxn", raw_pcall(maxn, t))
+    end,
+    remove = function(t, ...)
+        if type(t) == "table" and select("#", ...) > 0 then spend((#t - count_of((...), 1)) / 4) end
+        return through("remove", raw_pcall(remove, t, ...))
+    end,
+    sort = function(t, ...)
+        local n = type(t) == "table" and #t or 0
+        if n > 100 then spend(n * #raw_tostring(n) * 4) end
+        return sort(t, ...)
+    end,
+}
+
+local function counted_unpack(t, ...)
+    if type(t) ~= "table" then error("bad argument #1 to 'unpack' (table expected, got " .. type(t) .. ")", 2) end
+    local from, to = ...
+    local n = count_of(to, #t) - count_of(from, 1) + 1
+    if n >= 8000 then error("too many results to unpack", 2) end
+    spend(n / 4)
+    return unpack(t, ...)
+end
+
+-- Patterns ----------------------------------------------------------------------------------------------------------
+
+local patterns = host.patterns
+local step = patterns.step
+
+-- `level`: 2 for an error where the caller of who calls this was called.
+local function got(level, ok, ...)
+    if ok then return ... end
+    if (...) == NO_MEMORY then host.out_of_memory() end
+    error((...), level + 1)
+end
+
+local function gmatch(...)
+    local text, pattern = got(2, patterns.words("gmatch", ...))
+    local at = 0
+    local function keep(from, to, ...)
+        if not from then return end
+        at = to > from and to or to + 1
+        return ...
+    end
+    return function() return keep(got(2, step(text, pattern, at, false))) end
+end
+
+-- The match's place, and what `by` makes of what it has captured.
+local function replaced(by, from, to, ...)
+    if not from then return end
+    if type(by) == "table" then return from, to, by[(...)] end
+    return from, to, (by(...))
+end
+
+local function gsub(...)
+    local by = select(3, ...)
+    if type(by) ~= "function" and type(by) ~= "table" then
+        local text, count = got(2, patterns.substitute(...))
+        return text, count
+    end
+    local text, pattern, most = got(2, patterns.words("gsub", ...))
+    local anchored, pieces, count, at, done = byte(pattern, 1) == 94, {}, 0, 0, false
+    most = most or #text + 1
+    while count < most and not done do
+        local from, to, value = replaced(by, got(2, step(text, pattern, at, true, type(by) == "table")))
+        if not from then break end
+        count = count + 1
+        if not value then value = sub(text, from + 1, to) end
+        if type(value) ~= "string" and type(value) ~= "number" then
+            error("invalid replacement value (a " .. type(value) .. ")", 2)
+        end
+        pieces[#pieces + 1] = sub(text, at + 1, from)
+        pieces[#pieces + 1] = value
+        at, done = to, anchored
+        if to == from then
+            pieces[#pieces + 1] = sub(text, at + 1, at + 1)
+            at, done = at + 1, anchored or at == #text
+        end
+    end
+    pieces[#pieces + 1] = sub(text, at + 1)
+    return concat(pieces), count
+end
+
+string.find = function(...) return got(2, patterns.find(...)) end
+string.match = function(...) return got(2, patterns.match(...)) end
+string.gmatch, string.gfind, string.gsub = gmatch, gmatch, gsub
+
 local visible = {
     _G = env, _VERSION = _VERSION, __power = POWER,
     assert = assert, error = error, ipairs = ipairs, rawequal = rawequal, rawget = rawget, select = select,
-    tonumber = tonumber, type = type, unpack = unpack, pairs = pairs, next = next, tostring = tostring,
+    tonumber = tonumber, type = type, unpack = counted_unpack, pairs = pairs, next = next, tostring = tostring,
     pcall = pcall, xpcall = xpcall, loadstring = loadstring, load = load, getfenv = getfenv, setfenv = setfenv,
     -- The collector rests while a script runs, so that weak tables lose nothing; its figures would differ.
     collectgarbage = function() return 0 end,
@@ -337,7 +464,7 @@ local visible = {
     coroutine = lock(copy(coroutine, { resume = resume, wrap = wrap })),
     math = lock(copy(math, erring(math_of_host))),
     string = lock(copy(string, {})),
-    table = lock(copy(table, { foreach = foreach })),
+    table = lock(copy(table, counted)),
     redis = lock(redis),
 }
 for name, library in raw_pairs(libraries) do visible[name] = lock(erring(library)) end

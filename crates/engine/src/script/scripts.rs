@@ -1,8 +1,7 @@
 //! What a group knows of scripts: those that were loaded, those that EVAL has brought, and the function libraries. State of
-//! the machine; beside it, a pool of interpreters that is none.
+//! the machine.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
@@ -12,19 +11,13 @@ use sha1::{Digest, Sha1};
 use super::host::Host;
 use super::interpreter::Interpreter;
 use super::library::{self, FunctionInfo, Library};
-use super::{Budget, ScriptFlags};
+use super::{Budget, ScriptFlags, pool};
 use crate::entry::LibraryState;
 use crate::error::CommandError;
 use crate::rng::Rng;
 
 /// How many scripts are kept that only EVAL has brought, as in Redis 7.4; the one that was used longest ago goes first.
 pub const EVAL_SCRIPTS: usize = 500;
-
-/// Interpreters that are kept for the next script.
-const POOLED: usize = 4;
-
-/// An interpreter that has grown beyond this is not kept.
-const POOLED_BYTES: usize = 32 << 20;
 
 /// SHA-1 in hexadecimal digits: a script's name.
 pub fn sha1_hex(text: &[u8]) -> String {
@@ -41,30 +34,6 @@ pub struct Scripts {
     evaluated: IndexMap<String, Bytes, FixedState>,
     /// Libraries by name.
     libraries: BTreeMap<String, Library>,
-    /// Not state.
-    pool: Arc<Pool>,
-}
-
-/// Interpreters that wait for the next script.
-#[derive(Default)]
-pub(super) struct Pool(Mutex<Vec<Interpreter>>);
-
-impl Pool {
-    pub(super) fn take(&self) -> Interpreter {
-        let pooled = self.all().pop();
-        pooled.unwrap_or_else(Interpreter::new)
-    }
-
-    pub(super) fn give_back(&self, interpreter: Interpreter) {
-        let mut all = self.all();
-        if all.len() < POOLED && interpreter.used_bytes() < POOLED_BYTES {
-            all.push(interpreter);
-        }
-    }
-
-    fn all(&self) -> MutexGuard<'_, Vec<Interpreter>> {
-        self.0.lock().expect("no code panics while it holds this lock")
-    }
 }
 
 impl Scripts {
@@ -99,7 +68,7 @@ impl Scripts {
     pub fn flush(&mut self) {
         self.loaded.clear();
         self.evaluated.clear();
-        self.pool.all().clear();
+        pool::clear();
     }
 
     /// How many scripts are known.
@@ -190,9 +159,9 @@ impl Scripts {
 
     /// Says what is wrong with a script's text.
     pub fn check(&self, sha: &str, body: &Bytes) -> Result<(), CommandError> {
-        let mut interpreter = self.pool.take();
+        let mut interpreter = pool::take();
         let compiled = interpreter.compile_script(sha, body).map(drop);
-        self.pool.give_back(interpreter);
+        pool::give_back(interpreter);
         compiled
     }
 
@@ -201,9 +170,5 @@ impl Scripts {
         // Little, for it runs again at each call; and a new interpreter, so that memory is the same everywhere.
         let budget = Budget { instructions: 5_000_000, bytes: 64 << 20, ..Budget::default() };
         Interpreter::new().load_library(Host::without_keys(rng, budget), code)
-    }
-
-    pub(super) fn pool(&self) -> &Arc<Pool> {
-        &self.pool
     }
 }

@@ -216,6 +216,37 @@ impl HashValue {
         removed
     }
 
+    /// See [`super::Value::note_changes`].
+    pub(super) fn note_changes(&mut self) -> bool {
+        if let Repr::Big(big) = &mut self.repr {
+            big.note_changes();
+        }
+        !self.is_small()
+    }
+
+    /// See [`super::Value::changes`].
+    pub(super) fn changes(&self) -> Option<usize> {
+        match &self.repr {
+            Repr::Small(_) => None,
+            Repr::Big(big) => big.changes(),
+        }
+    }
+
+    /// See [`super::Value::forget_changes`].
+    pub(super) fn forget_changes(&mut self) {
+        if let Repr::Big(big) = &mut self.repr {
+            big.forget_changes();
+        }
+    }
+
+    /// See [`super::Value::take_back_changes`].
+    pub(super) fn take_back_changes(&mut self) {
+        if let Repr::Big(big) = &mut self.repr {
+            big.take_back_changes();
+        }
+        self.next_deadline_ms = self.earliest();
+    }
+
     fn find(&self, name: &[u8]) -> Option<Field<'_>> {
         match &self.repr {
             Repr::Small(small) => small.find(name),

@@ -270,6 +270,46 @@ impl Value {
         }
     }
 
+    /// From now on notes what its changes replace, so that they can be taken back. Whether it can: those can of which a clone
+    /// is cheap, but makes the next change dear.
+    pub(crate) fn note_changes(&mut self) -> bool {
+        match self {
+            Value::Hash(hash) => Arc::make_mut(hash).note_changes(),
+            Value::Zset(zset) => Arc::make_mut(zset).note_changes(),
+            Value::String(_) | Value::List(_) | Value::Set(_) | Value::Stream(_) => false,
+        }
+    }
+
+    /// How many changes it has noted; `None` if it notes none.
+    pub(crate) fn changes(&self) -> Option<usize> {
+        match self {
+            Value::Hash(hash) => hash.changes(),
+            Value::Zset(zset) => zset.changes(),
+            Value::String(_) | Value::List(_) | Value::Set(_) | Value::Stream(_) => None,
+        }
+    }
+
+    /// Notes changes no more: they stay.
+    pub(crate) fn forget_changes(&mut self) {
+        if self.changes().is_none() {
+            return;
+        }
+        match self {
+            Value::Hash(hash) => Arc::make_mut(hash).forget_changes(),
+            Value::Zset(zset) => Arc::make_mut(zset).forget_changes(),
+            Value::String(_) | Value::List(_) | Value::Set(_) | Value::Stream(_) => {}
+        }
+    }
+
+    /// Holds again what it held at [`Value::note_changes`], and notes no more.
+    pub(crate) fn take_back_changes(&mut self) {
+        match self {
+            Value::Hash(hash) => Arc::make_mut(hash).take_back_changes(),
+            Value::Zset(zset) => Arc::make_mut(zset).take_back_changes(),
+            Value::String(_) | Value::List(_) | Value::Set(_) | Value::Stream(_) => {}
+        }
+    }
+
     /// Appends the value to a snapshot's chunk.
     pub(crate) fn put(&self, out: &mut BytesMut) {
         match self {

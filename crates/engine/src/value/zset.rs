@@ -126,6 +126,36 @@ impl ZsetValue {
         }
     }
 
+    /// See [`super::Value::note_changes`].
+    pub(super) fn note_changes(&mut self) -> bool {
+        if let Repr::Big(big) = &mut self.0 {
+            big.note_changes();
+        }
+        !self.is_small()
+    }
+
+    /// See [`super::Value::changes`].
+    pub(super) fn changes(&self) -> Option<usize> {
+        match &self.0 {
+            Repr::Small(_) => None,
+            Repr::Big(big) => big.changes(),
+        }
+    }
+
+    /// See [`super::Value::forget_changes`].
+    pub(super) fn forget_changes(&mut self) {
+        if let Repr::Big(big) = &mut self.0 {
+            big.forget_changes();
+        }
+    }
+
+    /// See [`super::Value::take_back_changes`].
+    pub(super) fn take_back_changes(&mut self) {
+        if let Repr::Big(big) = &mut self.0 {
+            big.take_back_changes();
+        }
+    }
+
     /// How many elements come before `member`, and its score.
     pub fn rank(&self, member: &[u8]) -> Option<(usize, f64)> {
         match &self.0 {

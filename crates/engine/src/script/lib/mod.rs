@@ -7,12 +7,14 @@ mod bit;
 mod cjson;
 mod cmsgpack;
 mod maths;
+mod pattern;
 mod structs;
 
 use mlua::{IntoLuaMulti, Lua, MultiValue, Table, Value};
 
 pub use cjson::Settings as JsonSettings;
 pub use maths::{format_number, math};
+pub use pattern::library as patterns;
 
 /// What a library function gives: its values, or what is wrong.
 type Given = Result<MultiValue, String>;
@@ -44,10 +46,13 @@ fn add(
     library.set(name, function)
 }
 
+/// What Lua calls a lack of memory, and prelude.lua recognises.
+const NO_MEMORY: &str = "not enough memory";
+
 /// A failure of Lua itself, in a library's terms. A lack of memory must be recognised by the prelude.
 fn lua_error(error: mlua::Error) -> String {
     match error {
-        mlua::Error::MemoryError(_) => "not enough memory".to_string(),
+        mlua::Error::MemoryError(_) | mlua::Error::StackError => NO_MEMORY.to_string(),
         mlua::Error::RuntimeError(text) => text,
         other => other.to_string(),
     }

@@ -16,7 +16,12 @@ pub(super) struct Big {
     deadlines: Tree<(u64, Name), ()>,
     /// The sum of the fields' names and values, in bytes.
     text_bytes: usize,
+    /// What changes have replaced, the latest last, while that is noted.
+    changes: Option<Vec<Change>>,
 }
+
+/// A field before it was changed; `None` if it was not there.
+type Change = (Name, Option<Held>);
 
 #[derive(Clone, Debug)]
 struct Held {
@@ -60,7 +65,8 @@ impl Big {
             None => Name::from(name),
         };
         self.text_bytes += value.len();
-        let before = match self.fields.insert(name.clone(), Held { value: Arc::from(value), expire_ms }) {
+        let replaced = self.fields.insert(name.clone(), Held { value: Arc::from(value), expire_ms });
+        let before = match &replaced {
             Some(before) => {
                 self.text_bytes -= before.value.len();
                 before.expire_ms
@@ -70,12 +76,39 @@ impl Big {
                 NEVER
             }
         };
+        if let Some(changes) = &mut self.changes {
+            changes.push((name.clone(), replaced));
+        }
         self.move_deadline(name, before, expire_ms);
+    }
+
+    pub(super) fn note_changes(&mut self) {
+        self.changes = Some(Vec::new());
+    }
+
+    pub(super) fn forget_changes(&mut self) {
+        self.changes = None;
+    }
+
+    pub(super) fn changes(&self) -> Option<usize> {
+        self.changes.as_ref().map(Vec::len)
+    }
+
+    pub(super) fn take_back_changes(&mut self) {
+        for (name, before) in self.changes.take().into_iter().flatten().rev() {
+            match before {
+                Some(held) => self.put(&name, &held.value, held.expire_ms),
+                None => self.remove(&name),
+            }
+        }
     }
 
     pub(super) fn set_deadline(&mut self, name: &[u8], expire_ms: u64) {
         let Some(name) = self.fields.get(name).map(|(name, _)| name.clone()) else { return };
         let held = self.fields.get_mut(&name).expect("was found above");
+        if let Some(changes) = &mut self.changes {
+            changes.push((name.clone(), Some(held.clone())));
+        }
         let before = std::mem::replace(&mut held.expire_ms, expire_ms);
         self.move_deadline(name, before, expire_ms);
     }
@@ -116,6 +149,9 @@ impl Big {
     fn take(&mut self, name: &[u8]) -> Option<(Name, Held)> {
         let (name, held) = self.fields.remove(name)?;
         self.text_bytes -= name.len() + held.value.len();
+        if let Some(changes) = &mut self.changes {
+            changes.push((name.clone(), Some(held.clone())));
+        }
         Some((name, held))
     }
 

@@ -13,6 +13,8 @@ pub(super) struct Big {
     scores: ByName<f64>,
     /// The sum of the members' lengths.
     member_bytes: usize,
+    /// What changes have replaced, the latest last, while that is noted: a member, and its score if it was there.
+    changes: Option<Vec<(Name, Option<f64>)>>,
 }
 
 #[derive(Clone, Debug)]
@@ -64,7 +66,7 @@ impl Big {
         let scores = ByName::from_unsorted(keys.iter().map(|key| (key.member.clone(), key.score)))?;
         let by_score = Tree::from_sorted(keys.into_iter().map(|key| (key, ())))?;
         let member_bytes = elements.iter().map(|element| element.member.len()).sum();
-        Some(Big { by_score, scores, member_bytes })
+        Some(Big { by_score, scores, member_bytes, changes: None })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -109,6 +111,7 @@ impl Big {
     /// Puts `element` in place of whatever score its member has.
     pub(super) fn put(&mut self, element: Element) {
         let known = self.scores.get(element.member).map(|(name, score)| (name.clone(), *score));
+        let before = known.as_ref().map(|(_, score)| *score);
         let member = match known {
             Some((name, before)) => {
                 self.remove_key(Element { member: element.member, score: before });
@@ -122,11 +125,40 @@ impl Big {
                 name
             }
         };
+        self.note(&member, before);
         self.by_score.insert(Key { score: element.score, member }, ());
     }
 
+    pub(super) fn note_changes(&mut self) {
+        self.changes = Some(Vec::new());
+    }
+
+    pub(super) fn forget_changes(&mut self) {
+        self.changes = None;
+    }
+
+    pub(super) fn changes(&self) -> Option<usize> {
+        self.changes.as_ref().map(Vec::len)
+    }
+
+    pub(super) fn take_back_changes(&mut self) {
+        for (member, before) in self.changes.take().into_iter().flatten().rev() {
+            match before {
+                Some(score) => self.put(Element { member: &member, score }),
+                None => drop(self.remove(&member)),
+            }
+        }
+    }
+
+    fn note(&mut self, member: &Name, before: Option<f64>) {
+        if let Some(changes) = &mut self.changes {
+            changes.push((member.clone(), before));
+        }
+    }
+
     pub(super) fn remove(&mut self, member: &[u8]) -> Option<f64> {
-        let (_, score) = self.scores.remove(member)?;
+        let (name, score) = self.scores.remove(member)?;
+        self.note(&name, Some(score));
         self.member_bytes -= member.len();
         self.remove_key(Element { member, score });
         Some(score)
@@ -136,6 +168,7 @@ impl Big {
         for _ in positions.start..positions.end.min(self.len()) {
             let Some((key, ())) = self.by_score.remove_at(positions.start) else { return };
             self.scores.remove(&key.member).expect("both trees hold every member");
+            self.note(&key.member, Some(key.score));
             self.member_bytes -= key.member.len();
         }
     }

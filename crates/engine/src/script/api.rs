@@ -1,0 +1,321 @@
+//! What prelude.lua makes `redis.*` of: functions that ask the host.
+
+use std::fmt;
+
+use bytes::Bytes;
+use mlua::{Lua, MultiValue, Table, Value};
+
+use super::host::Host;
+use super::interpreter::Registering;
+use super::library::RegisterError;
+use super::{convert, lib, power};
+use crate::REDIS_VERSION;
+use crate::error::CommandError;
+use crate::reply::Reply;
+
+/// The functions of `host` in prelude.lua. They answer whether they succeeded, then the value or the error's text.
+pub fn functions(lua: &Lua) -> mlua::Result<Table> {
+    let host = lua.create_table()?;
+    host.set("version", REDIS_VERSION)?;
+    let number = REDIS_VERSION.split('.').fold(0, |sum, part| sum << 8 | part.parse().unwrap_or(0));
+    host.set("version_num", number)?;
+    host.set("call", lua.create_function(call)?)?;
+    host.set("pcall", lua.create_function(pcall)?)?;
+    host.set("raised", lua.create_function(raised)?)?;
+    host.set("look", lua.create_function(|lua, ()| Ok(with(lua, Host::look)))?)?;
+    host.set("where", lua.create_function(locate)?)?;
+    host.set("must_end", lua.create_function(|lua, ()| Ok(must_end(lua)))?)?;
+    host.set("patterns", lib::patterns(lua)?)?;
+    let spend = |lua: &Lua, instructions: f64| Ok(with(lua, |host| host.spend(instructions as u64)));
+    host.set("spend", lua.create_function(spend)?)?;
+    let out_of_memory = |lua: &Lua, ()| {
+        with(lua, Host::run_out_of_memory);
+        Ok(())
+    };
+    host.set("out_of_memory", lua.create_function(out_of_memory)?)?;
+    host.set(
+        "by_libm",
+        lua.create_function(|lua, text: mlua::LuaString| {
+            lua.create_string(power::by_libm(&text.as_bytes()))
+        })?,
+    )?;
+    host.set("sha1hex", lua.create_function(sha1hex)?)?;
+    host.set("error_reply", lua.create_function(error_reply)?)?;
+    host.set("status_reply", lua.create_function(status_reply)?)?;
+    host.set("setresp", lua.create_function(setresp)?)?;
+    host.set("set_repl", lua.create_function(set_repl)?)?;
+    host.set("log", lua.create_function(log)?)?;
+    host.set("acl_check_cmd", lua.create_function(acl_check_cmd)?)?;
+    host.set("register_function", lua.create_function(register_function)?)?;
+    Ok(host)
+}
+
+/// What a host function answers: whether it succeeded; the value, or what is wrong.
+type Answer = mlua::Result<(bool, Value)>;
+
+/// Asks the host; the default if there is none.
+pub fn with<R: Default>(lua: &Lua, look: impl FnOnce(&mut Host) -> R) -> R {
+    lua.app_data_mut::<Host>().map(|mut host| look(&mut host)).unwrap_or_default()
+}
+
+fn text(lua: &Lua, text: impl AsRef<[u8]>) -> mlua::Result<Value> {
+    Ok(Value::String(lua.create_string(text)?))
+}
+
+fn refused(lua: &Lua, why: &str) -> Answer {
+    Ok((false, text(lua, format!("ERR {why}"))?))
+}
+
+fn words_of(args: &MultiValue) -> Result<Vec<Bytes>, CommandError> {
+    const NONE: &str = "ERR Please specify at least one argument for this redis lib call";
+    const OTHER: &str = "ERR Lua redis lib command arguments must be strings or integers";
+    if args.is_empty() {
+        return Err(CommandError::Text(NONE));
+    }
+    let word = |arg: &Value| match arg {
+        Value::String(text) => Ok(Bytes::copy_from_slice(&text.as_bytes())),
+        Value::Integer(n) => Ok(n.to_string().into()),
+        Value::Number(n) => Ok(lib::format_number(*n).into()),
+        _ => Err(CommandError::Text(OTHER)),
+    };
+    args.iter().map(word).collect()
+}
+
+/// An error that redis.call raises. Lua sees an opaque value, of which `raised` makes what scripts see.
+#[derive(Debug)]
+struct Raised(CommandError);
+
+impl fmt::Display for Raised {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Raised {}
+
+/// redis.call: raises the error that the command answers.
+fn call(lua: &Lua, words: MultiValue) -> mlua::Result<Value> {
+    match run(lua, words) {
+        Reply::Error(error) => Err(mlua::Error::external(Raised(error))),
+        reply => answer(lua, &reply),
+    }
+}
+
+/// redis.pcall: answers the error that the command answers.
+fn pcall(lua: &Lua, words: MultiValue) -> mlua::Result<Value> {
+    answer(lua, &run(lua, words))
+}
+
+fn run(lua: &Lua, words: MultiValue) -> Reply {
+    const NO_SCRIPT: &str = "ERR redis.call/pcall can only be called inside a script invocation";
+    let words = match words_of(&words) {
+        Ok(words) => words,
+        Err(error) => return Reply::Error(error),
+    };
+    match lua.app_data_mut::<Host>() {
+        Some(mut host) => host.call(words),
+        None => Reply::Error(CommandError::Text(NO_SCRIPT)),
+    }
+}
+
+/// A reply of up to so many bytes is handed to Lua without a guard against a lack of memory.
+const SMALL_TEXT: usize = 4096;
+
+fn answer(lua: &Lua, reply: &Reply) -> mlua::Result<Value> {
+    let resp3 = with(lua, |host| host.resp3);
+    match reply {
+        Reply::Bulk(text) if text.len() <= SMALL_TEXT => {
+            unguarded(lua, |lua| convert::to_lua(lua, reply, resp3))
+        }
+        Reply::Simple(_) => unguarded(lua, |lua| convert::to_lua(lua, reply, resp3)),
+        _ => convert::to_lua(lua, reply, resp3),
+    }
+}
+
+/// Makes a small value without the guard that makes each allocation under a limit dear. It may go beyond the limit by as much
+/// as it needs, once: then there is a guard again, and the next allocation fails.
+fn unguarded<T>(lua: &Lua, make: impl FnOnce(&Lua) -> mlua::Result<T>) -> mlua::Result<T> {
+    let limit = with(lua, |host| host.bytes_limit);
+    if lua.used_memory() >= limit {
+        return make(lua);
+    }
+    lua.set_memory_limit(0)?;
+    let made = make(lua);
+    lua.set_memory_limit(limit)?;
+    made
+}
+
+/// Asked at each error: whether the script is at its end, whatever it catches.
+///
+/// Not every lack of memory is told as one: where a stack cannot grow, Lua says that there are too many values. As a stack grows
+/// to at most twice its size or by what a C function may ask for, an error means nothing else only while as much is left.
+fn must_end(lua: &Lua) -> bool {
+    const ASKED_BYTES: usize = 256 << 10;
+    let used = lua.used_memory();
+    with(lua, |host| {
+        if 2 * used + ASKED_BYTES > host.bytes_limit {
+            host.run_out_of_memory();
+        }
+        host.over.is_some()
+    })
+}
+
+/// What a script sees of an error that Rust has raised: redis.call's table, or nil if it is another.
+fn raised(lua: &Lua, failure: Value) -> mlua::Result<Value> {
+    let Value::Error(failure) = failure else { return Ok(Value::Nil) };
+    if lacks_memory(&failure) {
+        with(lua, Host::run_out_of_memory);
+    }
+    match raised_in(&failure) {
+        Some(Raised(error)) => convert::to_lua(lua, &Reply::Error(error.clone()), false),
+        None => Ok(Value::Nil),
+    }
+}
+
+fn raised_in(failure: &mlua::Error) -> Option<&Raised> {
+    match failure {
+        mlua::Error::CallbackError { cause, .. } => raised_in(cause),
+        mlua::Error::ExternalError(error) => error.downcast_ref(),
+        _ => None,
+    }
+}
+
+/// Whether Lua has failed for want of memory, or of places for what it lends to Rust: that too depends on what is left.
+fn lacks_memory(failure: &mlua::Error) -> bool {
+    match failure {
+        mlua::Error::CallbackError { cause, .. } => lacks_memory(cause),
+        mlua::Error::MemoryError(_) | mlua::Error::StackError => true,
+        _ => false,
+    }
+}
+
+/// Source and line of the innermost function of the script's own.
+fn locate(lua: &Lua, (): ()) -> mlua::Result<(Option<String>, Option<usize>)> {
+    for level in 1.. {
+        let found = lua.inspect_stack(level, |debug| {
+            let source = debug.source().source.map(|source| source.into_owned()).unwrap_or_default();
+            (source.starts_with("@user_")).then(|| (source, debug.current_line()))
+        });
+        match found {
+            None => break,
+            Some(None) => {}
+            Some(Some((source, line))) => return Ok((Some(source), line)),
+        }
+    }
+    Ok((None, None))
+}
+
+fn sha1hex(lua: &Lua, args: MultiValue) -> Answer {
+    if args.len() != 1 {
+        return refused(lua, "wrong number of arguments");
+    }
+    let word = lua.coerce_string(args[0].clone())?;
+    let digest =
+        word.map_or_else(|| super::scripts::sha1_hex(b""), |word| super::scripts::sha1_hex(&word.as_bytes()));
+    Ok((true, text(lua, digest)?))
+}
+
+fn error_reply(lua: &Lua, args: MultiValue) -> Answer {
+    let table = lua.create_table()?;
+    let error = match (args.len(), args.front()) {
+        (1, Some(Value::String(text))) => {
+            let text = text.to_string_lossy();
+            let text = text.strip_prefix('-').unwrap_or(&text);
+            // A single word is a message without a code.
+            let (code, message) = text.split_once(' ').unwrap_or(("ERR", text));
+            format!("{code} {}", message.trim_matches(['\r', '\n']))
+        }
+        _ => "ERR wrong number or type of arguments".to_string(),
+    };
+    table.raw_set("err", error)?;
+    Ok((true, Value::Table(table)))
+}
+
+fn status_reply(lua: &Lua, args: MultiValue) -> Answer {
+    let table = lua.create_table()?;
+    match (args.len(), args.front()) {
+        (1, Some(Value::String(text))) => table.raw_set("ok", text)?,
+        _ => table.raw_set("err", "ERR wrong number or type of arguments")?,
+    }
+    Ok((true, Value::Table(table)))
+}
+
+fn setresp(lua: &Lua, args: MultiValue) -> Answer {
+    if args.len() != 1 {
+        return refused(lua, "redis.setresp() requires one argument.");
+    }
+    let version = convert::number_of(&args[0]);
+    if version != 2.0 && version != 3.0 {
+        return refused(lua, "RESP version must be 2 or 3.");
+    }
+    with(lua, |host| host.resp3 = version == 3.0);
+    Ok((true, Value::Nil))
+}
+
+/// Scripts run on every replica: there is nothing to choose.
+fn set_repl(lua: &Lua, args: MultiValue) -> Answer {
+    if args.len() != 1 {
+        return refused(lua, "redis.set_repl() requires one argument.");
+    }
+    match convert::number_of(&args[0]) {
+        flags if (0.0..=3.0).contains(&flags) => Ok((true, Value::Nil)),
+        _ => refused(
+            lua,
+            "Invalid replication flags. Please use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.",
+        ),
+    }
+}
+
+/// Checked and dropped: every replica runs the script, and none of them is the one to say so.
+fn log(lua: &Lua, args: MultiValue) -> Answer {
+    if args.len() < 2 {
+        return refused(lua, "redis.log() requires two arguments or more.");
+    }
+    match &args[0] {
+        Value::Integer(_) | Value::Number(_) => {}
+        _ => return refused(lua, "First argument must be a number (log level)."),
+    }
+    match convert::number_of(&args[0]) {
+        level if (0.0..=3.0).contains(&level) => Ok((true, Value::Nil)),
+        _ => refused(lua, "Invalid log level."),
+    }
+}
+
+/// There are no users with fewer rights than the script's caller: what exists is allowed.
+fn acl_check_cmd(lua: &Lua, args: MultiValue) -> Answer {
+    if args.is_empty() {
+        return refused(lua, "Please specify at least one argument for this redis.acl_check_cmd() call");
+    }
+    let words: Vec<Bytes> = args
+        .iter()
+        .filter_map(|arg| lua.coerce_string(arg.clone()).ok().flatten())
+        .map(|word| Bytes::copy_from_slice(&word.as_bytes()))
+        .collect();
+    match crate::command::resolve(&words) {
+        Err(CommandError::UnknownCommand { .. } | CommandError::UnknownSubcommand { .. }) => {
+            refused(lua, "ERR Invalid command passed to redis.acl_check_cmd()")
+        }
+        _ => Ok((true, Value::Boolean(true))),
+    }
+}
+
+fn register_function(lua: &Lua, args: MultiValue) -> Answer {
+    let Some(mut registering) = lua.app_data_mut::<Registering>() else {
+        return refused(lua, "redis.register_function can only be called on FUNCTION LOAD command");
+    };
+    match super::library::registration(&args) {
+        Ok((info, callback)) => {
+            let known = registering.callbacks.insert(info.name.clone(), callback).is_some();
+            if known {
+                return refused(lua, "Function already exists in the library");
+            }
+            with(lua, |host| {
+                if let Some(loading) = &mut host.loading {
+                    loading.push(info);
+                }
+            });
+            Ok((true, Value::Nil))
+        }
+        Err(RegisterError(why)) => refused(lua, &why),
+    }
+}
