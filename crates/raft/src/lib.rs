@@ -6,6 +6,7 @@
 //! operating system.
 
 mod catalog;
+pub mod audit;
 #[allow(missing_docs)] // openraft's words; documented there
 mod consensus;
 pub mod env;
@@ -23,6 +24,7 @@ pub mod peer;
 pub mod planted;
 mod propose;
 mod read_gate;
+pub mod rebuild;
 mod replication;
 #[allow(missing_docs)]
 mod service;
@@ -31,6 +33,7 @@ pub mod snapshot_store;
 mod standing;
 #[allow(missing_docs)]
 mod storage;
+pub mod trust;
 pub mod types;
 mod upkeep;
 mod vacancy;

@@ -58,5 +58,11 @@ pub const VACANCY_CHECK: Duration = Duration::from_millis(5);
 /// How often a node looks whether its log has grown too large, and, once it has, whether a snapshot lets it be purged.
 pub const LOG_CHECK_INTERVALS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(20));
 
+/// How long a replica may take to digest its whole state.
+pub const AUDIT_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// How long a leader may take to have applied what a replica that is rebuilt has.
+pub const REBUILD_WAIT: Duration = Duration::from_secs(10);
+
 /// How often, in ticks, a leader publishes what its replica looks like, if anything has been written.
 pub const TICKS_PER_CHECK: u32 = 10;

@@ -19,13 +19,15 @@ use crate::group::Group;
 use crate::install::{Installed, install};
 use crate::limits;
 use crate::log::SharedLog;
+use crate::network::parts;
 use crate::planted::{Bug, is_planted};
 use crate::snapshot_store::SnapshotStore;
 use crate::standing::Standing;
 use crate::types::{GroupId, Watcher};
 use crate::wire;
 use crate::wire::proto::{
-    self, AppendRequest, Frame, Packet, SnapshotPart, SnapshotReply, frame, peer_server::Peer,
+    self, AppendRequest, Frame, Packet, SnapshotHead, SnapshotPart, SnapshotReply, SnapshotWanted, frame,
+    peer_server::Peer,
 };
 
 /// Answers peers. Shared by all their streams.
@@ -121,6 +123,21 @@ impl Service {
                 let vote = group.vote().await.map_err(|error| words(&error))?;
                 Ok(frame::Body::RecallReply(proto::RecallReply { vote: Some(wire::vote(&vote)) }))
             }
+            frame::Body::Audit(_) => {
+                if !group.is_leader() {
+                    return Err("it does not lead the group".into());
+                }
+                let audit = group.audit_here().await.ok_or("the audit was not committed in time")?;
+                Ok(frame::Body::AuditReply(proto::AuditReply { index: audit.index, digest: audit.digest }))
+            }
+            frame::Body::Audited(proto::Audited { index }) => {
+                let digest = group.audited(index).await.ok_or("it has no audit of this index")?;
+                Ok(frame::Body::AuditedReply(proto::AuditedReply { digest }))
+            }
+            frame::Body::Distrust(proto::Distrust { index, ours, majority }) => {
+                group.distrust_audit(index, ours, majority);
+                Ok(frame::Body::DistrustReply(proto::DistrustReply {}))
+            }
             _ => Err("this is no request".into()),
         }
     }
@@ -130,7 +147,7 @@ impl Service {
         self.inner.standing.check_may_vote()?;
         match group.difference() {
             None => Ok(()),
-            Some(_) => Err("its replica differs from a leader's".into()),
+            Some(_) => Err("its replica differs from the others".into()),
         }
     }
 
@@ -159,6 +176,8 @@ impl Service {
 #[tonic::async_trait]
 impl Peer for Service {
     type LinkStream = Pin<Box<dyn Stream<Item = Result<Packet, Status>> + Send>>;
+
+    type FetchSnapshotStream = Pin<Box<dyn Stream<Item = Result<SnapshotPart, Status>> + Send>>;
 
     async fn link(&self, request: Request<Streaming<Packet>>) -> Result<Response<Self::LinkStream>, Status> {
         let mut inbound = request.into_inner();
@@ -210,6 +229,26 @@ impl Peer for Service {
             Installed::Refused(newer) => newer,
         };
         Ok(Response::new(SnapshotReply { vote: Some(wire::vote(&vote)) }))
+    }
+
+    async fn fetch_snapshot(
+        &self,
+        request: Request<SnapshotWanted>,
+    ) -> Result<Response<Self::FetchSnapshotStream>, Status> {
+        let SnapshotWanted { cluster_id, group: id, at_least } = request.into_inner();
+        self.check_cluster(&cluster_id)?;
+        let unknown = || Status::not_found(format!("it has no group {id}"));
+        let group = self.inner.groups.get(&id).ok_or_else(unknown)?;
+        let store = self.inner.snapshots.get(&id).ok_or_else(unknown)?;
+        if !group.is_leader() || group.difference().is_some() {
+            return Err(Status::failed_precondition("it does not lead the group"));
+        }
+        if !group.has_applied(at_least, limits::REBUILD_WAIT).await || !group.save().await {
+            return Err(Status::unavailable("it is behind, or stopping"));
+        }
+        let snapshot = store.current().ok_or_else(|| Status::internal("it has no snapshot"))?;
+        let head = SnapshotHead { cluster_id, group: id, ..SnapshotHead::default() };
+        Ok(Response::new(Box::pin(parts(head, snapshot).map(Ok))))
     }
 }
 
