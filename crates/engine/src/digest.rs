@@ -136,6 +136,11 @@ impl Digest {
         self.difference
     }
 
+    /// See [`Machine::forget_difference`](crate::Machine::forget_difference).
+    pub fn forget_difference(&mut self) {
+        self.difference = None;
+    }
+
     fn tagged(&mut self, tag: u8, bytes: &[u8]) {
         self.note(&[tag]);
         self.note(&(bytes.len() as u64).to_le_bytes());

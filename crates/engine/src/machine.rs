@@ -144,6 +144,11 @@ impl Machine {
         self.digest.difference()
     }
 
+    /// Forgets what a check has found: whole states were compared, and it was the leader that was wrong.
+    pub fn forget_difference(&mut self) {
+        self.digest.forget_difference();
+    }
+
     /// [`Machine::apply`] of an encoded entry, whose bytes go into the running digest.
     pub fn apply_bytes(
         &mut self,

@@ -1,12 +1,17 @@
 //! Comparing whole states: an audit.
 //!
-//! The running digest sees what shows in replies. An audit sees everything. Its leader writes an entry that changes nothing
-//! and has every replica take a view of its state as that entry left it, which costs a pointer for each slot, and digest
-//! the view beside its other work. Then the leader asks each replica for its digest. The one that most voters have is
-//! right, whoever leads: a replica that has another one is told so, and is distrusted from then on. If no digest has a
-//! majority, nobody is told: that is for a person to judge.
+//! The running digest sees what shows in replies, and takes the leader's word. An audit sees everything, and counts. Its
+//! leader writes an entry that changes nothing and has every replica take a view of its state as that entry left it, which
+//! costs a pointer for each slot, and digest the view beside its other work. Then the leader asks each replica for its digest.
+//! What more than half of all replicas have is right, whoever leads, and each is told: one that has something else is
+//! distrusted from then on, and one that was distrusted, because it differed from a leader that was itself the broken one, is
+//! trusted again. If no digest has a majority, nobody is told anything: that is for a person to judge.
+//!
+//! Audits are held when somebody asks for one, when a replica comes to be distrusted (it *appeals*), and around a rebuild.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -15,9 +20,8 @@ use quoris_engine::{Entry, Stamp};
 
 use crate::group::Group;
 use crate::limits;
-use crate::node::Node;
 use crate::trust::Audit;
-use crate::types::{GroupId, NodeId, Refusal};
+use crate::types::{NodeId, Refusal};
 use crate::wire::proto::{self, frame};
 
 /// What an audit has shown.
@@ -25,6 +29,8 @@ use crate::wire::proto::{self, frame};
 pub struct AuditReport {
     /// Where the replicas were compared.
     pub index: u64,
+    /// The leader's digest.
+    pub digest: u32,
     /// Each node's digest; none if it did not answer.
     pub replicas: BTreeMap<NodeId, Option<u32>>,
     /// The digest of a majority.
@@ -38,8 +44,10 @@ impl Group {
         let before = audits.borrow().map_or(0, |audit| audit.index);
         let (now_ms, seed) = (self.env.clock.now_ms(), self.env.rng.next_u64());
         let stamp = Stamp { now_ms, seed, ..Stamp::default() };
-        self.write_entry(Entry { stamp: Some(stamp), audit: true, ..Entry::default() }).await;
-        self.audit_at_least(before + 1).await
+        match self.write_entry(Entry { stamp: Some(stamp), audit: true, ..Entry::default() }).await {
+            true => self.audit_at_least(before + 1).await,
+            false => None,
+        }
     }
 
     /// This replica's digest at `index`, once it is there.
@@ -55,71 +63,99 @@ impl Group {
         *audit
     }
 
-    /// An audit has found that a majority had another state than this replica.
-    pub(crate) fn distrust_audit(&self, index: u64, ours: u32, majority: u32) {
-        self.distrust(Difference { index, ours: ours.into(), leaders: majority.into() });
-    }
-}
-
-impl Node {
-    /// Compares the whole states of the replicas of `group`, which this node must lead. One that differs from the
-    /// majority serves no longer.
-    pub async fn audit(&self, group: &Group) -> Result<AuditReport, Refusal> {
-        if !group.is_leader() {
-            return Err(group.leader_in_reach().map_or(Refusal::NoQuorum, |leader| Refusal::NotLeader { leader }));
+    /// Compares the whole states of the group's replicas, which this node must lead, and tells each what a majority has.
+    pub async fn audit(self: &Arc<Group>) -> Result<AuditReport, Refusal> {
+        if !self.is_leader() {
+            return Err(self
+                .leader_in_reach()
+                .map_or(Refusal::NoQuorum, |leader| Refusal::NotLeader { leader }));
         }
-        let Audit { index, digest } = group.audit_here().await.ok_or(Refusal::NoQuorum)?;
-        let peers = self.links.keys().map(|peer| async move { (*peer, self.ask_audited(*peer, group.id(), index).await) });
+        let Audit { index, digest } = self.audit_here().await.ok_or(Refusal::NoQuorum)?;
+        let peers =
+            self.links.keys().map(|peer| async move { (*peer, self.ask_audited(*peer, index).await) });
         let mut replicas: BTreeMap<NodeId, Option<u32>> = join_all(peers).await.into_iter().collect();
-        replicas.insert(self.id(), Some(digest));
+        replicas.insert(self.node_id, Some(digest));
         let majority = majority(&replicas);
         if let Some(majority) = majority {
-            self.tell_minority(group, index, &replicas, majority).await;
+            let answered = replicas.iter().filter(|(_, digest)| digest.is_some());
+            join_all(answered.map(|(node, _)| self.tell_verdict(*node, index, majority))).await;
         }
-        Ok(AuditReport { index, replicas, majority })
+        Ok(AuditReport { index, digest, replicas, majority })
     }
 
-    async fn ask_audited(&self, peer: NodeId, group: GroupId, index: u64) -> Option<u32> {
+    async fn ask_audited(&self, peer: NodeId, index: u64) -> Option<u32> {
         let body = frame::Body::Audited(proto::Audited { index });
-        match self.ask_peer(peer, group, body, limits::AUDIT_TIMEOUT).await {
+        match self.ask_peer(peer, body, limits::AUDIT_TIMEOUT).await {
             Some(frame::Body::AuditedReply(reply)) => Some(reply.digest),
             _ => None,
         }
     }
 
-    async fn tell_minority(
-        &self,
-        group: &Group,
-        index: u64,
-        replicas: &BTreeMap<NodeId, Option<u32>>,
-        majority: u32,
-    ) {
-        for (node, digest) in replicas {
-            let Some(ours) = digest.filter(|digest| *digest != majority) else { continue };
-            if *node == self.id() {
-                group.distrust_audit(index, ours, majority);
-                continue;
-            }
-            let body = frame::Body::Distrust(proto::Distrust { index, ours, majority });
-            if self.ask_peer(*node, group.id(), body, limits::CONNECT_TIMEOUT).await.is_none() {
-                tracing::error!(group = group.id(), node, index, "cannot tell a node that its replica differs");
-            }
+    async fn tell_verdict(self: &Arc<Group>, node: NodeId, index: u64, majority: u32) {
+        if node == self.node_id {
+            self.hear_verdict(index, majority);
+            return;
         }
+        let body = frame::Body::Verdict(proto::Verdict { index, majority });
+        if self.ask_peer(node, body, limits::CONNECT_TIMEOUT).await.is_none() {
+            tracing::error!(
+                group = self.id(),
+                node,
+                index,
+                "cannot tell a node what a majority of replicas has"
+            );
+        }
+    }
+
+    /// What a majority had at the audit of `index`.
+    pub(crate) fn hear_verdict(self: &Arc<Group>, index: u64, majority: u32) {
+        let Some(ours) = self.trust.audits().borrow().filter(|audit| audit.index == index) else { return };
+        if ours.digest != majority {
+            self.distrust(Difference { index, ours: ours.digest.into(), leaders: majority.into() });
+        } else if self.difference().is_some() && !self.rebuilding.load(Ordering::Acquire) {
+            tokio::spawn(acquit(Arc::clone(self), index));
+        }
+    }
+
+    /// Has the group audited once, if this replica has come to be distrusted: it may be the leader that is wrong.
+    pub(crate) fn appeal(self: &Arc<Group>) {
+        let Some(leader) = self.leader_in_reach().filter(|_| self.trust.begin_appeal()) else { return };
+        let group = Arc::clone(self);
+        tokio::spawn(async move {
+            let heard = match leader == group.node_id {
+                true => group.audit().await.is_ok(),
+                false => {
+                    let body = frame::Body::Audit(proto::Audit {});
+                    group.ask_peer(leader, body, limits::AUDIT_TIMEOUT).await.is_some()
+                }
+            };
+            if !heard {
+                group.trust.may_appeal_again();
+            }
+        });
     }
 
     /// What a peer answers; none if it does not, or refuses.
     pub(crate) async fn ask_peer(
         &self,
         peer: NodeId,
-        group: GroupId,
         body: frame::Body,
         limit: Duration,
     ) -> Option<frame::Body> {
-        let asked = self.links.get(&peer)?.request(group, body);
+        let asked = self.links.get(&peer)?.request(self.id(), body);
         match tokio::time::timeout(limit, asked).await {
             Ok(Ok(frame::Body::Refused(_)) | Err(_)) | Err(_) => None,
             Ok(Ok(body)) => Some(body),
         }
+    }
+}
+
+/// Trusts the replica again, which is what a majority has; what it restarts from must be so, too.
+async fn acquit(group: Arc<Group>, index: u64) {
+    // A snapshot of after the audit replaces whatever was written before it.
+    if group.save().await {
+        group.acquit();
+        tracing::warn!(group = group.id(), index, "this replica is what a majority has, and serves again");
     }
 }
 

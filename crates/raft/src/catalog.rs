@@ -122,7 +122,13 @@ impl Catalog {
         let lock = disk.lock(dir).map_err(failed)?;
         // A catalog that a killed process has renamed may not be durable yet.
         disk.sync_dir(dir).map_err(failed)?;
-        let own = Identity { format: FORMAT, node_id, cluster_id: cluster_id.into(), voter: false, distrusted: vec![] };
+        let own = Identity {
+            format: FORMAT,
+            node_id,
+            cluster_id: cluster_id.into(),
+            voter: false,
+            distrusted: vec![],
+        };
         let identity = match read(&**disk, dir)? {
             Some(identity) => check(dir, identity, &own)?,
             None => {
@@ -131,7 +137,12 @@ impl Catalog {
                 own
             }
         };
-        Ok(Catalog { disk: Arc::clone(disk), dir: dir.to_path_buf(), identity: Arc::new(Mutex::new(identity)), _lock: lock })
+        Ok(Catalog {
+            disk: Arc::clone(disk),
+            dir: dir.to_path_buf(),
+            identity: Arc::new(Mutex::new(identity)),
+            _lock: lock,
+        })
     }
 
     /// Whether the node may vote.

@@ -1,6 +1,6 @@
 //! A replica of one group on this node: what the server calls to read and write.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -32,13 +32,14 @@ pub(crate) type GroupRaft = Raft<TypeConfig, Replica>;
 /// A replica of one group. Shared by all connections.
 pub struct Group {
     id: GroupId,
-    node_id: NodeId,
+    pub(crate) node_id: NodeId,
     pub(crate) raft: GroupRaft,
     vacancy: Vacancy,
     machine: Arc<RwLock<Machine>>,
     proposals: mpsc::Sender<Proposal>,
     reads: mpsc::Sender<read_gate::Waiting>,
     pub(crate) env: Env,
+    pub(crate) links: Links,
     watcher: Arc<dyn Watcher>,
     read_mode: ReadMode,
     write_timeout: Duration,
@@ -46,6 +47,8 @@ pub struct Group {
     /// See [`Group::last_leader`]; 0 if there was none.
     last_leader: AtomicU64,
     pub(crate) trust: Arc<Trust>,
+    /// For how many ticks there has been no leader.
+    leaderless: AtomicU32,
     /// Whether the replica's state is being replaced: then its log keeps what it has.
     pub(crate) rebuilding: AtomicBool,
     pub(crate) snapshots_not_needed: AtomicU64,
@@ -72,8 +75,15 @@ impl Group {
         let Ground { env, links, log, watcher, trust } = ground;
         let (proposals, waiting) = mpsc::channel(limits::WAITING_WRITES);
         let (reads, readers) = mpsc::channel(limits::WAITING_WRITES);
-        let vacancy = Vacancy::new(config, raft.clone(), links);
-        tokio::spawn(propose::run(raft.clone(), vacancy.clone(), log, env.clone(), Arc::clone(&watcher), waiting));
+        let vacancy = Vacancy::new(config, raft.clone(), Links::clone(&links));
+        tokio::spawn(propose::run(
+            raft.clone(),
+            vacancy.clone(),
+            log,
+            env.clone(),
+            Arc::clone(&watcher),
+            waiting,
+        ));
         tokio::spawn(read_gate::run(raft.clone(), vacancy.clone(), config.read_mode, readers));
         let group = Arc::new(Group {
             id,
@@ -84,12 +94,14 @@ impl Group {
             proposals,
             reads,
             env,
+            links,
             watcher,
             read_mode: config.read_mode,
             write_timeout: Duration::from_millis(config.timing.write_timeout_ms),
             entries_behind_snapshot: config.limits.entries_behind_snapshot,
             last_leader: AtomicU64::new(0),
             trust,
+            leaderless: AtomicU32::new(0),
             rebuilding: AtomicBool::new(false),
             snapshots_not_needed: AtomicU64::new(0),
         });
@@ -292,16 +304,16 @@ impl Group {
         }
     }
 
-    /// Proposes an entry of this crate's own (a genesis, a check). Its fate is read off the machine.
-    pub(crate) async fn write_entry(&self, entry: Entry) {
+    /// Proposes an entry of this crate's own (a genesis, a check, an audit). Whether it is known to have been applied.
+    pub(crate) async fn write_entry(&self, entry: Entry) -> bool {
         let (tell, told) = oneshot::channel();
         let callback =
             Callback(Box::new(move |result: ClientWriteResult<TypeConfig>| drop(tell.send(result))));
         let data = Data(entry.encode_to_vec().into());
-        if self.raft.write(data).responder(callback).await.is_ok() {
-            // Refused, timed out or applied: the caller looks and, if need be, tries again.
-            let _ = tokio::time::timeout(self.write_timeout, told).await;
+        if self.raft.write(data).responder(callback).await.is_err() {
+            return false;
         }
+        matches!(tokio::time::timeout(self.write_timeout, told).await, Ok(Ok(Ok(_))))
     }
 
     /// For whom this replica has voted in the newest term it knows.
@@ -390,16 +402,12 @@ impl Group {
     /// Snapshots the group as it is now. Whether that was done; it is not if the group has stopped.
     pub async fn save(&self) -> bool {
         let wanted = self.status().applied;
-        let mut metrics = self.raft.metrics();
         while self.status().snapshot_index < wanted {
             // One may be under way already that began too early: then this asks for nothing, and must ask again.
             if self.raft.trigger().snapshot().await.is_err() {
                 return false;
             }
-            let moved = tokio::time::timeout(limits::TICK_INTERVAL, metrics.changed()).await;
-            if matches!(moved, Ok(Err(_))) {
-                return false;
-            }
+            tokio::time::sleep(limits::SNAPSHOT_CHECK).await;
         }
         true
     }
@@ -427,6 +435,13 @@ impl Group {
         }
     }
 
+    /// Serves again: the replica is what a majority is.
+    pub(crate) fn acquit(&self) {
+        // First: what the machine has found is noticed again and again.
+        self.machine_mut().forget_difference();
+        self.trust.restore();
+    }
+
     /// Stops serving and electing, aloud, until the replica is rebuilt. `standing` lets it stand for election then.
     pub(crate) fn distrust(&self, difference: Difference) {
         if !self.trust.distrust(difference) {
@@ -448,7 +463,25 @@ impl Group {
         let Some(check) = self.with_machine(Machine::unchecked_digest) else { return };
         let (now_ms, seed) = (self.env.clock.now_ms(), self.env.rng.next_u64());
         let stamp = Stamp { now_ms, seed, ..Stamp::default() };
+        // Whatever becomes of it, there will be another.
         self.write_entry(Entry { stamp: Some(stamp), check: Some(check), ..Entry::default() }).await;
+    }
+
+    fn count_leaderless(&self) {
+        let ticks = self.leaderless.load(Ordering::Relaxed);
+        self.leaderless
+            .store(if self.vacancy.is_filled() { 0 } else { ticks.saturating_add(1) }, Ordering::Relaxed);
+    }
+
+    /// Refuses, in words, a vote for somebody else. A distrusted replica, whose log is as good as any, gives its vote only
+    /// if the group cannot do without it: to who takes over from a leader that resigns, for it may be distrusted itself,
+    /// and when there has been no leader for long, for more replicas may be distrusted than rightly are.
+    pub(crate) fn check_may_grant(&self, takes_over: bool) -> Result<(), String> {
+        let needed = takes_over || self.leaderless.load(Ordering::Relaxed) >= limits::TICKS_TO_LAST_RESORT;
+        match self.difference() {
+            Some(_) if !needed => Err("its replica differs from the others".into()),
+            _ => Ok(()),
+        }
     }
 
     fn machine_mut(&self) -> RwLockWriteGuard<'_, Machine> {
@@ -476,6 +509,7 @@ async fn tick(group: std::sync::Weak<Group>) {
         // So that it is remembered when the leader is gone.
         group.last_leader();
         group.vacancy.review();
+        group.count_leaderless();
         group.notice_difference();
         group.purge_behind_snapshot().await;
         // What a distrusted leader would say of its replica misleads the others.

@@ -5,8 +5,8 @@
 //! Only `consensus`, `wire`, `storage`, `network`, `service`, `install`, `group`, `vacancy` and `observe` name openraft; only [`env`] names the
 //! operating system.
 
-mod catalog;
 pub mod audit;
+mod catalog;
 #[allow(missing_docs)] // openraft's words; documented there
 mod consensus;
 pub mod env;

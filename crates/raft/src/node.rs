@@ -369,7 +369,11 @@ async fn start(env: Env, config: NodeConfig, watcher: Arc<dyn Watcher>) -> Resul
 /// What was recorded of a replica that is not to be trusted.
 fn distrusted(catalog: &Catalog, group: GroupId) -> Option<Difference> {
     let recorded = catalog.distrusted().into_iter().find(|recorded| recorded.group == group)?;
-    tracing::error!(group, recorded.index, "this replica differed from the others, and neither serves nor votes: quoris ctl rebuild");
+    tracing::error!(
+        group,
+        recorded.index,
+        "this replica differed from the others, and neither serves nor votes: quoris ctl rebuild"
+    );
     Some(Difference { index: recorded.index, ours: recorded.ours, leaders: recorded.theirs })
 }
 
@@ -416,7 +420,14 @@ async fn start_group(env: &Env, config: &NodeConfig, parts: GroupParts) -> Resul
     let network = Network { cluster_id: config.cluster_id.clone(), group: id, links: Links::clone(&links) };
     let store = LogStore::new(log.group(id));
     let trust = Arc::new(Trust::new(distrusted));
-    let replica = Replica::new(id, Arc::clone(&machine), snapshots, Arc::clone(&watcher), Arc::clone(&trust), hash_seed);
+    let replica = Replica::new(
+        id,
+        Arc::clone(&machine),
+        snapshots,
+        Arc::clone(&watcher),
+        Arc::clone(&trust),
+        hash_seed,
+    );
     let raft = Raft::build(config.node_id, raft_config, network, store, replica).await;
     let raft = raft.map_err(|error| failed(error.to_string()))?;
     raft.runtime_config().elect(may_elect && distrusted.is_none());

@@ -5,13 +5,15 @@
 //! rebuild as before it. That is why a rebuild need refuse nothing for the quorum's sake: the replica that is rebuilt does
 //! not vote already, and what its log adds to the quorum it goes on adding.
 //!
-//! 1. The leader makes a snapshot that is no older than what has been applied here, and sends it.
-//! 2. A machine is made of it, and brought by the entries of this node's own log to where the replica is. While this
+//! 1. An audit shows that a majority of the replicas have one state, and the leader has it. Else there would be nothing to
+//!    build on, and a broken leader's state would spread.
+//! 2. The leader makes a snapshot that is no older than what has been applied here, and sends it.
+//! 3. A machine is made of it, and brought by the entries of this node's own log to where the replica is. While this
 //!    lasts, nothing is purged here.
-//! 3. The replica's machine is exchanged for it, between two entries.
-//! 4. An audit's entry comes after the exchange, and shows the new state to be the leader's.
-//! 5. A snapshot, of after the audit, makes the new state durable; it replaces those of the old one.
-//! 6. Only then does distrust end, in memory and in the catalog.
+//! 4. The replica's machine is exchanged for it, between two entries.
+//! 5. Another audit's entry comes after the exchange, and shows the new state to be the leader's.
+//! 6. A snapshot, of after the audit, makes the new state durable; it replaces those of the old one.
+//! 7. Only then does distrust end, in memory and in the catalog.
 //!
 //! A crash at any point leaves either the old state or the new one, and the record of distrust: the node starts
 //! distrusted, and may be told to rebuild again.
@@ -41,6 +43,11 @@ pub enum RebuildError {
     /// Nobody has a state to give, or this node does, which hands over what it leads.
     #[error("no other node in reach leads the group: try again when one does")]
     NoLeader,
+    /// There is no state that more than half of the replicas have, or the leader has another one.
+    #[error(
+        "no majority of the replicas is shown to have what the leader has: see quoris ctl verify --whole"
+    )]
+    NoMajority,
     /// The leader's snapshot did not arrive.
     #[error("the leader's snapshot did not arrive: {0}")]
     Snapshot(String),
@@ -75,19 +82,25 @@ impl Node {
         let _under_way = UnderWay(group);
         // What the machine has found of itself goes with the machine.
         group.distrust(difference);
-        let leader = group.leader_in_reach().filter(|leader| *leader != self.id()).ok_or(RebuildError::NoLeader)?;
+        let leader =
+            group.leader_in_reach().filter(|leader| *leader != self.id()).ok_or(RebuildError::NoLeader)?;
+        let audit = ask_for_audit(group, leader).await?;
+        if audit.majority != Some(audit.digest) {
+            return Err(RebuildError::NoMajority);
+        }
         tracing::warn!(group = group.id(), leader, "rebuilding the replica");
         let machine = restore(self.fetch(group, leader).await?, self.env.rng.next_u64()).await?;
         self.exchange(group, machine).await?;
-        let index = self.compare(group, leader).await?;
+        let index = compare(group, leader).await?;
         if !group.save().await {
             return Err(RebuildError::Unconfirmed("the node is stopping"));
         }
         group.trust.restore();
-        self.standing.record_distrust(self.groups()).await.map_err(|error| {
+        if let Err(error) = self.standing.record_distrust(self.groups()).await {
+            group.distrust(difference);
             tracing::error!(%error, "cannot record that the replica was rebuilt");
-            RebuildError::Unconfirmed("the catalog cannot be written")
-        })?;
+            return Err(RebuildError::Unconfirmed("the catalog cannot be written"));
+        }
         tracing::info!(group = group.id(), index, "the replica is rebuilt, and the same as its leader's");
         Ok(index)
     }
@@ -135,20 +148,23 @@ impl Node {
         }
         Ok(())
     }
+}
 
-    /// Whether the replica is what `leader`'s is, at an index after this call.
-    async fn compare(&self, group: &Group, leader: NodeId) -> Result<u64, RebuildError> {
-        let body = frame::Body::Audit(proto::Audit {});
-        let audit = match self.ask_peer(leader, group.id(), body, limits::AUDIT_TIMEOUT).await {
-            Some(frame::Body::AuditReply(reply)) => reply,
-            _ => return Err(RebuildError::Unconfirmed("the leader could not compare the replicas")),
-        };
-        let ours = group.audited(audit.index).await;
-        let ours = ours.ok_or(RebuildError::Unconfirmed("the replica could not be compared in time"))?;
-        match ours == audit.digest && group.with_machine(Machine::difference).is_none() {
-            true => Ok(audit.index),
-            false => Err(RebuildError::DiffersAgain),
-        }
+/// Whether the replica is what `leader`'s is, at an index after this call.
+async fn compare(group: &Group, leader: NodeId) -> Result<u64, RebuildError> {
+    let audit = ask_for_audit(group, leader).await?;
+    let ours = group.audited(audit.index).await;
+    let ours = ours.ok_or(RebuildError::Unconfirmed("the replica could not be compared in time"))?;
+    match ours == audit.digest && group.with_machine(Machine::difference).is_none() {
+        true => Ok(audit.index),
+        false => Err(RebuildError::DiffersAgain),
+    }
+}
+
+async fn ask_for_audit(group: &Group, leader: NodeId) -> Result<proto::AuditReply, RebuildError> {
+    match group.ask_peer(leader, frame::Body::Audit(proto::Audit {}), limits::AUDIT_TIMEOUT).await {
+        Some(frame::Body::AuditReply(reply)) => Ok(reply),
+        _ => Err(RebuildError::Unconfirmed("the leader could not compare the replicas")),
     }
 }
 

@@ -85,7 +85,7 @@ impl Service {
                 Ok(frame::Body::AppendReply(wire::append_reply(&reply)))
             }
             frame::Body::Vote(request) => {
-                self.check_may_vote(group)?;
+                self.check_may_grant(group, request.leadership_transfer)?;
                 let mut request = wire::from_vote_request(request);
                 if is_planted(Bug::VoteForShorterLog) {
                     request.last_log_id = Some(LogId::new_term_index(u64::MAX, u64::MAX));
@@ -94,7 +94,7 @@ impl Service {
                 Ok(frame::Body::VoteReply(wire::vote_reply(&reply)))
             }
             frame::Body::PreVote(request) => {
-                self.check_may_vote(group)?;
+                self.check_may_grant(group, request.leadership_transfer)?;
                 let mut request = wire::from_vote_request(request);
                 if is_planted(Bug::VoteForShorterLog) {
                     request.last_log_id = Some(LogId::new_term_index(u64::MAX, u64::MAX));
@@ -103,11 +103,11 @@ impl Service {
                 Ok(frame::Body::VoteReply(wire::vote_reply(&reply)))
             }
             frame::Body::MayLead(_) => {
-                let ready = self.check_may_vote(group).is_ok();
+                let ready = self.check_may_lead(group).is_ok();
                 Ok(frame::Body::MayLeadReply(proto::MayLeadReply { ready }))
             }
             frame::Body::Transfer(request) => {
-                self.check_may_vote(group)?;
+                self.check_may_lead(group)?;
                 let from = wire::from_vote(&request.from.unwrap_or_default());
                 let last = request.last.as_ref().map(wire::from_log_id);
                 let request = TransferLeaderRequest::new(from, request.to, last);
@@ -124,31 +124,35 @@ impl Service {
                 Ok(frame::Body::RecallReply(proto::RecallReply { vote: Some(wire::vote(&vote)) }))
             }
             frame::Body::Audit(_) => {
-                if !group.is_leader() {
-                    return Err("it does not lead the group".into());
-                }
-                let audit = group.audit_here().await.ok_or("the audit was not committed in time")?;
-                Ok(frame::Body::AuditReply(proto::AuditReply { index: audit.index, digest: audit.digest }))
+                let report = group.audit().await.map_err(|refusal| words(&refusal))?;
+                let (index, digest, majority) = (report.index, report.digest, report.majority);
+                Ok(frame::Body::AuditReply(proto::AuditReply { index, digest, majority }))
             }
             frame::Body::Audited(proto::Audited { index }) => {
                 let digest = group.audited(index).await.ok_or("it has no audit of this index")?;
                 Ok(frame::Body::AuditedReply(proto::AuditedReply { digest }))
             }
-            frame::Body::Distrust(proto::Distrust { index, ours, majority }) => {
-                group.distrust_audit(index, ours, majority);
-                Ok(frame::Body::DistrustReply(proto::DistrustReply {}))
+            frame::Body::Verdict(proto::Verdict { index, majority }) => {
+                group.hear_verdict(index, majority);
+                Ok(frame::Body::VerdictReply(proto::VerdictReply {}))
             }
             _ => Err("this is no request".into()),
         }
     }
 
-    /// Refuses, in words, what only a node that votes may answer.
-    fn check_may_vote(&self, group: &Group) -> Result<(), String> {
+    /// Refuses, in words, what only a replica that may lead may answer.
+    fn check_may_lead(&self, group: &Group) -> Result<(), String> {
         self.inner.standing.check_may_vote()?;
         match group.difference() {
             None => Ok(()),
             Some(_) => Err("its replica differs from the others".into()),
         }
+    }
+
+    /// Refuses, in words, a vote that this replica may not give.
+    fn check_may_grant(&self, group: &Group, takes_over: bool) -> Result<(), String> {
+        self.inner.standing.check_may_vote()?;
+        group.check_may_grant(takes_over)
     }
 
     /// Refuses, in words, entries that this node's log has no room for, as long as snapshots can make some: this

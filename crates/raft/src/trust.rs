@@ -3,10 +3,10 @@
 //! Two comparisons feed it. A leader's *checks* compare running digests as entries are applied
 //! ([`quoris_engine::digest`]). An *audit* compares whole states at one index, when somebody asks for it (`audit.rs`). A
 //! replica that either has found to differ is *distrusted*: it answers nothing, grants no vote, and leads nothing, until it
-//! has been rebuilt (`rebuild.rs`) or has taken a leader's snapshot. Distrust is recorded in the catalog (`standing.rs`), so
+//! has been rebuilt (`rebuild.rs`), has taken a leader's snapshot, or an audit has shown it to be what a majority is. Distrust is recorded in the catalog (`standing.rs`), so
 //! that it outlives the process.
 //!
-//! Invariant: distrust ends only when the replica's state has come from another replica, durably.
+//! Invariant: distrust ends only when the replica's state has come from another replica, durably, or equals a majority's.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -29,6 +29,8 @@ pub struct Trust {
     found: Mutex<Option<Difference>>,
     /// Whether `found` has anything, for those who ask at every call.
     distrusted: AtomicBool,
+    /// Whether the replica has appealed against it.
+    appealed: AtomicBool,
     audits: watch::Sender<Option<Audit>>,
 }
 
@@ -36,7 +38,12 @@ impl Trust {
     /// With what was recorded of the replica before the node started.
     pub fn new(recorded: Option<Difference>) -> Trust {
         let distrusted = AtomicBool::new(recorded.is_some());
-        Trust { found: Mutex::new(recorded), distrusted, audits: watch::Sender::new(None) }
+        Trust {
+            found: Mutex::new(recorded),
+            distrusted,
+            appealed: AtomicBool::new(false),
+            audits: watch::Sender::new(None),
+        }
     }
 
     /// Why the replica is distrusted, if it is.
@@ -58,10 +65,22 @@ impl Trust {
         first
     }
 
-    /// Ends distrust: the replica's state has come from another one's.
+    /// Ends distrust: the replica's state has come from another one, or is what a majority has.
     pub fn restore(&self) {
-        *self.found() = None;
+        let mut found = self.found();
+        *found = None;
         self.distrusted.store(false, Ordering::Release);
+        self.appealed.store(false, Ordering::Release);
+    }
+
+    /// Whether an appeal is due: the replica is distrusted, and has not appealed yet. From now on it has.
+    pub fn begin_appeal(&self) -> bool {
+        self.is_distrusted() && !self.appealed.swap(true, Ordering::AcqRel)
+    }
+
+    /// The appeal was not heard.
+    pub fn may_appeal_again(&self) {
+        self.appealed.store(false, Ordering::Release);
     }
 
     /// Digests `state` on a task of its own: it may be as large as the memory.
@@ -107,7 +126,9 @@ mod tests {
         assert!(trust.distrust(difference(7)));
         assert!(!trust.distrust(difference(9)), "it was distrusted");
         assert_eq!((trust.is_distrusted(), trust.difference()), (true, Some(difference(7))));
+        assert_eq!((trust.begin_appeal(), trust.begin_appeal()), (true, false), "once");
         trust.restore();
+        assert!(!trust.begin_appeal());
         assert_eq!((trust.is_distrusted(), trust.difference()), (false, None));
         assert!(Trust::new(Some(difference(7))).is_distrusted(), "what was recorded counts");
     }

@@ -66,6 +66,7 @@ pub async fn found(node: Weak<Node>) {
             recall_votes(&node).await;
         }
         node.standing.review(node.groups(), &node.log).await;
+        node.groups().iter().for_each(Group::appeal);
         for group in node.groups() {
             if group.is_leader() && group.with_machine(|machine| machine.genesis().cluster_id.is_empty()) {
                 let entry = genesis(&node, group);
@@ -188,7 +189,11 @@ async fn resign_what_is_distrusted(node: &Node) {
         let heirs = node.heirs(group.id()).into_iter().filter(|heir| *heir != node.id());
         for heir in heirs {
             if node.hand_over_to(group, heir).await {
-                tracing::warn!(group = group.id(), to = heir, "handing over: the replica here differs from the others");
+                tracing::warn!(
+                    group = group.id(),
+                    to = heir,
+                    "handing over: the replica here differs from the others"
+                );
                 break;
             }
         }

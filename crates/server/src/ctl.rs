@@ -67,7 +67,8 @@ impl Target<'_> {
     }
 
     async fn audits(&self, seen: &Status) -> BTreeMap<GroupId, Option<Audit>> {
-        let addr = |id: NodeId| seen.nodes.iter().find(|node| node.id == id).map(|node| node.client_addr.as_str());
+        let addr =
+            |id: NodeId| seen.nodes.iter().find(|node| node.id == id).map(|node| node.client_addr.as_str());
         let mut audits = BTreeMap::new();
         // One after the other: each reads the whole state of its group on every node.
         for group in &seen.groups {
@@ -89,7 +90,12 @@ impl Target<'_> {
         self.text(addr, &words, limits::CTL_AUDIT_TIMEOUT_MS).await
     }
 
-    async fn json<T: DeserializeOwned>(&self, addr: &str, words: &[&str], limit_ms: u64) -> Result<T, CtlError> {
+    async fn json<T: DeserializeOwned>(
+        &self,
+        addr: &str,
+        words: &[&str],
+        limit_ms: u64,
+    ) -> Result<T, CtlError> {
         let json = self.text(addr, words, limit_ms).await?;
         serde_json::from_str(&json).map_err(|error| CtlError::Io {
             addr: addr.to_string(),

@@ -104,14 +104,12 @@ impl Status {
                     ours: format!("{:016x}", found.ours),
                     leaders: format!("{:016x}", found.leaders),
                 }),
-                verified: status.verified.map(|check| DigestRow {
-                    index: check.index,
-                    digest: format!("{:016x}", check.digest),
-                }),
-                audit: status.audit.map(|audit| DigestRow {
-                    index: audit.index,
-                    digest: format!("{:08x}", audit.digest),
-                }),
+                verified: status
+                    .verified
+                    .map(|check| DigestRow { index: check.index, digest: format!("{:016x}", check.digest) }),
+                audit: status
+                    .audit
+                    .map(|audit| DigestRow { index: audit.index, digest: format!("{:08x}", audit.digest) }),
             }
         });
         Status {

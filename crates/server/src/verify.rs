@@ -3,6 +3,7 @@
 //! The comparing itself is `raft`'s. Here nodes are asked what they have found, and the answers stand side by side.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use quoris_engine::args::Args;
@@ -19,8 +20,10 @@ use crate::status::{GroupRow, Status, put_table};
 /// QUORIS AUDIT: compares the whole states of a group's replicas.
 pub async fn audit(server: &Server, words: &[Bytes]) -> Reply {
     let Some(group) = group(server, words) else { return no_group() };
-    match server.node.audit(group).await {
-        Ok(report) => Reply::bulk(serde_json::to_string(&Audit::of(report)).expect("numbers and texts are JSON")),
+    match group.audit().await {
+        Ok(report) => {
+            Reply::bulk(serde_json::to_string(&Audit::of(report)).expect("numbers and texts are JSON"))
+        }
         Err(refusal) => Reply::Error(route::refused(&server.node, refusal, None)),
     }
 }
@@ -34,9 +37,9 @@ pub async fn rebuild(server: &Server, words: &[Bytes]) -> Reply {
     }
 }
 
-fn group<'a>(server: &'a Server, words: &[Bytes]) -> Option<&'a Group> {
+fn group<'a>(server: &'a Server, words: &[Bytes]) -> Option<&'a Arc<Group>> {
     let id = GroupId::try_from(Args(words).int(2).ok()?).ok()?;
-    server.node.groups().iter().find(|group| group.id() == id).map(|group| &**group)
+    server.node.groups().iter().find(|group| group.id() == id)
 }
 
 fn no_group() -> Reply {
@@ -89,7 +92,10 @@ pub struct ReplicaRow {
 
 impl Verified {
     /// Puts together what each node says of itself, and the audits, if any were asked for.
-    pub fn of(statuses: BTreeMap<NodeId, Option<Status>>, audits: Option<&BTreeMap<GroupId, Option<Audit>>>) -> Verified {
+    pub fn of(
+        statuses: BTreeMap<NodeId, Option<Status>>,
+        audits: Option<&BTreeMap<GroupId, Option<Audit>>>,
+    ) -> Verified {
         let groups: Vec<GroupId> =
             statuses.values().flatten().next().map_or(vec![], |s| s.groups.iter().map(|g| g.id).collect());
         let mut replicas = Vec::new();
