@@ -6,6 +6,7 @@ The state is made wrong where no checksum can see it: in a snapshot whose checks
 import json
 import struct
 import subprocess
+import time
 import zlib
 
 from cluster import Cluster, binary, wait_until
@@ -83,11 +84,12 @@ def test_whole_states_are_compared_by_command_and_a_replica_rebuilt():
         assert code == 1 and not verified["sound"]
         check_that_it_has_stopped(cluster, victim, group, key)
 
-        # The verdict outlives the process.
+        # The verdict outlives the process, once it is recorded: within a round of the node's upkeep, a tenth of a second.
+        time.sleep(0.5)
         victim.kill()
         victim.start()
         wait_until("an answer", victim.status)
-        assert row(victim, group)["difference"], "it has forgotten"
+        assert row(victim, group)["difference"], victim.log_text()
         cluster.wait_ready()
 
         code, said = ctl(victim, "rebuild", "--group", str(group))
