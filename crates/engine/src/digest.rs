@@ -8,7 +8,8 @@
 //! influences nothing that is.
 //!
 //! Not seen: a value that differs without ever having shown in a reply. The digest of the whole state
-//! ([`Machine::digest`](crate::Machine::digest)) sees that too, and costs as much as a snapshot.
+//! ([`Snapshot::digest`](crate::snapshot::Snapshot::digest)) sees that too, and costs as much as a snapshot: it is taken on
+//! demand, by an entry that is an *audit*.
 
 use std::collections::VecDeque;
 
@@ -41,6 +42,8 @@ pub struct Digest {
     newest: u64,
     /// The newest entry that a check has covered.
     covered: u64,
+    /// The newest check that agreed with what this replica had.
+    verified: Option<Check>,
     difference: Option<Difference>,
 }
 
@@ -116,14 +119,26 @@ impl Digest {
         self.covered = check.index;
         let Ok(place) = self.past.binary_search_by_key(&check.index, |(index, _)| *index) else { return };
         let ours = self.past[place].1;
-        if ours != check.digest && self.difference.is_none() {
+        if ours == check.digest {
+            self.verified = Some(*check);
+        } else if self.difference.is_none() {
             self.difference = Some(Difference { index: check.index, ours, leaders: check.digest });
         }
+    }
+
+    /// The newest index at which this replica was compared with its leader's and found the same, and its digest there.
+    pub fn verified(&self) -> Option<Check> {
+        self.verified
     }
 
     /// The first difference that was found.
     pub fn difference(&self) -> Option<Difference> {
         self.difference
+    }
+
+    /// See [`Machine::forget_difference`](crate::Machine::forget_difference).
+    pub fn forget_difference(&mut self) {
+        self.difference = None;
     }
 
     fn tagged(&mut self, tag: u8, bytes: &[u8]) {
@@ -205,6 +220,7 @@ mod tests {
         apply(&mut leader, 7, &check, Replies::Wanted);
         apply(&mut follower, 7, &check, Replies::Unwanted);
         assert_eq!((leader.difference(), follower.difference()), (None, None));
+        assert_eq!((leader.verified(), follower.verified()), (check.check, check.check));
         assert_eq!(leader.unchecked_digest(), None, "nothing but the check itself");
     }
 
@@ -229,6 +245,7 @@ mod tests {
         let difference = follower.difference().expect("a difference");
         assert_eq!((difference.index, difference.leaders), (3, check.check.expect("a check").digest));
         assert_ne!(difference.ours, difference.leaders);
+        assert_eq!(follower.verified(), None, "what differs is not verified");
     }
 
     #[test]

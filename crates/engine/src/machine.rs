@@ -58,6 +58,8 @@ pub struct Applied {
     pub served: Vec<(WaiterId, Reply)>,
     /// What happened to keys, if somebody observes ([`Machine::observe`]).
     pub events: Vec<KeyEvent>,
+    /// The entry wants the whole state, as it is now, to be digested.
+    pub audit: bool,
 }
 
 /// Whether an entry's replies are of use to anybody here.
@@ -133,9 +135,19 @@ impl Machine {
         self.digest.unchecked()
     }
 
+    /// The newest check that found this replica to be what its leader's was.
+    pub fn verified(&self) -> Option<Check> {
+        self.digest.verified()
+    }
+
     /// What a check has found: this replica is not the leader's, and must not serve.
     pub fn difference(&self) -> Option<Difference> {
         self.digest.difference()
+    }
+
+    /// Forgets what a check has found: whole states were compared, and it was the leader that was wrong.
+    pub fn forget_difference(&mut self) {
+        self.digest.forget_difference();
     }
 
     /// [`Machine::apply`] of an encoded entry, whose bytes go into the running digest.
@@ -175,6 +187,7 @@ impl Machine {
             self.serve_waiters(&mut run, &mut applied.served);
         }
         applied.events = self.keyspace.take_events();
+        applied.audit = entry.audit;
         self.end_digest(at, entry);
         applied
     }

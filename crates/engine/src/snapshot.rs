@@ -65,9 +65,7 @@ impl Machine {
     /// A digest of the whole state: equal on two replicas at the same index, or one of them is broken. Costs as
     /// much as a snapshot.
     pub fn digest(&self) -> u32 {
-        let mut hasher = crc32fast::Hasher::new();
-        self.snapshot().chunks().for_each(|chunk| hasher.update(&chunk));
-        hasher.finalize()
+        self.snapshot().digest()
     }
 }
 
@@ -75,6 +73,13 @@ impl Snapshot {
     /// The index of the last entry in it.
     pub fn applied(&self) -> u64 {
         self.state.applied
+    }
+
+    /// [`Machine::digest`] of what it holds.
+    pub fn digest(&self) -> u32 {
+        let mut digest = StateDigest::default();
+        self.chunks().for_each(|chunk| digest.add(&chunk));
+        digest.value()
     }
 
     /// The chunks, made one at a time.
@@ -91,6 +96,22 @@ impl Snapshot {
         chunk.put_u8(FORMAT);
         chunk.put_slice(&self.state.encode_to_vec());
         chunk.freeze()
+    }
+}
+
+/// The digest of a whole state, chunk by chunk, for those who must let others run in between.
+#[derive(Default)]
+pub struct StateDigest(crc32fast::Hasher);
+
+impl StateDigest {
+    /// Adds the next chunk.
+    pub fn add(&mut self, chunk: &[u8]) {
+        self.0.update(chunk);
+    }
+
+    /// The digest, after the last chunk.
+    pub fn value(self) -> u32 {
+        self.0.finalize()
     }
 }
 

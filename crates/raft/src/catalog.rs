@@ -1,13 +1,14 @@
 //! Whose data directory this is: one small checksummed file, replaced as a whole.
 //!
-//! It says which node of which cluster the directory belongs to and whether the node may vote (`standing`). It is
+//! It says which node of which cluster the directory belongs to, whether the node may vote (`standing`), and which of its
+//! replicas are not to be trusted (`trust`). It is
 //! written aside, fsynced, renamed, and its directory fsynced, so that there is always a whole one; docs/decisions/0003
 //! says why it is no embedded tree. The directory stays locked while the catalog is open, so that no two processes
 //! write the same log.
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use prost::Message;
 
@@ -15,7 +16,7 @@ use crate::env::Disk;
 use crate::env::offload::offload;
 use crate::planted::{Bug, is_planted};
 use crate::types::NodeId;
-use crate::wire::proto::Identity;
+use crate::wire::proto::{Distrusted, Identity};
 
 const FORMAT: u32 = 1;
 const FILE: &str = "catalog";
@@ -103,7 +104,8 @@ pub enum CatalogError {
 pub struct Catalog {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
-    identity: Identity,
+    /// As it is on disk.
+    identity: Arc<Mutex<Identity>>,
     _lock: Box<dyn Send + Sync>,
 }
 
@@ -120,7 +122,13 @@ impl Catalog {
         let lock = disk.lock(dir).map_err(failed)?;
         // A catalog that a killed process has renamed may not be durable yet.
         disk.sync_dir(dir).map_err(failed)?;
-        let own = Identity { format: FORMAT, node_id, cluster_id: cluster_id.into(), voter: false };
+        let own = Identity {
+            format: FORMAT,
+            node_id,
+            cluster_id: cluster_id.into(),
+            voter: false,
+            distrusted: vec![],
+        };
         let identity = match read(&**disk, dir)? {
             Some(identity) => check(dir, identity, &own)?,
             None => {
@@ -129,19 +137,50 @@ impl Catalog {
                 own
             }
         };
-        Ok(Catalog { disk: Arc::clone(disk), dir: dir.to_path_buf(), identity, _lock: lock })
+        Ok(Catalog {
+            disk: Arc::clone(disk),
+            dir: dir.to_path_buf(),
+            identity: Arc::new(Mutex::new(identity)),
+            _lock: lock,
+        })
     }
 
     /// Whether the node may vote.
     pub fn is_voter(&self) -> bool {
-        self.identity.voter
+        self.read(|identity| identity.voter)
+    }
+
+    /// The replicas that are not to be trusted.
+    pub fn distrusted(&self) -> Vec<Distrusted> {
+        self.read(|identity| identity.distrusted.clone())
     }
 
     /// Records, durably, that the node may vote.
     pub async fn set_voter(&self) -> io::Result<()> {
-        let identity = Identity { voter: true, ..self.identity.clone() };
-        let (disk, dir) = (Arc::clone(&self.disk), self.dir.clone());
-        offload(&*self.disk, move || write(&*disk, &dir, &identity)).await?
+        self.change(|identity| identity.voter = true).await
+    }
+
+    /// Records, durably, which replicas are not to be trusted.
+    pub async fn set_distrusted(&self, distrusted: Vec<Distrusted>) -> io::Result<()> {
+        self.change(|identity| identity.distrusted = distrusted).await
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&Identity) -> T) -> T {
+        look(&self.identity.lock().expect("no code panics while it holds this lock"))
+    }
+
+    async fn change(&self, change: impl FnOnce(&mut Identity) + Send + 'static) -> io::Result<()> {
+        let (disk, dir, identity) = (Arc::clone(&self.disk), self.dir.clone(), Arc::clone(&self.identity));
+        let write = move || {
+            // Held while it is written, so that of two changes none is lost.
+            let mut identity = identity.lock().expect("no code panics while it holds this lock");
+            let mut changed = identity.clone();
+            change(&mut changed);
+            write(&*disk, &dir, &changed)?;
+            *identity = changed;
+            Ok(())
+        };
+        offload(&*self.disk, write).await?
     }
 }
 

@@ -1,7 +1,7 @@
 //! A replica of one group on this node: what the server calls to read and write.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
@@ -23,6 +23,7 @@ pub use crate::propose::Waiter;
 use crate::propose::{self, Proposal};
 use crate::read_gate;
 use crate::storage::Replica;
+use crate::trust::Trust;
 use crate::types::{GroupId, GroupStatus, NodeId, ReadOutcome, Refusal, Watcher, WriteOutcome};
 use crate::vacancy::Vacancy;
 
@@ -31,20 +32,25 @@ pub(crate) type GroupRaft = Raft<TypeConfig, Replica>;
 /// A replica of one group. Shared by all connections.
 pub struct Group {
     id: GroupId,
-    node_id: NodeId,
+    pub(crate) node_id: NodeId,
     pub(crate) raft: GroupRaft,
     vacancy: Vacancy,
     machine: Arc<RwLock<Machine>>,
     proposals: mpsc::Sender<Proposal>,
     reads: mpsc::Sender<read_gate::Waiting>,
-    env: Env,
+    pub(crate) env: Env,
+    pub(crate) links: Links,
+    watcher: Arc<dyn Watcher>,
     read_mode: ReadMode,
     write_timeout: Duration,
     entries_behind_snapshot: u64,
     /// See [`Group::last_leader`]; 0 if there was none.
     last_leader: AtomicU64,
-    /// Whether [`Group::difference`] has been noticed.
-    differs: AtomicBool,
+    pub(crate) trust: Arc<Trust>,
+    /// For how many ticks there has been no leader.
+    leaderless: AtomicU32,
+    /// Whether the replica's state is being replaced: then its log keeps what it has.
+    pub(crate) rebuilding: AtomicBool,
     pub(crate) snapshots_not_needed: AtomicU64,
 }
 
@@ -54,6 +60,7 @@ pub(crate) struct Ground {
     pub links: Links,
     pub log: SharedLog,
     pub watcher: Arc<dyn Watcher>,
+    pub trust: Arc<Trust>,
 }
 
 impl Group {
@@ -65,11 +72,18 @@ impl Group {
         ground: Ground,
         config: &NodeConfig,
     ) -> Arc<Group> {
-        let Ground { env, links, log, watcher } = ground;
+        let Ground { env, links, log, watcher, trust } = ground;
         let (proposals, waiting) = mpsc::channel(limits::WAITING_WRITES);
         let (reads, readers) = mpsc::channel(limits::WAITING_WRITES);
-        let vacancy = Vacancy::new(config, raft.clone(), links);
-        tokio::spawn(propose::run(raft.clone(), vacancy.clone(), log, env.clone(), watcher, waiting));
+        let vacancy = Vacancy::new(config, raft.clone(), Links::clone(&links));
+        tokio::spawn(propose::run(
+            raft.clone(),
+            vacancy.clone(),
+            log,
+            env.clone(),
+            Arc::clone(&watcher),
+            waiting,
+        ));
         tokio::spawn(read_gate::run(raft.clone(), vacancy.clone(), config.read_mode, readers));
         let group = Arc::new(Group {
             id,
@@ -80,11 +94,15 @@ impl Group {
             proposals,
             reads,
             env,
+            links,
+            watcher,
             read_mode: config.read_mode,
             write_timeout: Duration::from_millis(config.timing.write_timeout_ms),
             entries_behind_snapshot: config.limits.entries_behind_snapshot,
             last_leader: AtomicU64::new(0),
-            differs: AtomicBool::new(false),
+            trust,
+            leaderless: AtomicU32::new(0),
+            rebuilding: AtomicBool::new(false),
             snapshots_not_needed: AtomicU64::new(0),
         });
         tokio::spawn(tick(Arc::downgrade(&group)));
@@ -133,9 +151,9 @@ impl Group {
         self.raft.server_metrics().borrow_watched().state == ServerState::Leader
     }
 
-    /// What a check has found: this replica is not what its leader's was. It then neither serves, votes nor leads.
+    /// What a check or an audit has found: this replica is not what it should be. It then neither serves, votes nor leads.
     pub fn difference(&self) -> Option<Difference> {
-        self.with_machine(Machine::difference)
+        self.with_machine(Machine::difference).or_else(|| self.trust.difference())
     }
 
     /// Figures for people.
@@ -153,6 +171,8 @@ impl Group {
             purged: index(metrics.purged),
             voters: metrics.membership_config.voter_ids().collect(),
             difference: self.difference(),
+            verified: self.with_machine(Machine::verified),
+            audit: *self.trust.audits().borrow(),
         }
     }
 
@@ -169,6 +189,9 @@ impl Group {
 
     /// [`Group::write`] for those who want to know what became of a write even when it is late.
     pub fn propose(&self, batches: Vec<Batch>) -> Result<Waiter, Refusal> {
+        if self.trust.is_distrusted() {
+            return Err(Refusal::Differs);
+        }
         let (proposal, waiter) = Proposal::new(batches);
         match self.proposals.try_send(proposal) {
             Ok(()) => Ok(waiter),
@@ -193,7 +216,7 @@ impl Group {
     /// Makes sure that this replica may answer reads that arrived before the call (by the node's [`ReadMode`]), and
     /// that no key of `calls` is due by wall clock and still there.
     pub async fn ready_to_read(&self, calls: &[Call]) -> Result<(), Refusal> {
-        if self.differs.load(Ordering::Relaxed) {
+        if self.trust.is_distrusted() {
             return Err(Refusal::Differs);
         }
         if self.read_mode != ReadMode::Local {
@@ -227,8 +250,24 @@ impl Group {
 
     /// Begins or ends the noting of what happens to keys, for this node's [`crate::types::Watcher`].
     pub fn observe(&self, observe: bool) {
-        // A panic in apply ends the process: there is no state to go on with.
-        self.machine.write().expect("apply has panicked").observe(observe);
+        self.machine_mut().observe(observe);
+    }
+
+    /// Exchanges the replica's machine and `other`, if they are at the same index.
+    pub(crate) fn exchange(&self, other: &mut Machine) -> bool {
+        let exchanged = {
+            let mut machine = self.machine_mut();
+            let same = machine.applied() == other.applied();
+            if same {
+                other.observe(machine.is_observed());
+                std::mem::swap(&mut *machine, other);
+            }
+            same
+        };
+        if exchanged {
+            self.watcher.replaced(self.id);
+        }
+        exchanged
     }
 
     /// Ready when this node has led the group and leads it no longer. False: it has stopped for good.
@@ -265,16 +304,16 @@ impl Group {
         }
     }
 
-    /// Proposes an entry of this crate's own (a genesis, a check). Its fate is read off the machine.
-    pub(crate) async fn write_entry(&self, entry: Entry) {
+    /// Proposes an entry of this crate's own (a genesis, a check, an audit). Whether it is known to have been applied.
+    pub(crate) async fn write_entry(&self, entry: Entry) -> bool {
         let (tell, told) = oneshot::channel();
         let callback =
             Callback(Box::new(move |result: ClientWriteResult<TypeConfig>| drop(tell.send(result))));
         let data = Data(entry.encode_to_vec().into());
-        if self.raft.write(data).responder(callback).await.is_ok() {
-            // Refused, timed out or applied: the caller looks and, if need be, tries again.
-            let _ = tokio::time::timeout(self.write_timeout, told).await;
+        if self.raft.write(data).responder(callback).await.is_err() {
+            return false;
         }
+        matches!(tokio::time::timeout(self.write_timeout, told).await, Ok(Ok(Ok(_))))
     }
 
     /// For whom this replica has voted in the newest term it knows.
@@ -299,6 +338,16 @@ impl Group {
         self.raft.is_initialized().await.is_ok_and(|initialized| !initialized)
     }
 
+    /// Whether this replica has applied `index`, or does so within `limit`.
+    pub(crate) async fn has_applied(&self, index: u64, limit: Duration) -> bool {
+        let applied = async {
+            while self.with_machine(Machine::applied) < index {
+                tokio::time::sleep(limits::VACANCY_CHECK).await;
+            }
+        };
+        tokio::time::timeout(limit, applied).await.is_ok()
+    }
+
     /// Whether `follower`'s log is at most a few entries behind this leader's.
     pub(crate) fn is_caught_up(&self, follower: NodeId) -> bool {
         const CLOSE: u64 = 1000;
@@ -320,6 +369,9 @@ impl Group {
     /// a schedule of openraft's would replace one of [`Group::snapshot_and_purge`] that goes further and still waits.
     /// To trigger each purge never goes back.
     async fn purge_behind_snapshot(&self) {
+        if self.rebuilding.load(Ordering::Acquire) {
+            return;
+        }
         let upto = {
             let metrics = self.raft.metrics();
             let metrics = metrics.borrow_watched();
@@ -334,6 +386,9 @@ impl Group {
 
     /// Snapshots the group and purges its log up to there, whatever the settings keep for late followers.
     pub(crate) async fn snapshot_and_purge(&self) {
+        if self.rebuilding.load(Ordering::Acquire) {
+            return;
+        }
         let newest = self.status();
         if newest.snapshot_index > newest.purged {
             // The group has stopped: then so does the node.
@@ -347,16 +402,12 @@ impl Group {
     /// Snapshots the group as it is now. Whether that was done; it is not if the group has stopped.
     pub async fn save(&self) -> bool {
         let wanted = self.status().applied;
-        let mut metrics = self.raft.metrics();
         while self.status().snapshot_index < wanted {
             // One may be under way already that began too early: then this asks for nothing, and must ask again.
             if self.raft.trigger().snapshot().await.is_err() {
                 return false;
             }
-            let moved = tokio::time::timeout(limits::TICK_INTERVAL, metrics.changed()).await;
-            if matches!(moved, Ok(Err(_))) {
-                return false;
-            }
+            tokio::time::sleep(limits::SNAPSHOT_CHECK).await;
         }
         true
     }
@@ -377,20 +428,33 @@ impl Group {
         }
     }
 
-    /// Stops serving and electing, aloud, once a check has found a difference. A leader's snapshot ends that, but for
-    /// standing for election, which waits for the next start.
+    /// Stops serving and electing, aloud, if a check has found a difference.
     fn notice_difference(&self) {
-        let found = self.difference();
-        let known = self.differs.swap(found.is_some(), Ordering::Relaxed);
-        let Some(Difference { index, ours, leaders }) = found.filter(|_| !known) else { return };
-        let (ours, leaders) = (format!("{ours:016x}"), format!("{leaders:016x}"));
+        if let Some(found) = self.with_machine(Machine::difference) {
+            self.distrust(found);
+        }
+    }
+
+    /// Serves again: the replica is what a majority is.
+    pub(crate) fn acquit(&self) {
+        // First: what the machine has found is noticed again and again.
+        self.machine_mut().forget_difference();
+        self.trust.restore();
+    }
+
+    /// Stops serving and electing, aloud, until the replica is rebuilt. `standing` lets it stand for election then.
+    pub(crate) fn distrust(&self, difference: Difference) {
+        if !self.trust.distrust(difference) {
+            return;
+        }
+        let Difference { index, ours, leaders } = difference;
+        let (ours, theirs) = (format!("{ours:016x}"), format!("{leaders:016x}"));
         tracing::error!(
             group = self.id,
             index,
             ours,
-            leaders,
-            "this replica differs from its leader's, and neither serves nor votes: wipe the node's data directory and \
-             let it join again"
+            theirs,
+            "this replica differs from the others, and neither serves nor votes: quoris ctl rebuild"
         );
         self.raft.runtime_config().elect(false);
     }
@@ -399,7 +463,30 @@ impl Group {
         let Some(check) = self.with_machine(Machine::unchecked_digest) else { return };
         let (now_ms, seed) = (self.env.clock.now_ms(), self.env.rng.next_u64());
         let stamp = Stamp { now_ms, seed, ..Stamp::default() };
+        // Whatever becomes of it, there will be another.
         self.write_entry(Entry { stamp: Some(stamp), check: Some(check), ..Entry::default() }).await;
+    }
+
+    fn count_leaderless(&self) {
+        let ticks = self.leaderless.load(Ordering::Relaxed);
+        self.leaderless
+            .store(if self.vacancy.is_filled() { 0 } else { ticks.saturating_add(1) }, Ordering::Relaxed);
+    }
+
+    /// Refuses, in words, a vote for somebody else. A distrusted replica, whose log is as good as any, gives its vote only
+    /// if the group cannot do without it: to who takes over from a leader that resigns, for it may be distrusted itself,
+    /// and when there has been no leader for long, for more replicas may be distrusted than rightly are.
+    pub(crate) fn check_may_grant(&self, takes_over: bool) -> Result<(), String> {
+        let needed = takes_over || self.leaderless.load(Ordering::Relaxed) >= limits::TICKS_TO_LAST_RESORT;
+        match self.difference() {
+            Some(_) if !needed => Err("its replica differs from the others".into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn machine_mut(&self) -> RwLockWriteGuard<'_, Machine> {
+        // A panic in apply ends the process: there is no state to go on with.
+        self.machine.write().expect("apply has panicked")
     }
 
     fn machine(&self) -> RwLockReadGuard<'_, Machine> {
@@ -422,9 +509,11 @@ async fn tick(group: std::sync::Weak<Group>) {
         // So that it is remembered when the leader is gone.
         group.last_leader();
         group.vacancy.review();
+        group.count_leaderless();
         group.notice_difference();
         group.purge_behind_snapshot().await;
-        if !group.is_leader() {
+        // What a distrusted leader would say of its replica misleads the others.
+        if !group.is_leader() || group.trust.is_distrusted() {
             continue;
         }
         if group.has_due_keys() {

@@ -71,6 +71,7 @@ mod tests {
     use crate::network::Network;
     use crate::snapshot_store::SnapshotStore;
     use crate::storage::{LogStore, Replica};
+    use crate::trust::Trust;
 
     const TERM: u64 = 4;
     const LEADER: u64 = 1;
@@ -95,7 +96,7 @@ mod tests {
         let log = LogStore::new(log.expect("a fresh log").group(0));
         let store = SnapshotStore::open(disk.mount(), Path::new("/snapshots"), 0).expect("a fresh directory");
         let machine = Arc::new(RwLock::new(Machine::new(id)));
-        let machine = Replica::new(0, machine, store, Arc::new(()), id);
+        let machine = Replica::new(0, machine, store, Arc::new(()), Arc::new(Trust::new(None)), id);
         let network = Network { cluster_id: "test".into(), group: 0, links: Arc::new(BTreeMap::new()) };
         let config =
             Config { snapshot_policy: SnapshotPolicy::Never, enable_elect: false, ..Config::default() };

@@ -5,6 +5,7 @@
 //! Only `consensus`, `wire`, `storage`, `network`, `service`, `install`, `group`, `vacancy` and `observe` name openraft; only [`env`] names the
 //! operating system.
 
+pub mod audit;
 mod catalog;
 #[allow(missing_docs)] // openraft's words; documented there
 mod consensus;
@@ -23,6 +24,7 @@ pub mod peer;
 pub mod planted;
 mod propose;
 mod read_gate;
+pub mod rebuild;
 mod replication;
 #[allow(missing_docs)]
 mod service;
@@ -31,6 +33,7 @@ pub mod snapshot_store;
 mod standing;
 #[allow(missing_docs)]
 mod storage;
+pub mod trust;
 pub mod types;
 mod upkeep;
 mod vacancy;

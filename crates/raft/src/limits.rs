@@ -58,5 +58,17 @@ pub const VACANCY_CHECK: Duration = Duration::from_millis(5);
 /// How often a node looks whether its log has grown too large, and, once it has, whether a snapshot lets it be purged.
 pub const LOG_CHECK_INTERVALS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(20));
 
+/// How often those who wait for a snapshot look whether it is done.
+pub const SNAPSHOT_CHECK: Duration = Duration::from_millis(5);
+
+/// How long a replica may take to digest its whole state.
+pub const AUDIT_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// How long a leader may take to have applied what a replica that is rebuilt has.
+pub const REBUILD_WAIT: Duration = Duration::from_secs(10);
+
+/// For how long, in ticks, a group must have had no leader before a replica that is distrusted gives its vote.
+pub const TICKS_TO_LAST_RESORT: u32 = 50;
+
 /// How often, in ticks, a leader publishes what its replica looks like, if anything has been written.
 pub const TICKS_PER_CHECK: u32 = 10;

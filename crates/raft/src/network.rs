@@ -209,7 +209,7 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
 
 /// The messages of one snapshot's transfer: its head, then its file piece by piece. A file that cannot be read ends
 /// the stream early, which the receiver notices by the file's own checksums.
-fn parts(
+pub fn parts(
     head: proto::SnapshotHead,
     file: SnapshotFile,
 ) -> impl futures::Stream<Item = proto::SnapshotPart> + Send + 'static {

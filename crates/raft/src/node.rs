@@ -10,6 +10,7 @@ use bytes::Bytes;
 use openraft::{Config, Raft, SnapshotPolicy};
 use openraft_rt::deterministic_rng::DeterministicRng;
 use openraft_rt_tokio::TokioRuntime;
+use quoris_engine::digest::Difference;
 use quoris_engine::entry::{NodeInfo, Topology};
 use quoris_engine::{Machine, SlotId};
 use tokio::task::JoinHandle;
@@ -27,6 +28,7 @@ use crate::service::Service;
 use crate::snapshot_store::{SnapshotStore, SnapshotStoreError};
 use crate::standing::Standing;
 use crate::storage::{LogStore, Replica};
+use crate::trust::Trust;
 use crate::types::{GroupId, NodeId, Watcher};
 use crate::upkeep;
 use crate::wire::proto::{Hello, MayLead, frame};
@@ -135,6 +137,7 @@ pub struct Node {
     pub(crate) links: Links,
     pub(crate) log: SharedLog,
     pub(crate) standing: Arc<Standing>,
+    snapshots: BTreeMap<GroupId, SnapshotStore>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -223,6 +226,11 @@ impl Node {
             reason = log_failed => format!("the log has failed: {reason}"),
             (reason, _, _) = group_failed => reason,
         }
+    }
+
+    /// Where the snapshots of `group`, which has a replica here, are kept.
+    pub(crate) fn snapshots(&self, group: GroupId) -> &SnapshotStore {
+        &self.snapshots[&group]
     }
 
     /// Whether this node is the one that founds the cluster: the one with the lowest number.
@@ -322,6 +330,7 @@ async fn start(env: Env, config: NodeConfig, watcher: Arc<dyn Watcher>) -> Resul
             watcher: Arc::clone(&watcher),
             links: Arc::clone(&links),
             may_elect: catalog.is_voter(),
+            distrusted: distrusted(&catalog, id),
         };
         let group = start_group(&env, &config, parts).await?;
         snapshots.insert(id, store);
@@ -330,7 +339,7 @@ async fn start(env: Env, config: NodeConfig, watcher: Arc<dyn Watcher>) -> Resul
     let standing = Arc::new(Standing::new(catalog, empty, config.groups));
     let (standing_here, log_here) = (Arc::clone(&standing), log.clone());
     let service =
-        Service::new(config.cluster_id.clone(), &groups, snapshots, log_here, standing_here, watcher);
+        Service::new(config.cluster_id.clone(), &groups, snapshots.clone(), log_here, standing_here, watcher);
     let listener = env.net.listen(&config.peer_listen).await;
     let listener =
         listener.map_err(|source| StartError::Listen { addr: config.peer_listen.clone(), source })?;
@@ -344,6 +353,7 @@ async fn start(env: Env, config: NodeConfig, watcher: Arc<dyn Watcher>) -> Resul
         links,
         log,
         standing,
+        snapshots,
         tasks: Mutex::new(Vec::new()),
     });
     node.spawn(upkeep::serve_peers(listener, service));
@@ -354,6 +364,17 @@ async fn start(env: Env, config: NodeConfig, watcher: Arc<dyn Watcher>) -> Resul
         node.spawn(upkeep::watch_for_death(Arc::downgrade(&node), link.clone()));
     }
     Ok(node)
+}
+
+/// What was recorded of a replica that is not to be trusted.
+fn distrusted(catalog: &Catalog, group: GroupId) -> Option<Difference> {
+    let recorded = catalog.distrusted().into_iter().find(|recorded| recorded.group == group)?;
+    tracing::error!(
+        group,
+        recorded.index,
+        "this replica differed from the others, and neither serves nor votes: quoris ctl rebuild"
+    );
+    Some(Difference { index: recorded.index, ours: recorded.ours, leaders: recorded.theirs })
 }
 
 fn open_log(env: &Env, config: &NodeConfig, is_voter: bool) -> Result<SharedLog, LogError> {
@@ -387,22 +408,31 @@ struct GroupParts {
     watcher: Arc<dyn Watcher>,
     links: Links,
     may_elect: bool,
+    distrusted: Option<Difference>,
 }
 
 async fn start_group(env: &Env, config: &NodeConfig, parts: GroupParts) -> Result<Arc<Group>, StartError> {
-    let GroupParts { id, log, snapshots, watcher, links, may_elect } = parts;
+    let GroupParts { id, log, snapshots, watcher, links, may_elect, distrusted } = parts;
     let failed = |reason: String| StartError::Group { group: id, reason };
     let raft_config = Arc::new(raft_config(config).validate().map_err(|error| failed(error.to_string()))?);
     let hash_seed = env.rng.next_u64();
     let machine = Arc::new(RwLock::new(Machine::new(hash_seed)));
     let network = Network { cluster_id: config.cluster_id.clone(), group: id, links: Links::clone(&links) };
     let store = LogStore::new(log.group(id));
-    let replica = Replica::new(id, Arc::clone(&machine), snapshots, Arc::clone(&watcher), hash_seed);
+    let trust = Arc::new(Trust::new(distrusted));
+    let replica = Replica::new(
+        id,
+        Arc::clone(&machine),
+        snapshots,
+        Arc::clone(&watcher),
+        Arc::clone(&trust),
+        hash_seed,
+    );
     let raft = Raft::build(config.node_id, raft_config, network, store, replica).await;
     let raft = raft.map_err(|error| failed(error.to_string()))?;
-    raft.runtime_config().elect(may_elect);
+    raft.runtime_config().elect(may_elect && distrusted.is_none());
     raft.run();
-    let ground = Ground { env: env.clone(), links, log, watcher };
+    let ground = Ground { env: env.clone(), links, log, watcher, trust };
     Ok(Group::start(id, raft, machine, ground, config))
 }
 

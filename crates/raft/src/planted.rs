@@ -8,7 +8,7 @@
 //! them. In every other one, in a release build of the whole workspace too, [`is_planted`] is the constant `false` and
 //! nothing is left of them.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 /// Whether this build can have a bug planted.
 pub const POSSIBLE: bool = cfg!(all(feature = "planted-bugs", debug_assertions));
@@ -25,6 +25,8 @@ pub enum Bug {
     ApplyDiverges,
     /// The catalog is replaced by a file that was not fsynced.
     CatalogNotDurable,
+    /// One replica, once, applies an entry without its calls.
+    EntryLost,
     /// A write whose relay broke is answered as certainly not applied.
     ForwardLostIsRefused,
     /// A node takes part in founding a cluster though it is part of one.
@@ -75,11 +77,12 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Bug; 27] = [
+    pub const ALL: [Bug; 28] = [
         Bug::AcknowledgeBeforeFsync,
         Bug::ApplyBeforeCommit,
         Bug::ApplyDiverges,
         Bug::CatalogNotDurable,
+        Bug::EntryLost,
         Bug::ForwardLostIsRefused,
         Bug::FoundTwice,
         Bug::FsyncErrorIgnored,
@@ -109,6 +112,9 @@ impl Bug {
 /// 0, or the bug that is planted.
 static PLANTED: AtomicU8 = AtomicU8::new(0);
 
+/// Whether a bug that strikes once has struck.
+static STRUCK: AtomicBool = AtomicBool::new(false);
+
 /// Plants `bug` in this process for good.
 ///
 /// # Panics
@@ -118,12 +124,18 @@ pub fn plant(bug: Bug) {
         panic!("this build can have no bug planted");
     }
     PLANTED.store(bug as u8, Ordering::Relaxed);
+    STRUCK.store(false, Ordering::Relaxed);
 }
 
 /// Whether `bug` is planted.
 #[inline(always)]
 pub fn is_planted(bug: Bug) -> bool {
     POSSIBLE && PLANTED.load(Ordering::Relaxed) == bug as u8
+}
+
+/// Whether a bug that strikes once strikes now.
+pub fn strikes() -> bool {
+    !STRUCK.swap(true, Ordering::Relaxed)
 }
 
 /// What a replica's own clock says that a planted bug reads: later at every look, so never the same on two replicas.

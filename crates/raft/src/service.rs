@@ -19,13 +19,15 @@ use crate::group::Group;
 use crate::install::{Installed, install};
 use crate::limits;
 use crate::log::SharedLog;
+use crate::network::parts;
 use crate::planted::{Bug, is_planted};
 use crate::snapshot_store::SnapshotStore;
 use crate::standing::Standing;
 use crate::types::{GroupId, Watcher};
 use crate::wire;
 use crate::wire::proto::{
-    self, AppendRequest, Frame, Packet, SnapshotPart, SnapshotReply, frame, peer_server::Peer,
+    self, AppendRequest, Frame, Packet, SnapshotHead, SnapshotPart, SnapshotReply, SnapshotWanted, frame,
+    peer_server::Peer,
 };
 
 /// Answers peers. Shared by all their streams.
@@ -83,7 +85,7 @@ impl Service {
                 Ok(frame::Body::AppendReply(wire::append_reply(&reply)))
             }
             frame::Body::Vote(request) => {
-                self.check_may_vote(group)?;
+                self.check_may_grant(group, request.leadership_transfer)?;
                 let mut request = wire::from_vote_request(request);
                 if is_planted(Bug::VoteForShorterLog) {
                     request.last_log_id = Some(LogId::new_term_index(u64::MAX, u64::MAX));
@@ -92,7 +94,7 @@ impl Service {
                 Ok(frame::Body::VoteReply(wire::vote_reply(&reply)))
             }
             frame::Body::PreVote(request) => {
-                self.check_may_vote(group)?;
+                self.check_may_grant(group, request.leadership_transfer)?;
                 let mut request = wire::from_vote_request(request);
                 if is_planted(Bug::VoteForShorterLog) {
                     request.last_log_id = Some(LogId::new_term_index(u64::MAX, u64::MAX));
@@ -101,11 +103,11 @@ impl Service {
                 Ok(frame::Body::VoteReply(wire::vote_reply(&reply)))
             }
             frame::Body::MayLead(_) => {
-                let ready = self.check_may_vote(group).is_ok();
+                let ready = self.check_may_lead(group).is_ok();
                 Ok(frame::Body::MayLeadReply(proto::MayLeadReply { ready }))
             }
             frame::Body::Transfer(request) => {
-                self.check_may_vote(group)?;
+                self.check_may_lead(group)?;
                 let from = wire::from_vote(&request.from.unwrap_or_default());
                 let last = request.last.as_ref().map(wire::from_log_id);
                 let request = TransferLeaderRequest::new(from, request.to, last);
@@ -121,17 +123,36 @@ impl Service {
                 let vote = group.vote().await.map_err(|error| words(&error))?;
                 Ok(frame::Body::RecallReply(proto::RecallReply { vote: Some(wire::vote(&vote)) }))
             }
+            frame::Body::Audit(_) => {
+                let report = group.audit().await.map_err(|refusal| words(&refusal))?;
+                let (index, digest, majority) = (report.index, report.digest, report.majority);
+                Ok(frame::Body::AuditReply(proto::AuditReply { index, digest, majority }))
+            }
+            frame::Body::Audited(proto::Audited { index }) => {
+                let digest = group.audited(index).await.ok_or("it has no audit of this index")?;
+                Ok(frame::Body::AuditedReply(proto::AuditedReply { digest }))
+            }
+            frame::Body::Verdict(proto::Verdict { index, majority }) => {
+                group.hear_verdict(index, majority);
+                Ok(frame::Body::VerdictReply(proto::VerdictReply {}))
+            }
             _ => Err("this is no request".into()),
         }
     }
 
-    /// Refuses, in words, what only a node that votes may answer.
-    fn check_may_vote(&self, group: &Group) -> Result<(), String> {
+    /// Refuses, in words, what only a replica that may lead may answer.
+    fn check_may_lead(&self, group: &Group) -> Result<(), String> {
         self.inner.standing.check_may_vote()?;
         match group.difference() {
             None => Ok(()),
-            Some(_) => Err("its replica differs from a leader's".into()),
+            Some(_) => Err("its replica differs from the others".into()),
         }
+    }
+
+    /// Refuses, in words, a vote that this replica may not give.
+    fn check_may_grant(&self, group: &Group, takes_over: bool) -> Result<(), String> {
+        self.inner.standing.check_may_vote()?;
+        group.check_may_grant(takes_over)
     }
 
     /// Refuses, in words, entries that this node's log has no room for, as long as snapshots can make some: this
@@ -159,6 +180,8 @@ impl Service {
 #[tonic::async_trait]
 impl Peer for Service {
     type LinkStream = Pin<Box<dyn Stream<Item = Result<Packet, Status>> + Send>>;
+
+    type FetchSnapshotStream = Pin<Box<dyn Stream<Item = Result<SnapshotPart, Status>> + Send>>;
 
     async fn link(&self, request: Request<Streaming<Packet>>) -> Result<Response<Self::LinkStream>, Status> {
         let mut inbound = request.into_inner();
@@ -210,6 +233,26 @@ impl Peer for Service {
             Installed::Refused(newer) => newer,
         };
         Ok(Response::new(SnapshotReply { vote: Some(wire::vote(&vote)) }))
+    }
+
+    async fn fetch_snapshot(
+        &self,
+        request: Request<SnapshotWanted>,
+    ) -> Result<Response<Self::FetchSnapshotStream>, Status> {
+        let SnapshotWanted { cluster_id, group: id, at_least } = request.into_inner();
+        self.check_cluster(&cluster_id)?;
+        let unknown = || Status::not_found(format!("it has no group {id}"));
+        let group = self.inner.groups.get(&id).ok_or_else(unknown)?;
+        let store = self.inner.snapshots.get(&id).ok_or_else(unknown)?;
+        if !group.is_leader() || group.difference().is_some() {
+            return Err(Status::failed_precondition("it does not lead the group"));
+        }
+        if !group.has_applied(at_least, limits::REBUILD_WAIT).await || !group.save().await {
+            return Err(Status::unavailable("it is behind, or stopping"));
+        }
+        let snapshot = store.current().ok_or_else(|| Status::internal("it has no snapshot"))?;
+        let head = SnapshotHead { cluster_id, group: id, ..SnapshotHead::default() };
+        Ok(Response::new(Box::pin(parts(head, snapshot).map(Ok))))
     }
 }
 

@@ -333,6 +333,11 @@ impl SnapshotReceiver {
 }
 
 impl SnapshotFile {
+    /// Whether it has been adopted; else it has just been received.
+    pub fn is_current(&self) -> bool {
+        self.temp.is_none()
+    }
+
     /// What the snapshot says of itself.
     pub fn meta(&self) -> Bytes {
         self.file.header.meta.clone()

@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use openraft::raft::AppendEntriesResponse;
+use quoris_engine::digest::Difference;
 
 use crate::catalog::Catalog;
 use crate::consensus::{LogId, TypeConfig, Vote};
@@ -27,12 +28,11 @@ use crate::group::Group;
 use crate::log::SharedLog;
 use crate::planted::{Bug, is_planted};
 use crate::types::GroupId;
+use crate::wire::proto::Distrusted;
 
 /// This node's standing.
 pub struct Standing {
     voter: AtomicBool,
-    /// Whether its groups stand for election when they miss their leader.
-    stands: AtomicBool,
     /// Whether all groups' logs were empty at start.
     empty: bool,
     /// Whether it knows the newest term that it may have voted in.
@@ -47,9 +47,8 @@ pub struct Standing {
 impl Standing {
     pub fn new(catalog: Catalog, empty: bool, groups: u32) -> Standing {
         let voter = AtomicBool::new(catalog.is_voter());
-        let stands = AtomicBool::new(catalog.is_voter());
         let recalled = AtomicBool::new(false);
-        Standing { voter, stands, empty, recalled, catalog, catch_up: Mutex::new(BTreeMap::new()), groups }
+        Standing { voter, empty, recalled, catalog, catch_up: Mutex::new(BTreeMap::new()), groups }
     }
 
     pub fn is_voter(&self) -> bool {
@@ -128,8 +127,8 @@ impl Standing {
         }
     }
 
-    /// Makes a newcomer a voter once it has caught up in every group, and lets a new voter stand for election. Called
-    /// now and then.
+    /// Makes a newcomer a voter once it has caught up in every group, lets those replicas of a voter stand for election that
+    /// can be trusted, and records which cannot. Called now and then.
     pub async fn review(&self, groups: &[Arc<Group>], log: &SharedLog) {
         if !self.is_voter()
             && self.has_caught_up(groups)
@@ -138,10 +137,27 @@ impl Standing {
         {
             tracing::info!("caught up with every group: this node votes from now on");
         }
-        if self.is_voter() && !self.stands.swap(true, Ordering::AcqRel) {
-            let sound = groups.iter().filter(|group| group.difference().is_none());
-            sound.for_each(|group| group.raft.runtime_config().elect(true));
+        if self.is_voter() {
+            for group in groups {
+                group.raft.runtime_config().elect(group.difference().is_none());
+            }
         }
+        if let Err(error) = self.record_distrust(groups).await {
+            tracing::error!(%error, "cannot record which replicas are not to be trusted");
+        }
+    }
+
+    /// Records which replicas are not to be trusted, if that has changed.
+    pub async fn record_distrust(&self, groups: &[Arc<Group>]) -> std::io::Result<()> {
+        let distrusted = |group: &Arc<Group>| {
+            let Difference { index, ours, leaders } = group.trust.difference()?;
+            Some(Distrusted { group: group.id(), index, ours, theirs: leaders })
+        };
+        let distrusted: Vec<Distrusted> = groups.iter().filter_map(distrusted).collect();
+        if distrusted == self.catalog.distrusted() {
+            return Ok(());
+        }
+        self.catalog.set_distrusted(distrusted).await
     }
 
     fn has_caught_up(&self, groups: &[Arc<Group>]) -> bool {

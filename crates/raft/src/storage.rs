@@ -21,6 +21,7 @@ use crate::consensus::{Applied, Entry, LogId, SnapshotMeta, StoredMembership, Ty
 use crate::log::{Done, GroupLog, LogEntry};
 use crate::planted::{self, Bug, is_planted};
 use crate::snapshot_store::{SnapshotFile, SnapshotStore};
+use crate::trust::Trust;
 use crate::types::{Effects, GroupId, Watcher};
 use crate::wire;
 
@@ -36,6 +37,11 @@ pub struct LogStore {
 impl LogStore {
     pub fn new(log: GroupLog) -> LogStore {
         LogStore { log }
+    }
+
+    /// Those entries of `range` that the log has.
+    pub async fn read_entries(&mut self, range: std::ops::Range<u64>) -> io::Result<Vec<Entry>> {
+        self.try_get_log_entries(range).await
     }
 }
 
@@ -152,24 +158,43 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 }
 
-/// The entry's bytes as they are; where a planted bug asks for it, with a clock that differs between replicas.
-fn planted_divergence(bytes: &bytes::Bytes, hash_seed: u64) -> bytes::Bytes {
+/// The entry's bytes as they are; where a planted bug asks for it, with a clock that differs between replicas, or
+/// without calls on a replica that follows.
+fn planted_divergence(bytes: &bytes::Bytes, index: u64, wanted: Replies, hash_seed: u64) -> bytes::Bytes {
     use quoris_engine::entry::Entry;
-    if !is_planted(Bug::ApplyDiverges) && !is_planted(Bug::ScriptReadsClock) {
+    /// By then the cluster is founded.
+    const LOST_AFTER: u64 = 30;
+    if ![Bug::ApplyDiverges, Bug::EntryLost, Bug::ScriptReadsClock].into_iter().any(is_planted) {
         return bytes.clone();
     }
     let mut entry = Entry::decode(bytes.clone()).unwrap_or_default();
     let mut calls = entry.batches.iter().flat_map(|batch| &batch.calls);
     let runs_script =
         calls.any(|call| call.args.first().is_some_and(|name| name.eq_ignore_ascii_case(b"eval")));
+    let may_be_lost = index > LOST_AFTER && wanted == Replies::Unwanted && !entry.batches.is_empty();
+    if is_planted(Bug::EntryLost) && may_be_lost && planted::strikes() {
+        entry.batches.clear();
+    }
     if let Some(stamp) = &mut entry.stamp {
         if is_planted(Bug::ApplyDiverges) {
             stamp.now_ms += hash_seed % 2;
-        } else if runs_script {
+        } else if is_planted(Bug::ScriptReadsClock) && runs_script {
             stamp.now_ms += planted::own_clock_ms();
         }
     }
     entry.encode_to_vec().into()
+}
+
+/// Applies an entry of the log to a machine that stands beside the replica.
+pub fn apply_entry(machine: &mut Machine, entry: &Entry) -> io::Result<()> {
+    let at = Position { term: entry.log_id.leader_id.term, index: entry.log_id.index };
+    match &entry.payload {
+        EntryPayload::Normal(data) => {
+            machine.apply_bytes(at, data.0.clone(), Replies::Unwanted).map_err(io::Error::other)?;
+        }
+        EntryPayload::Membership(_) | EntryPayload::Blank => drop(machine.skip(at)),
+    }
+    Ok(())
 }
 
 fn decode_log_id(bytes: bytes::Bytes) -> io::Result<LogId> {
@@ -183,6 +208,7 @@ pub struct Replica {
     machine: Arc<RwLock<Machine>>,
     snapshots: SnapshotStore,
     watcher: Arc<dyn Watcher>,
+    trust: Arc<Trust>,
     hash_seed: u64,
     applied: Option<LogId>,
     membership: StoredMembership,
@@ -195,18 +221,24 @@ impl Replica {
         machine: Arc<RwLock<Machine>>,
         snapshots: SnapshotStore,
         watcher: Arc<dyn Watcher>,
+        trust: Arc<Trust>,
         hash_seed: u64,
     ) -> Replica {
         let membership = StoredMembership::default();
-        Replica { group, machine, snapshots, watcher, hash_seed, applied: None, membership }
+        Replica { group, machine, snapshots, watcher, trust, hash_seed, applied: None, membership }
     }
 
     fn apply_one(&mut self, entry: &Entry, wanted: Replies) -> io::Result<Applied> {
         let at = Position { term: entry.log_id.leader_id.term, index: entry.log_id.index };
         let applied = match &entry.payload {
             EntryPayload::Normal(data) => {
-                let bytes = planted_divergence(&data.0, self.hash_seed);
-                self.write_machine().apply_bytes(at, bytes, wanted).map_err(io::Error::other)?
+                let bytes = planted_divergence(&data.0, at.index, wanted, self.hash_seed);
+                let mut machine = self.write_machine();
+                let applied = machine.apply_bytes(at, bytes, wanted).map_err(io::Error::other)?;
+                if applied.audit {
+                    self.trust.audit(machine.snapshot());
+                }
+                applied
             }
             EntryPayload::Membership(membership) => {
                 self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
@@ -299,8 +331,12 @@ impl RaftStateMachine<TypeConfig> for Replica {
             restore.push(chunk).map_err(io::Error::other)?;
         }
         let machine = restore.finish().map_err(io::Error::other)?;
+        let from_a_leader = !snapshot.is_current();
         self.snapshots.adopt(snapshot).await?;
         self.replace(machine);
+        if from_a_leader {
+            self.trust.restore();
+        }
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         Ok(())

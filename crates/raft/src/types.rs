@@ -2,10 +2,13 @@
 
 use bytes::Bytes;
 use quoris_engine::digest::Difference;
+use quoris_engine::entry::Check;
 use quoris_engine::events::KeyEvent;
 use quoris_engine::machine::{BatchOutcome, Read};
 use quoris_engine::waiters::WaiterId;
 use quoris_engine::{Reply, Stamp};
+
+use crate::trust::Audit;
 
 /// A node's number: given by the operator, 1 or more, never reused within a cluster.
 pub type NodeId = u64;
@@ -114,4 +117,8 @@ pub struct GroupStatus {
     pub voters: Vec<NodeId>,
     /// Whether this node's replica has been found to differ from a leader's.
     pub difference: Option<Difference>,
+    /// The newest check that found it to be what its leader's was.
+    pub verified: Option<Check>,
+    /// Its newest audit.
+    pub audit: Option<Audit>,
 }

@@ -66,6 +66,7 @@ pub async fn found(node: Weak<Node>) {
             recall_votes(&node).await;
         }
         node.standing.review(node.groups(), &node.log).await;
+        node.groups().iter().for_each(Group::appeal);
         for group in node.groups() {
             if group.is_leader() && group.with_machine(|machine| machine.genesis().cluster_id.is_empty()) {
                 let entry = genesis(&node, group);
@@ -165,6 +166,7 @@ pub async fn keep_leaders_spread(node: Weak<Node>) {
     loop {
         tokio::time::sleep(Duration::from_millis(200)).await;
         let Some(node) = node.upgrade() else { return };
+        resign_what_is_distrusted(&node).await;
         let misplaced = node.groups().iter().find_map(|group| {
             let preferred = node.preferred_leader(group.id())?;
             let movable = group.is_leader() && preferred != node.id() && node.is_reachable(preferred);
@@ -177,6 +179,23 @@ pub async fn keep_leaders_spread(node: Weak<Node>) {
                 tracing::info!(group = group.id(), to = preferred, "handing over to the preferred leader");
             }
             steady = 0;
+        }
+    }
+}
+
+/// Hands over the groups that this node leads with a replica that is not to be trusted.
+async fn resign_what_is_distrusted(node: &Node) {
+    for group in node.groups().iter().filter(|group| group.is_leader() && group.trust.is_distrusted()) {
+        let heirs = node.heirs(group.id()).into_iter().filter(|heir| *heir != node.id());
+        for heir in heirs {
+            if node.hand_over_to(group, heir).await {
+                tracing::warn!(
+                    group = group.id(),
+                    to = heir,
+                    "handing over: the replica here differs from the others"
+                );
+                break;
+            }
         }
     }
 }

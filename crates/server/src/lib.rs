@@ -40,6 +40,7 @@ pub mod status;
 pub mod tracking;
 pub mod transaction;
 pub mod verbs;
+pub mod verify;
 pub mod wait;
 pub mod watcher;
 

@@ -61,6 +61,9 @@ pub const ACCEPT_RETRY_MS: u64 = 50;
 /// What `ctl` waits for an answer, in milliseconds.
 pub const CTL_TIMEOUT_MS: u64 = 5_000;
 
+/// How long `quoris ctl` waits for what reads a whole state, in milliseconds.
+pub const CTL_AUDIT_TIMEOUT_MS: u64 = 900_000;
+
 /// The longest answer that `ctl` takes.
 pub const CTL_REPLY_BYTES: usize = 64 * 1024 * 1024;
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use quoris::config::{Config, ConfigError, ROWS, address};
-use quoris::ctl;
+use quoris::ctl::Target;
 use quoris::server::Server;
 use quoris_raft::env::Env;
 use quoris_raft::env::os::{OsClock, OsCpu, OsDisk, OsNet, OsRng};
@@ -64,6 +64,16 @@ fn program() -> Command {
         .default_value("")
         .hide_default_value(true)
         .help("What the node was given as requirepass");
+    let whole = Arg::new("whole")
+        .long("whole")
+        .action(ArgAction::SetTrue)
+        .help("Compare whole states too, each group's at one index: reads all of them, and holds up nobody");
+    let group = Arg::new("group")
+        .long("group")
+        .value_name("NUMBER")
+        .required(true)
+        .value_parser(clap::value_parser!(u32))
+        .help("The group");
     let json = Arg::new("json").long("json").action(ArgAction::SetTrue).help("As JSON");
     Command::new("quoris")
         .version(quoris::VERSION)
@@ -75,7 +85,20 @@ fn program() -> Command {
                 .about("Asks a running node")
                 .args([addr, password])
                 .subcommand_required(true)
-                .subcommand(Command::new("status").about("Nodes, groups, leaders, logs and slots").arg(json)),
+                .subcommand(
+                    Command::new("status").about("Nodes, groups, leaders, logs and slots").arg(json.clone()),
+                )
+                .subcommand(
+                    Command::new("verify")
+                        .about("Whether replicas are the same; exit code 1 if one differs or does not answer")
+                        .arg(whole)
+                        .arg(json),
+                )
+                .subcommand(
+                    Command::new("rebuild")
+                        .about("Replaces the node's replica of a group, which differs, by its leader's")
+                        .arg(group),
+                ),
         )
 }
 
@@ -136,7 +159,6 @@ fn load(flags: &ArgMatches, file: Option<&PathBuf>) -> Result<Config, ConfigErro
 
 fn run_ctl(flags: &ArgMatches) -> ExitCode {
     let text = |name| flags.get_one::<String>(name).map_or("", String::as_str);
-    let as_json = flags.subcommand_matches("status").is_some_and(|flags| flags.get_flag("json"));
     let addr = match address("addr", text("addr")) {
         Ok(addr) => addr,
         Err(error) => {
@@ -144,10 +166,29 @@ fn run_ctl(flags: &ArgMatches) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    block_on(1, async {
-        let status = ctl::status(&OsNet, &addr, text("password")).await?;
-        print(&if as_json { status.to_json() + "\n" } else { status.to_table() })
-    })
+    let target = Target { net: &OsNet, password: text("password") };
+    block_on(1, ask(target, &addr, flags))
+}
+
+/// Asks the node at `addr`, and prints what it says.
+async fn ask(target: Target<'_>, addr: &str, flags: &ArgMatches) -> anyhow::Result<()> {
+    match flags.subcommand() {
+        Some(("verify", flags)) => {
+            let verified = target.verify(addr, flags.get_flag("whole")).await?;
+            print(&if flags.get_flag("json") { verified.to_json() + "\n" } else { verified.to_table() })?;
+            anyhow::ensure!(verified.sound, "not every replica is shown to be what the others are");
+            Ok(())
+        }
+        Some(("rebuild", flags)) => {
+            let group = *flags.get_one::<u32>("group").expect("it is required");
+            print(&(target.rebuild(addr, group).await? + "\n"))
+        }
+        Some(("status", flags)) => {
+            let status = target.status(addr).await?;
+            print(&if flags.get_flag("json") { status.to_json() + "\n" } else { status.to_table() })
+        }
+        _ => unreachable!("a subcommand is required"),
+    }
 }
 
 /// Writes an answer where it was asked for. Who has read enough of it (`| head`) is content.

@@ -27,7 +27,7 @@ use crate::segment::{Caller, Segment};
 use crate::server::Server;
 use crate::tracking::Mode;
 use crate::transaction::{self, Transaction, Watched};
-use crate::{gather, scripts, verbs, wait};
+use crate::{gather, scripts, verbs, verify, wait};
 
 /// Whether replies are sent (CLIENT REPLY).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -313,6 +313,8 @@ impl Session {
                 let plain = self.access().plain;
                 Some(Answer::Own(scripts::kill(&self.server, verb, plain).await))
             }
+            Verb::QuorisAudit => Some(Answer::Own(verify::audit(&self.server, words).await)),
+            Verb::QuorisRebuild => Some(Answer::Own(verify::rebuild(&self.server, words).await)),
             Verb::QuorisDurable => Some(Answer::Own(wait::durable(&self.server, words))),
             Verb::QuorisGroup => Some(Answer::Own(gather::in_group(&self.server, words).await)),
             Verb::QuorisTransaction => Some(transaction::for_relay(self, &words[2]).await),

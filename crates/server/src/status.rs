@@ -48,8 +48,12 @@ pub struct GroupRow {
     /// First and last slot of each range.
     pub slots: Vec<[u32; 2]>,
     pub voters: Vec<NodeId>,
-    /// The replica has been found to differ from a leader's, and serves no more.
+    /// The replica has been found to differ, and serves no more.
     pub difference: Option<DifferenceRow>,
+    /// The newest comparison of running digests that found the replica to be what its leader's was.
+    pub verified: Option<DigestRow>,
+    /// The replica's whole state at the newest audit.
+    pub audit: Option<DigestRow>,
 }
 
 /// Where two replicas differed, and the digests they had, in hexadecimal.
@@ -59,6 +63,14 @@ pub struct DifferenceRow {
     pub index: u64,
     pub ours: String,
     pub leaders: String,
+}
+
+/// A digest, in hexadecimal, and the index that it stands for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct DigestRow {
+    pub index: u64,
+    pub digest: String,
 }
 
 impl Status {
@@ -92,6 +104,12 @@ impl Status {
                     ours: format!("{:016x}", found.ours),
                     leaders: format!("{:016x}", found.leaders),
                 }),
+                verified: status
+                    .verified
+                    .map(|check| DigestRow { index: check.index, digest: format!("{:016x}", check.digest) }),
+                audit: status
+                    .audit
+                    .map(|audit| DigestRow { index: audit.index, digest: format!("{:08x}", audit.digest) }),
             }
         });
         Status {
@@ -161,8 +179,8 @@ impl Status {
         for group in &self.groups {
             if let Some(DifferenceRow { index, ours, leaders }) = &group.difference {
                 let line = format!(
-                    "\ngroup {}: the replica here differs from its leader's at index {index} ({ours} here, {leaders} \
-                     there).\nIt neither serves nor votes: wipe this node's data directory and let it join again.",
+                    "\ngroup {0}: the replica here differs from the others at index {index} ({ours} here, {leaders} \
+                     there).\nIt neither serves nor votes until it is rebuilt: quoris ctl rebuild --group {0}",
                     group.id
                 );
                 writeln!(text, "{line}").expect(IN_MEMORY);
@@ -175,7 +193,7 @@ impl Status {
 const IN_MEMORY: &str = "a string takes all that is written";
 
 /// Columns as wide as their widest cell, two spaces apart.
-fn put_table<const N: usize>(text: &mut String, head: [&str; N], rows: Vec<[String; N]>) {
+pub(crate) fn put_table<const N: usize>(text: &mut String, head: [&str; N], rows: Vec<[String; N]>) {
     let rows: Vec<[String; N]> = std::iter::once(head.map(str::to_string)).chain(rows).collect();
     let mut widths = [0; N];
     for row in &rows {
@@ -214,6 +232,8 @@ mod tests {
             slots: vec![[0, 8191]],
             voters: vec![1, 2],
             difference: None,
+            verified: None,
+            audit: None,
         };
         Status { cluster_id: "c".into(), node_id: 1, nodes: vec![node(1), node(2)], groups: vec![group] }
     }

@@ -26,6 +26,7 @@ fn faults(bug: Bug) -> &'static [&'static str] {
         Bug::VoteForShorterLog => &["Isolate", "Kill", "Partition"],
         Bug::VoteNotDurable => &["Kill", "OneWay", "Partition", "PowerCut"],
         Bug::ApplyDiverges
+        | Bug::EntryLost
         | Bug::ProposeTwice
         | Bug::PurgeBeforeSnapshotDurable
         | Bug::PurgeTooFar

@@ -232,6 +232,13 @@ const SLOWLOG: &[Command] = &[
 
 const QUORIS: &[Command] = &[
     between_nodes(
+        "audit",
+        3,
+        Verb::QuorisAudit,
+        "Compares the whole states of a group's replicas, at the node that leads it; the result is JSON.",
+    )
+    .with(Flags::ADMIN),
+    between_nodes(
         "durable",
         4,
         Verb::QuorisDurable,
@@ -241,6 +248,13 @@ const QUORIS: &[Command] = &[
         .with(Flags::NO_MULTI),
     between_nodes("group", -4, Verb::QuorisGroup, "Runs a command over all keys in one group."),
     on_server("help", 2, Verb::Help, "7.4.0", "Prints this help."),
+    between_nodes(
+        "rebuild",
+        3,
+        Verb::QuorisRebuild,
+        "Replaces the state of this node's replica of a group, which was found to differ, by its leader's.",
+    )
+    .with(Flags::ADMIN),
     on_server(
         "status",
         2,

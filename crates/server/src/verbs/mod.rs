@@ -154,8 +154,10 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         Verb::DebugSleep
         | Verb::Exec
         | Verb::FunctionKill
+        | Verb::QuorisAudit
         | Verb::QuorisDurable
         | Verb::QuorisGroup
+        | Verb::QuorisRebuild
         | Verb::QuorisTransaction
         | Verb::QuorisVersions
         | Verb::Save

@@ -1,0 +1,150 @@
+//! Whether a replica is what its group's others are, as far as anybody has found out.
+//!
+//! Two comparisons feed it. A leader's *checks* compare running digests as entries are applied
+//! ([`quoris_engine::digest`]). An *audit* compares whole states at one index, when somebody asks for it (`audit.rs`). A
+//! replica that either has found to differ is *distrusted*: it answers nothing, grants no vote, and leads nothing, until it
+//! has been rebuilt (`rebuild.rs`), has taken a leader's snapshot, or an audit has shown it to be what a majority is. Distrust is recorded in the catalog (`standing.rs`), so
+//! that it outlives the process.
+//!
+//! Invariant: distrust ends only when the replica's state has come from another replica, durably, or equals a majority's.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use quoris_engine::digest::Difference;
+use quoris_engine::snapshot::{Snapshot, StateDigest};
+use tokio::sync::watch;
+
+/// A replica's whole state at one index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// The index of the entry that asked for it.
+    pub index: u64,
+    /// The digest of the state that the entry left.
+    pub digest: u32,
+}
+
+/// What is known of one replica. Shared by the group and by what applies its entries.
+pub struct Trust {
+    found: Mutex<Option<Difference>>,
+    /// Whether `found` has anything, for those who ask at every call.
+    distrusted: AtomicBool,
+    /// Whether the replica has appealed against it.
+    appealed: AtomicBool,
+    audits: watch::Sender<Option<Audit>>,
+}
+
+impl Trust {
+    /// With what was recorded of the replica before the node started.
+    pub fn new(recorded: Option<Difference>) -> Trust {
+        let distrusted = AtomicBool::new(recorded.is_some());
+        Trust {
+            found: Mutex::new(recorded),
+            distrusted,
+            appealed: AtomicBool::new(false),
+            audits: watch::Sender::new(None),
+        }
+    }
+
+    /// Why the replica is distrusted, if it is.
+    pub fn difference(&self) -> Option<Difference> {
+        *self.found()
+    }
+
+    /// Whether the replica is distrusted.
+    pub fn is_distrusted(&self) -> bool {
+        self.distrusted.load(Ordering::Acquire)
+    }
+
+    /// Distrusts the replica; false if it was already.
+    pub fn distrust(&self, difference: Difference) -> bool {
+        let mut found = self.found();
+        let first = found.is_none();
+        found.get_or_insert(difference);
+        self.distrusted.store(true, Ordering::Release);
+        first
+    }
+
+    /// Ends distrust: the replica's state has come from another one, or is what a majority has.
+    pub fn restore(&self) {
+        let mut found = self.found();
+        *found = None;
+        self.distrusted.store(false, Ordering::Release);
+        self.appealed.store(false, Ordering::Release);
+    }
+
+    /// Whether an appeal is due: the replica is distrusted, and has not appealed yet. From now on it has.
+    pub fn begin_appeal(&self) -> bool {
+        self.is_distrusted() && !self.appealed.swap(true, Ordering::AcqRel)
+    }
+
+    /// The appeal was not heard.
+    pub fn may_appeal_again(&self) {
+        self.appealed.store(false, Ordering::Release);
+    }
+
+    /// Digests `state` on a task of its own: it may be as large as the memory.
+    pub fn audit(self: &Arc<Trust>, state: Snapshot) {
+        tokio::spawn(digest(Arc::clone(self), state));
+    }
+
+    /// The newest audit whose digest is there.
+    pub fn audits(&self) -> watch::Receiver<Option<Audit>> {
+        self.audits.subscribe()
+    }
+
+    fn found(&self) -> MutexGuard<'_, Option<Difference>> {
+        self.found.lock().expect("no code panics while it holds this lock")
+    }
+}
+
+async fn digest(trust: Arc<Trust>, state: Snapshot) {
+    let mut digest = StateDigest::default();
+    for chunk in state.chunks() {
+        digest.add(&chunk);
+        tokio::task::yield_now().await;
+    }
+    let audit = Audit { index: state.applied(), digest: digest.value() };
+    trust.audits.send_if_modified(|newest| {
+        let newer = newest.is_none_or(|newest| newest.index < audit.index);
+        if newer {
+            *newest = Some(audit);
+        }
+        newer
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_difference_counts_until_the_state_is_anothers() {
+        let difference = |index| Difference { index, ours: 1, leaders: 2 };
+        let trust = Trust::new(None);
+        assert!(!trust.is_distrusted());
+        assert!(trust.distrust(difference(7)));
+        assert!(!trust.distrust(difference(9)), "it was distrusted");
+        assert_eq!((trust.is_distrusted(), trust.difference()), (true, Some(difference(7))));
+        assert_eq!((trust.begin_appeal(), trust.begin_appeal()), (true, false), "once");
+        trust.restore();
+        assert!(!trust.begin_appeal());
+        assert_eq!((trust.is_distrusted(), trust.difference()), (false, None));
+        assert!(Trust::new(Some(difference(7))).is_distrusted(), "what was recorded counts");
+    }
+
+    #[tokio::test]
+    async fn an_audit_that_ends_late_replaces_no_newer_one() {
+        let trust = Arc::new(Trust::new(None));
+        let mut machine = quoris_engine::Machine::new(1);
+        let mut states = Vec::new();
+        for index in [1, 2] {
+            machine.skip(quoris_engine::Position { term: 1, index });
+            states.push(machine.snapshot());
+        }
+        for state in states.into_iter().rev() {
+            digest(Arc::clone(&trust), state).await;
+        }
+        assert_eq!(*trust.audits().borrow(), Some(Audit { index: 2, digest: machine.digest() }));
+    }
+}
