@@ -41,6 +41,7 @@ fn entry(rng: &mut StdRng) -> Entry {
         batches: (0..rng.random_range(0..4)).map(|_| batch(rng)).collect(),
         genesis: (rng.random_range(0..4) == 0).then(|| genesis(rng)),
         check: rng.random::<bool>().then(|| Check { index: rng.random(), digest: rng.random() }),
+        audit: rng.random(),
     }
 }
 
