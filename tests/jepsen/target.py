@@ -135,7 +135,7 @@ class Target(cluster.Cluster):
         found = []
         for node in self.nodes:
             for line in node.log_text().splitlines():
-                if "panicked" in line or "differs from its leader" in line or "assertion" in line:
+                if "panicked" in line or "differs from the others" in line or "assertion" in line:
                     found.append(f"{node}: {line}")
         return found
 
