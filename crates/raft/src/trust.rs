@@ -3,8 +3,9 @@
 //! Two comparisons feed it. A leader's *checks* compare running digests as entries are applied
 //! ([`quoris_engine::digest`]). An *audit* compares whole states at one index, when somebody asks for it (`audit.rs`). A
 //! replica that either has found to differ is *distrusted*: it answers nothing, grants no vote, and leads nothing, until it
-//! has been rebuilt (`rebuild.rs`), has taken a leader's snapshot, or an audit has shown it to be what a majority is. Distrust is recorded in the catalog (`standing.rs`), so
-//! that it outlives the process.
+//! has been rebuilt (`rebuild.rs`), has taken a leader's snapshot, or an audit has shown it to be what a majority is.
+//! (When it grants a vote all the same, `Group::check_may_grant` says.) Distrust is recorded in the catalog (`standing.rs`),
+//! so that it outlives the process.
 //!
 //! Invariant: distrust ends only when the replica's state has come from another replica, durably, or equals a majority's.
 

@@ -26,7 +26,10 @@ pub struct Direct {
 impl Direct {
     /// Opens the file for writes of whole `unit`s; `None` where its file system does not take them or does not say.
     pub fn open(path: &Path, unit: u64) -> io::Result<Option<Direct>> {
-        let about = statx(rustix::fs::CWD, path, AtFlags::empty(), StatxFlags::DIOALIGN)?;
+        // A kernel or a sandbox that does not know the call does not say.
+        let Ok(about) = statx(rustix::fs::CWD, path, AtFlags::empty(), StatxFlags::DIOALIGN) else {
+            return Ok(None);
+        };
         let offset_align = u64::from(about.stx_dio_offset_align);
         let told = StatxFlags::from_bits_retain(about.stx_mask).contains(StatxFlags::DIOALIGN);
         if !told || offset_align == 0 || !unit.is_multiple_of(offset_align) {

@@ -153,7 +153,7 @@ impl Writer {
     }
 
     /// Proves that the batch before was durable, in case its bytes are damaged later. Written when the log has come to
-    /// rest, and not fsynced but at the very end: it is on disk a little later.
+    /// rest; nobody waits for it, and no fsync follows but at the very end: it is on disk at once or a little later.
     fn seal(&self) -> io::Result<()> {
         let segment = self.files.newest();
         if self.end.offset + SECTOR > segment.header.len {
