@@ -19,6 +19,7 @@ use quoris_engine::{Batch, Call, CommandError, Reply, SlotId};
 use quoris_raft::group::Group;
 use quoris_raft::types::WriteOutcome;
 
+use crate::client_memory::Held;
 use crate::forward::{self, Patience};
 use crate::limits;
 use crate::resp::{Answer, reply};
@@ -121,6 +122,11 @@ impl Transaction {
     /// How many calls wait.
     pub fn count(&self) -> usize {
         self.queued.len()
+    }
+
+    /// Bytes of the calls that wait.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Whether any call may need more memory.
@@ -352,9 +358,15 @@ pub async fn watch(session: &mut Session, keys: &[Bytes]) -> Answer {
     }
     match versions(session, keys).await {
         Ok(versions) => {
-            for (key, version) in keys.iter().zip(versions) {
-                session.watched.entry(key.clone()).or_insert(version);
-            }
+            let watched = &mut session.watched;
+            let new = keys.iter().zip(versions).filter_map(|(key, version)| {
+                (!watched.contains_key(key)).then(|| {
+                    watched.insert(key.clone(), version);
+                    key
+                })
+            });
+            let bytes = Held::of_names(new);
+            session.client.state().memory.watched += bytes;
             Answer::Own(Reply::OK)
         }
         Err(error) => Answer::error(error),
