@@ -121,6 +121,7 @@ pub enum Verb {
     ConfigSet,
     DebugAccept,
     DebugProtocol,
+    DebugReplybuffer,
     DebugSetActiveExpire,
     DebugSleep,
     Discard,

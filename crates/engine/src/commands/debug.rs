@@ -56,7 +56,10 @@ const DEBUG: &[Command] = &[
     debugs(Command::session("protocol", 3, Verb::DebugProtocol), "Returns a reply of the given kind."),
     nothing_to_do("quicklist-packed-threshold", 3, "Does nothing: a list packs its elements as they come."),
     nothing_to_do("reload", -2, "Does nothing: what a snapshot holds is in memory."),
-    nothing_to_do("replybuffer", -3, "Does nothing: buffers have no such setting."),
+    debugs(
+        Command::session("replybuffer", 4, Verb::DebugReplybuffer),
+        "Sets how long this node's connections keep room for replies that they have not needed since.",
+    ),
     debugs(
         Command::session("set-active-expire", 3, Verb::DebugSetActiveExpire),
         "Sets whether this node, where it leads, has keys removed that are due. They are absent either way.",
