@@ -1,7 +1,7 @@
 //! Writes of all connections, combined into entries, proposed, and their fate brought back.
 //!
-//! While entries are in flight, writes that arrive wait and become the next entry together: entries grow with
-//! load by themselves, and a lone client waits for nobody.
+//! While entries are in flight, writes that arrive wait and become the next entry together, with those that the sockets
+//! hold when it is closed: entries grow with load by themselves, and a lone client waits for nobody.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -99,6 +99,7 @@ pub async fn run(
     while let Some(first) = waiting.recv().await {
         // Never closed: acquiring cannot fail.
         let Ok(permit) = Arc::clone(&in_flight).acquire_owned().await else { return };
+        turns(limits::TURNS_PER_ENTRY).await;
         let combined = combine(first, &mut waiting);
         if combined.is_empty() {
             continue;
@@ -108,6 +109,13 @@ pub async fn run(
             true => offer.tell(|| WriteOutcome::Refused(Refusal::LogFull)),
             false => propose(raft.clone(), vacancy.clone(), offer).await,
         }
+    }
+}
+
+/// Lets the runtime turn so many times: all that is ready runs, and the sockets are polled, before this goes on.
+pub async fn turns(times: usize) {
+    for _ in 0..times {
+        tokio::task::yield_now().await;
     }
 }
 
