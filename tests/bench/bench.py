@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import re
+import resource
 import statistics
 import subprocess
 import sys
@@ -75,7 +76,12 @@ class Row:
 def rows_of(quick, servers, wanted):
     """The rows to measure, each load's servers one after another."""
     loads = itertools.product(WORKLOADS, CONNECTIONS, PIPELINES)
-    rows = [Row(*load, server.name) for load in loads for server in servers if server.runs(load[0])]
+    rows = [
+        Row(workload, connections, pipeline, server.name)
+        for workload, connections, pipeline in loads
+        for server in servers
+        if server.runs(workload, connections * pipeline)
+    ]
     return [row for row in rows if (not quick or in_quick(row)) and wanted(str(row))]
 
 
@@ -93,9 +99,17 @@ def in_quick(row):
 
 
 def load(*words):
-    """One run of the load generator; its report."""
-    done = subprocess.run([built("quoris-bench-load"), *map(str, words)], stdout=subprocess.PIPE, check=True)
-    return json.loads(done.stdout)
+    """One run of the load generator; its report, and the processor time that it took itself.
+
+    Raises `CalledProcessError` if the server did not answer all commands as it should.
+    """
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    environment = {**os.environ, "RUST_BACKTRACE": "0"}
+    command = [built("quoris-bench-load"), *map(str, words)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, env=environment, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    own = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return json.loads(done.stdout) | {"own_cpu_seconds": own}
 
 
 class Bench:
@@ -104,6 +118,7 @@ class Bench:
     def __init__(self, plan, servers, disk):
         self.plan, self.disk = plan, disk
         self.servers = {server.name: server for server in servers}
+        self.failed = []
         self.began = time.monotonic()
 
     def progress(self, text):
@@ -126,21 +141,32 @@ class Bench:
         target = self.target(server)
         fsync_us, before = self.fsync_us(), server.usage()
         figures = load(*words[:1], *target, *words[1:])
-        figures |= server.usage().per_command(before, max(1, figures["all_commands"]))
+        commands = max(1, figures["all_commands"])
+        figures |= server.usage().per_command(before, commands)
+        figures["generator_cpu_seconds_per_million"] = figures.pop("own_cpu_seconds") / commands * 1e6
         return figures | {"fsync_us": fsync_us, "resident_bytes": server.resident_bytes()}
 
+    def turn(self, name, server, *words):
+        """The figures of one turn. One that failed is said, in the page too, and does not end an hour's work."""
+        try:
+            figures = self.measure(server, *words)
+        except subprocess.CalledProcessError as error:
+            self.progress(f"{name}  FAILED: {error}")
+            self.failed.append(name)
+            return []
+        self.progress(f"{name}  {figures['requests_per_second']:,.0f}/s  p99 {figures['p99_us']:,.0f} µs")
+        return [figures]
+
     def closed(self, rows):
-        """{row: median figures}."""
+        """{row: median figures}, without rows that never succeeded."""
         turns = {row: [] for row in rows}
         for number in range(self.plan.rounds):
             for done, row in enumerate(self.in_turn(rows, number), 1):
                 shape = ("--mix", row.workload, "--connections", row.connections, "--pipeline", row.pipeline)
                 times = ("--seconds", self.plan.seconds, "--warmup-seconds", self.plan.warmup)
-                figures = self.measure(self.servers[row.server], "run", *shape, *times)
-                turns[row].append(figures)
                 at = f"round {number + 1}/{self.plan.rounds}, row {done}/{len(rows)}"
-                self.progress(f"{at}  {row}  {figures['requests_per_second']:,.0f}/s")
-        return {row: medians(of) for row, of in turns.items()}
+                turns[row] += self.turn(f"{at}  {row}", self.servers[row.server], "run", *shape, *times)
+        return {row: medians(of) for row, of in turns.items() if of}
 
     @staticmethod
     def in_turn(rows, number):
@@ -151,12 +177,12 @@ class Bench:
             yield from group[first:] + group[:first]
 
     def open(self, workload, server, rate):
+        """Median figures, or None if no turn succeeded."""
         shape = ("--mix", workload, "--connections", RATE_CONNECTIONS, "--rate", rate)
         times = ("--seconds", self.plan.rate_seconds, "--warmup-seconds", self.plan.rate_seconds / 4)
-        turns = [self.measure(server, "rate", *shape, *times) for _ in range(self.plan.rounds)]
-        figures = medians(turns)
-        self.progress(f"{workload} at {rate:,.0f}/s  {server.name}  p99 {figures['p99_us']:,.0f} µs")
-        return figures
+        name = f"{workload} at {rate:,.0f}/s  {server.name}"
+        turns = [self.turn(name, server, "rate", *shape, *times) for _ in range(self.plan.rounds)]
+        return medians(sum(turns, [])) if any(turns) else None
 
     def ladder(self, wanted):
         """{(workload, server): [figures at each rate]}, up to the first rate that the server does not hold."""
@@ -168,6 +194,8 @@ class Bench:
                 if not wanted(f"rate/{workload}/{rate}/{server.name}"):
                     continue
                 figures = self.open(workload, server, rate)
+                if not figures:
+                    break
                 ladders.setdefault((workload, server.name), []).append(figures)
                 if figures["requests_per_second"] < HELD * rate:
                     break
@@ -180,7 +208,7 @@ class Bench:
             most = closed.get(Row("set", RATE_CONNECTIONS, 1, server.name))
             if server.name.startswith("quoris") and most and wanted(f"half/set/{server.name}"):
                 halves[server.name] = self.open("set", server, round(most["requests_per_second"] / 2))
-        return halves
+        return {name: figures for name, figures in halves.items() if figures}
 
 
 def medians(turns):
@@ -255,6 +283,7 @@ def main():
     results = {
         "run": run,
         "closed": [vars(row) | figures for row, figures in closed.items()],
+        "failed": bench.failed,
         "halves": halves,
         "ladders": [{"workload": w, "server": s, "rates": rates} for (w, s), rates in ladders.items()],
     }

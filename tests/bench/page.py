@@ -53,6 +53,8 @@ def setting(results):
         f"- An fsync of 4 KiB beside the rows: median {fsyncs[len(fsyncs) // 2]:.0f} µs, "
         f"from {fsyncs[0]:.0f} to {fsyncs[-1]:.0f} µs.",
     ]
+    if results["failed"]:
+        lines.append(f"- **Turns that failed, and are in no figure:** {'; '.join(results['failed'])}.")
     if run["note"]:
         lines.append(f"- **{run['note']}**")
     return "\n".join(lines) + "\n"
@@ -104,13 +106,13 @@ def optional(value, form):
 
 def rows_table(results):
     heads = ["load", ">c", ">p", "server", ">requests/s", ">p50 ms", ">p99 ms", ">p99.9 ms", ">CPU-s/million",
-             ">bytes", ">flushes", ">RSS MB", ">fsync µs"]
+             ">generator", ">bytes", ">flushes", ">RSS MB", ">fsync µs"]
     return table(heads, [
         [
             NAMES[row["workload"]], row["connections"], row["pipeline"], row["server"],
             f"{row['requests_per_second']:,.0f}", *latencies(row), f"{row['cpu_seconds_per_million']:.1f}",
-            f"{row['written_bytes_per_command']:,.0f}", optional(row["flushes_per_command"], ".4f"),
-            f"{row['resident_bytes'] / 1e6:,.0f}", f"{row['fsync_us']:.0f}",
+            f"{row['generator_cpu_seconds_per_million']:.1f}", f"{row['written_bytes_per_command']:,.0f}",
+            optional(row["flushes_per_command"], ".4f"), f"{row['resident_bytes'] / 1e6:,.0f}", f"{row['fsync_us']:.0f}",
         ]
         for row in results["closed"]
     ])

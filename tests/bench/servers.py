@@ -22,6 +22,8 @@ ETCD = TOOLS / "etcd" / "usr" / "bin" / "etcd"
 AOF_REWRITE_BYTES = 1 << 30
 REWRITE_LIMIT_S = 120.0
 READS_ALONE = ("get",)
+# More writes at once are refused.
+ETCD_IN_FLIGHT = 5000
 ETCD_HAS = ("set", "get", "mixed", "reads", "multi")
 
 
@@ -77,7 +79,8 @@ class Server:
     wait = 0
     etcd = False
 
-    def runs(self, workload):
+    def runs(self, workload, in_flight=1):
+        """Whether it can be measured so, with that many commands at once."""
         return True
 
     def load_arguments(self):
@@ -158,7 +161,7 @@ class Redis(Processes):
         self.name, self.title, self.fsync, self.replicas = name, title, fsync, replicas
         self.wait = min(replicas, 1)
 
-    def runs(self, workload):
+    def runs(self, workload, in_flight=1):
         # A read of a primary that fsyncs is one of a primary that does not.
         return workload not in READS_ALONE or not self.fsync
 
@@ -225,8 +228,8 @@ class Etcd(Processes):
 
     name, title, etcd = "etcd", "etcd, 3 nodes", True
 
-    def runs(self, workload):
-        return workload in ETCD_HAS
+    def runs(self, workload, in_flight=1):
+        return workload in ETCD_HAS and in_flight < ETCD_IN_FLIGHT
 
     def start(self):
         ports = []
