@@ -138,6 +138,20 @@ fn combine(first: Proposal, waiting: &mut mpsc::Receiver<Proposal>) -> Vec<Propo
     combined
 }
 
+/// How many of `writes`, each of another connection, become one entry. For `tests/counts` alone, which counts what it costs.
+#[doc(hidden)]
+pub fn combined(writes: Vec<Vec<Batch>>) -> usize {
+    let (sender, mut waiting) = mpsc::channel(writes.len().max(1));
+    let mut waiters = Vec::with_capacity(writes.len());
+    for batches in writes {
+        let (proposal, waiter) = Proposal::new(batches);
+        waiters.push(waiter);
+        // There is room for each.
+        let _ = sender.try_send(proposal);
+    }
+    waiting.try_recv().map_or(0, |first| combine(first, &mut waiting).len())
+}
+
 /// An entry on its way, and those who wait for its fate.
 struct Offer {
     data: Data,
