@@ -176,14 +176,36 @@ impl Client {
         }
     }
 
+    /// Drops a connection, in whatever state it is.
+    pub fn disconnect(&mut self, addr: &str) {
+        self.connections.remove(addr);
+    }
+
     /// A node, any of them.
     pub fn any_node(&mut self) -> String {
         self.target.addrs[self.rng.random_range(0..self.target.addrs.len())].clone()
     }
 
-    /// A connection of the caller's own.
-    pub async fn own_connection(&self, addr: &str) -> io::Result<Connection> {
-        self.target.connect(addr, self.patience).await
+    /// Calls on keys of any slots, sent at once to where `key` is; each reply stands for itself.
+    pub async fn pipeline(&mut self, key: &str, calls: &[&[&str]]) -> Result<Vec<Value>, Failure> {
+        let addr = self.place_of(slot_of(key));
+        self.send(&addr, calls).await
+    }
+
+    /// This end's port of the connection over which calls on `key` go.
+    pub async fn port_towards(&mut self, key: &str) -> Result<u16, Failure> {
+        let addr = self.place_of(slot_of(key));
+        let port = self.connection(&addr).await?.local_port();
+        port.map_err(|error| Failure::NotApplied(format!("connection: {error}")))
+    }
+
+    /// A connection of the caller's own on which `words`, which have no end of replies, were sent.
+    pub async fn subscription(&self, addr: &str, words: &[&str]) -> Result<Connection, Failure> {
+        let not_done = |error: io::Error| Failure::NotApplied(format!("connect: {error}"));
+        let mut connection = self.target.connect(addr, self.patience).await.map_err(not_done)?;
+        self.remember(&[words]);
+        connection.send(&[words]).await.map_err(not_done)?;
+        Ok(connection)
     }
 
     fn remember(&self, calls: &[&[&str]]) {

@@ -30,14 +30,19 @@ impl Connection {
 
     /// Sends calls at once and reads all their replies. Errors inside of arrays and at the top are values.
     pub async fn exchange(&mut self, calls: &[&[&str]]) -> io::Result<Vec<Value>> {
-        let mut bytes = Vec::new();
-        calls.iter().for_each(|words| resp::encode(words, &mut bytes));
-        self.stream.write_all(&bytes).await?;
+        self.send(calls).await?;
         let mut replies = Vec::with_capacity(calls.len());
         for _ in calls {
             replies.push(self.next().await?);
         }
         Ok(replies)
+    }
+
+    /// Sends calls; their replies are still to be read.
+    pub async fn send(&mut self, calls: &[&[&str]]) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        calls.iter().for_each(|words| resp::encode(words, &mut bytes));
+        self.stream.write_all(&bytes).await
     }
 
     /// The next reply, or message.

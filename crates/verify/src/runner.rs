@@ -23,7 +23,10 @@ use crate::history::{self, Op};
 use crate::outcome::Outcome;
 use crate::target::Target;
 use crate::verdict::{Judgement, Verdict};
-use crate::workloads::{Hand, Kind, Log, NoAnswer, Register, Set, Workload};
+use crate::workloads::{
+    Append, Bank, Counter, Hand, Kind, Lock, Log, NoAnswer, PubSub, Queue, Register, Set, Stream, Watch,
+    Workload,
+};
 
 /// How patient clients are, in turn. Impatient ones leave more behind whose fate is unknown.
 const PATIENCE_MS: [u64; 3] = [400, 1000, 3000];
@@ -67,7 +70,15 @@ pub trait Record {
 pub fn start(kind: Kind, stage: Rc<Stage>) -> Pin<Box<dyn Future<Output = Box<dyn Record>>>> {
     match kind {
         Kind::Register => Box::pin(run::<Register>(kind, stage)),
+        Kind::Counter => Box::pin(run::<Counter>(kind, stage)),
+        Kind::Append => Box::pin(run::<Append>(kind, stage)),
         Kind::Set => Box::pin(run::<Set>(kind, stage)),
+        Kind::Bank => Box::pin(run::<Bank>(kind, stage)),
+        Kind::Stream => Box::pin(run::<Stream>(kind, stage)),
+        Kind::Queue => Box::pin(run::<Queue>(kind, stage)),
+        Kind::Lock => Box::pin(run::<Lock>(kind, stage)),
+        Kind::Watch => Box::pin(run::<Watch>(kind, stage)),
+        Kind::PubSub => Box::pin(run::<PubSub>(kind, stage)),
     }
 }
 

@@ -1,15 +1,25 @@
 //! Checkers: pure functions from a history to anomalies. None of them knows the system under test.
 
+pub mod append;
+pub mod bank;
+pub mod counter;
+pub mod lock;
+pub mod pubsub;
+pub mod queue;
 pub mod register;
 #[cfg(test)]
 mod search;
 pub mod set;
+pub mod stream;
 
 use std::fmt::{self, Display};
 
 use serde::Serialize;
 
 use crate::history::Op;
+
+/// The kind of what was there and then was not. Whether it would have come back, nobody knows.
+const LOST_OR_STALE: &str = "lost write or stale read";
 
 /// Something that cannot have happened if the promise was kept, with the fewest operations that show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -15,7 +15,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::Anomaly;
+use super::{Anomaly, LOST_OR_STALE};
 use crate::history::{self, FOREVER, Time, by_key};
 use crate::outcome::Outcome;
 
@@ -269,7 +269,7 @@ fn crossing(one: &Chain, other: &Chain) -> Anomaly {
     let is_initial = |chain: &Chain| chain.clusters[0].write.is_none();
     if is_initial(one) || is_initial(other) {
         let what = "it was written or read, and afterwards the first state of the key was there";
-        return Anomaly::new("lost write", what, ops);
+        return Anomaly::new(LOST_OR_STALE, what, ops);
     }
     let step = |before: Mark, after: Mark| match (before.1, after.1) {
         (Some(before), Some(after)) => format!("#{} ended before #{} began", before.index, after.index),

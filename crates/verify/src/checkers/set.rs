@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::Anomaly;
+use super::{Anomaly, LOST_OR_STALE};
 use crate::history::{self, by_key};
 use crate::outcome::Outcome;
 
@@ -96,7 +96,7 @@ impl<'a> Growing<'a> {
             let absent = few.iter().find(|value| many.binary_search(value).is_err())?;
             // The earlier one shows that it was there, or that it was not there yet.
             let what = format!("{absent} is in one read, and not in another one that shows as much or more");
-            Some(Anomaly::new("lost write", what, [*self.adds.get(absent)?, small, large]))
+            Some(Anomaly::new(LOST_OR_STALE, what, [*self.adds.get(absent)?, small, large]))
         })
     }
 
@@ -110,7 +110,7 @@ impl<'a> Growing<'a> {
                 && few.len() < values.len()
             {
                 let what = "less was there, after more had been";
-                return Some(Anomaly::new("lost write", what, [*op, less]));
+                return Some(Anomaly::new(LOST_OR_STALE, what, [*op, less]));
             }
             if latest.is_none_or(|(less, _)| op.start > less.start) {
                 latest = Some((op, values));
@@ -151,7 +151,7 @@ impl<'a> Growing<'a> {
             let level = *shown.get(&value).unwrap_or(&self.reads.len());
             let read = started[..level].last().filter(|read| read.start > add.until())?;
             let what = format!("{value} was acknowledged, and is absent from a later read");
-            Some(Anomaly::new("lost write", what, [add, *read]))
+            Some(Anomaly::new(LOST_OR_STALE, what, [add, *read]))
         })
     }
 
@@ -174,7 +174,7 @@ impl<'a> Growing<'a> {
                 && level < most
             {
                 let what = format!("a read shows {value} without {missing}, which was there before it");
-                return Some(Anomaly::new("lost write", what, [before, *add, self.reads[level].0]));
+                return Some(Anomaly::new(LOST_OR_STALE, what, [before, *add, self.reads[level].0]));
             }
         }
         None

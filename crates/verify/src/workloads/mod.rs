@@ -1,7 +1,15 @@
 //! Workloads: what clients do, and which checker judges what they saw. One file each; [`Kind`] is the list.
 
+mod append;
+mod bank;
+mod counter;
+mod lock;
+mod pubsub;
+mod queue;
 mod register;
 mod set;
+mod stream;
+mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::fmt::{self, Display};
@@ -18,8 +26,16 @@ use crate::gauge::{Gauge, Seat};
 use crate::history::{Op, Time};
 use crate::outcome::{Failure, Outcome};
 
+pub use append::Append;
+pub use bank::Bank;
+pub use counter::Counter;
+pub use lock::Lock;
+pub use pubsub::PubSub;
+pub use queue::Queue;
 pub use register::Register;
 pub use set::Set;
+pub use stream::Stream;
+pub use watch::Watch;
 
 /// How long a last read is tried.
 const LAST_READ: Duration = Duration::from_secs(30);
@@ -30,8 +46,25 @@ const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(5);
 pub enum Kind {
     /// GET, SET, SET with GET, compare-and-set by script.
     Register,
+    /// INCR, GET.
+    Counter,
+    /// RPUSH and LRANGE on several keys of a slot, in MULTI.
+    Append,
     /// SADD, SMEMBERS.
     Set,
+    /// Transfers by script; balances by MGET and MULTI.
+    Bank,
+    /// XADD, XREADGROUP, XACK, XAUTOCLAIM.
+    Stream,
+    /// RPUSH, BLPOP, LPOP.
+    Queue,
+    /// SET with NX and PX, released by script.
+    Lock,
+    /// WATCH, GET, MULTI, SET, EXEC.
+    Watch,
+    /// Tagged calls of many slots in pipelines; PUBLISH and SUBSCRIBE.
+    #[value(name = "pubsub")]
+    PubSub,
 }
 
 impl Display for Kind {
