@@ -176,6 +176,11 @@ impl Client {
         }
     }
 
+    /// What all keys begin with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// Drops a connection, in whatever state it is.
     pub fn disconnect(&mut self, addr: &str) {
         self.connections.remove(addr);

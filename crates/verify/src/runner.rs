@@ -98,7 +98,7 @@ async fn run<W: Workload>(kind: Kind, stage: Rc<Stage>) -> Box<dyn Record> {
         }
         trouble = workload.finish(&mut last).await.err();
     }
-    last.rest();
+    last.pause_ends();
     let mut ops = log.ops.take();
     history::seal(&mut ops);
     Box::new(Held::<W> { kind, ops, trouble })
@@ -155,7 +155,7 @@ async fn work<W: Workload>(workload: Rc<W>, mut hand: Hand<W>, stage: Rc<Stage>)
         workload.step(&mut hand).await;
         hand.catch_breath().await;
     }
-    hand.rest();
+    hand.pause_ends();
 }
 
 /// A workload's record.

@@ -8,8 +8,10 @@ use serde::Serialize;
 use crate::checkers::Anomaly;
 use crate::workloads::Kind;
 
-/// Kinds of anomalies that are shown to people, one example of each.
-const KINDS_SHOWN: usize = 8;
+/// Anomalies that are shown to people, each the smallest of its kind. Other kinds are named.
+const EXAMPLES_SHOWN: usize = 3;
+/// Operations that a person would still follow. Larger examples are shown only if there is no smaller one.
+const OPERATIONS_SHOWN: usize = 6;
 /// Anomalies that are given to programs.
 const ANOMALIES_GIVEN: usize = 100;
 
@@ -48,7 +50,7 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// For each kind of anomaly how many there are, and the one with the fewest operations; the rarest kind first.
+    /// For each kind of anomaly how many there are, and the one with the fewest operations; the smallest first.
     fn examples(&self) -> Vec<(usize, &Anomaly)> {
         let mut kinds = BTreeMap::<&str, Vec<&Anomaly>>::new();
         for anomaly in &self.anomalies {
@@ -75,16 +77,20 @@ impl fmt::Display for Verdict {
         if let Some(trouble) = &self.trouble {
             write!(out, "\n  {trouble}")?;
         }
-        for (count, example) in self.examples().into_iter().take(KINDS_SHOWN) {
-            let text = example.to_string().replace('\n', "\n  ");
-            let others = if count > 1 {
-                format!("\n      … and {} more of this kind", count - 1)
-            } else {
-                String::new()
-            };
-            write!(out, "\n  {text}{others}")?;
+        let is_shown = |n, example: &Anomaly| {
+            n == 0 || (n < EXAMPLES_SHOWN && example.operations.len() <= OPERATIONS_SHOWN)
+        };
+        let mut others = Vec::new();
+        for (n, (count, example)) in self.examples().into_iter().enumerate() {
+            if is_shown(n, example) {
+                write!(out, "\n  {}", example.to_string().replace('\n', "\n  "))?;
+            }
+            match count - usize::from(is_shown(n, example)) {
+                0 => {}
+                more => others.push(format!("{more} × {}", example.kind)),
+            }
         }
-        Ok(())
+        if others.is_empty() { Ok(()) } else { write!(out, "\n  also found: {}", others.join(", ")) }
     }
 }
 

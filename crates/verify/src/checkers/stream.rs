@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 
 use super::Anomaly;
 use crate::history::{self, by_key};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, word};
 
 /// An entry's id: milliseconds and a sequence number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,11 +98,19 @@ fn check_key(ops: &[&Op]) -> Vec<Anomaly> {
         _ => None,
     });
     let mut anomalies = all.map_or(Vec::new(), |(all, entries)| contents(ops, all, entries));
+    anomalies.extend(group_is_gone(ops));
     anomalies.extend(once(&done));
     anomalies.extend(in_order(&done));
     anomalies.extend(after_acknowledgement(&done));
     anomalies.extend(all.and_then(|(all, entries)| never_delivered(&done, all, entries)));
     anomalies
+}
+
+/// It was made before all others began.
+fn group_is_gone(ops: &[&Op]) -> Option<Anomaly> {
+    let created = ops.iter().find(|op| op.is_ok() && op.action == Action::Create)?;
+    let refused = ops.iter().find(|op| op.start > created.end && word(&op.error) == "NOGROUP")?;
+    Some(Anomaly::new("lost write", "the group was made, and is gone", [*created, *refused]))
 }
 
 fn contents(ops: &[&Op], all: &Op, entries: &Entries) -> Vec<Anomaly> {

@@ -164,7 +164,7 @@ impl<W: Workload> Hand<W> {
         Begun(self.now())
     }
 
-    /// It has ended so; notes what was done, and seen.
+    /// It has ended so; notes what was done, and seen, without what all keys begin with.
     pub fn note<T>(&mut self, begun: Begun, key: &str, result: &Result<T, Failure>, action: W::Action) {
         let end = self.now();
         let (outcome, error) = match result {
@@ -174,7 +174,8 @@ impl<W: Workload> Hand<W> {
         self.gauge.end(self.seat, outcome);
         self.last = outcome;
         let (index, client, start) = (0, self.number, begun.0);
-        let (key, garbled) = (key.into(), matches!(result, Err(Failure::Garbled(_))));
+        let key = key.strip_prefix(self.client.prefix()).unwrap_or(key).into();
+        let garbled = matches!(result, Err(Failure::Garbled(_)));
         let op = Op { index, client, key, action, start, end, outcome, error, garbled };
         self.log.ops.borrow_mut().push(op);
     }
@@ -192,7 +193,9 @@ impl<W: Workload> Hand<W> {
 
     /// The keys of the history so far.
     pub fn keys(&self) -> Vec<String> {
-        let mut keys: Vec<String> = self.log.ops.borrow().iter().map(|op| op.key.to_string()).collect();
+        let prefix = self.client.prefix();
+        let mut keys: Vec<String> =
+            self.log.ops.borrow().iter().map(|op| format!("{prefix}{}", op.key)).collect();
         keys.sort();
         keys.dedup();
         keys
@@ -223,8 +226,8 @@ impl<W: Workload> Hand<W> {
         }
     }
 
-    /// It does nothing more.
-    pub fn rest(&self) {
+    /// The client was served, or stops: what it has waited so far is a pause of its own.
+    pub fn pause_ends(&self) {
         self.gauge.pause_ends(self.seat);
     }
 

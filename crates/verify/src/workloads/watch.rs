@@ -11,6 +11,7 @@ use crate::resp::Value;
 use crate::target::slot_of;
 
 const KEYS: u64 = 6;
+const CHANGED: &str = "the watched key has changed";
 
 /// See the module.
 pub struct Watch {
@@ -72,6 +73,10 @@ async fn update(hand: &mut Hand<Watch>, key: &str) {
         Err(failure) => (None, Err(failure)),
     };
     hand.note(begun, key, &done, Action::Update { from, to });
+    if done.as_ref().is_err_and(|failure| failure.text() == CHANGED) {
+        // Who is told so was served.
+        hand.pause_ends();
+    }
 }
 
 /// The node where the key is watched now, and what is there. Nothing is written.
@@ -97,7 +102,7 @@ async fn watch(hand: &mut Hand<Watch>, key: &str) -> Result<(String, Option<u64>
 async fn set_if_unchanged(hand: &mut Hand<Watch>, addr: &str, key: &str, to: u64) -> Result<(), Failure> {
     let calls: [&[&str]; 3] = [&["MULTI"], &["SET", key, &to.to_string()], &["EXEC"]];
     match hand.client.send(addr, &calls).await?.pop() {
-        Some(Value::Nil) => Err(Failure::NotApplied("the watched key has changed".to_string())),
+        Some(Value::Nil) => Err(Failure::NotApplied(CHANGED.to_string())),
         Some(Value::Error(error)) => Err(Failure::of_reply(error)),
         executed => executed.unwrap_or(Value::Nil).items().and_then(|[set]| set.status()),
     }
