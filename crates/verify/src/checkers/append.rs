@@ -19,6 +19,8 @@ use crate::outcome::Outcome;
 
 /// How long cycles of one tangle of transactions are looked for. Then one that was found stands for all.
 const SEARCH_LIMIT: Duration = Duration::from_secs(10);
+/// adya's name for reads of a list that do not continue each other.
+const INCOMPATIBLE_ORDER: &str = "incompatible-order";
 /// What adya says when it is not sure; the cycles that it did find are told by themselves.
 const NO_ANOMALIES: [&str; 2] = ["empty-transaction-graph", "cycle-search-timeout"];
 
@@ -139,11 +141,23 @@ fn cycles(ops: &[Op]) -> Vec<Anomaly> {
 }
 
 fn described(ops: &[Op], anomaly: &adya::Anomaly) -> Anomaly {
+    if anomaly.kind == INCOMPATIBLE_ORDER {
+        return incompatible(ops, anomaly);
+    }
     let steps = anomaly.detail["steps"].as_array();
     let whys = steps.map(|steps| steps.iter().filter_map(|step| step["why"].as_str()).collect::<Vec<_>>());
     let what = whys.map_or_else(|| anomaly.explanation.clone(), |whys| whys.join("; "));
     let places = anomaly.ops.iter().filter_map(|index| ops.get(usize::try_from(*index).ok()?));
     Anomaly::new(&anomaly.kind, what, places)
+}
+
+/// Two reads of a list, neither of which is the beginning of the other. adya tells what was read, not by whom.
+fn incompatible(ops: &[Op], anomaly: &adya::Anomaly) -> Anomaly {
+    let key = anomaly.detail["key"].as_str().unwrap_or_default();
+    let lists: Vec<Vec<u64>> = serde_json::from_value(anomaly.detail["values"].clone()).unwrap_or_default();
+    let reader = |list: &Vec<u64>| ops.iter().find(|op| reads(op).any(|read| read == (key, list.as_slice())));
+    let what = format!("no order of appends to {key} explains what was read there");
+    Anomaly::new(INCOMPATIBLE_ORDER, what, lists.iter().filter_map(reader))
 }
 
 /// As adya takes it: a beginning and an end of each transaction, in the order of time. Each is a process of its own, so that

@@ -267,13 +267,10 @@ fn crossing(one: &Chain, other: &Chain) -> Anomaly {
     ops.sort_by_key(|op| op.index);
     ops.dedup_by_key(|op| op.index);
     let is_initial = |chain: &Chain| chain.clusters[0].write.is_none();
-    if is_initial(one) || is_initial(other) {
-        let what = "it was written or read, and afterwards the first state of the key was there";
-        return Anomaly::new(LOST_OR_STALE, what, ops);
-    }
+    let kind = if is_initial(one) || is_initial(other) { LOST_OR_STALE } else { "not linearizable" };
     let step = |before: Mark, after: Mark| match (before.1, after.1) {
         (Some(before), Some(after)) => format!("#{} ended before #{} began", before.index, after.index),
-        _ => unreachable!("only a chain from the first state has marks without operations"),
+        _ => "the key was absent at first".to_string(),
     };
     let what = format!(
         "each of {} and {} must have come before the other: {}, and {}",
@@ -282,7 +279,7 @@ fn crossing(one: &Chain, other: &Chain) -> Anomaly {
         step(one.first_end, other.last_start),
         step(other.first_end, one.last_start),
     );
-    Anomaly::new("not linearizable", what, ops)
+    Anomaly::new(kind, what, ops)
 }
 
 /// The values of a chain.

@@ -103,6 +103,10 @@ fn lists_that_cannot_be() {
     let contains = |kind: &str, kinds: Vec<String>| assert!(kinds.contains(&kind.to_string()), "{kinds:?}");
     let orders = [("ax1", 0, 9), ("ax2", 0, 9), ("rx:12", 10, 11), ("rx:21", 12, 13)];
     contains("incompatible-order", found_in(&orders));
+    let ops = orders.map(|(text, start, end)| transaction(text, start, end, Ok));
+    let shown =
+        check(&ops).into_iter().find(|anomaly| anomaly.kind == INCOMPATIBLE_ORDER).expect("it was found");
+    assert_eq!(shown.operations, [ops[2].to_string(), ops[3].to_string()]);
     contains("duplicate-elements", found_in(&[("ax1", 0, 1), ("rx:11", 2, 3)]));
     contains("phantom", found_in(&[("rx:7", 0, 1)]));
     contains("internal", found_in(&[("ax1 rx:", 0, 1)]));
