@@ -168,6 +168,7 @@ pub enum Verb {
     Save,
     ScriptKill,
     Select,
+    Shutdown,
     SlowlogGet,
     SlowlogLen,
     SlowlogReset,

@@ -34,6 +34,7 @@ pub mod scripts;
 pub mod segment;
 pub mod server;
 pub mod session;
+pub mod shutdown;
 pub mod slowlog;
 pub mod stats;
 pub mod status;

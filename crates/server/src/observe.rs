@@ -338,6 +338,10 @@ impl AskedOfUse {
 /// and what looks at scripts or ends them.
 fn is_for_the_busy(route: &Route, words: &[Bytes]) -> bool {
     match route {
+        // Without a snapshot, as in Redis.
+        Route::Session(_, Verb::Shutdown) => words
+            .iter()
+            .any(|word| word.eq_ignore_ascii_case(b"nosave") || word.eq_ignore_ascii_case(b"abort")),
         Route::Session(_, verb) => matches!(
             verb,
             Verb::Auth

@@ -24,6 +24,7 @@ use crate::pause::Pause;
 use crate::pubsub::PubSub;
 use crate::save::Saves;
 use crate::scripts::{self, Scripts};
+use crate::shutdown::{self, Shutdown};
 use crate::slowlog::SlowLog;
 use crate::stats::Stats;
 use crate::tracking::Tracking;
@@ -63,6 +64,8 @@ pub struct Server {
     pub memory: Arc<Memory>,
     /// Snapshots by command.
     pub saves: Saves,
+    /// SHUTDOWN.
+    pub shutdown: Shutdown,
     /// Figures.
     pub stats: Arc<Stats>,
     /// When it started.
@@ -132,6 +135,7 @@ impl Server {
             observing: Mutex::new(false),
             memory,
             saves: Saves::default(),
+            shutdown: Shutdown::default(),
             stats,
             started: Instant::now(),
             run_id: run_id[..40].to_string(),
@@ -162,7 +166,7 @@ impl Server {
         self.patience() + Duration::from_millis(long_ms)
     }
 
-    /// Serves until `shutdown` is ready, then goes down in good order; or until the node fails. `file` is where
+    /// Serves until `shutdown` is ready or a client asks for it, then goes down in good order; or until the node fails. `file` is where
     /// `config` was read from.
     pub async fn run(
         env: Env,
@@ -190,8 +194,13 @@ impl Server {
                 reason = node.failed() => Err(ServeError::Failed(reason)),
                 () = shutdown => {
                     tracing::info!("stopping");
+                    self.shutdown.begin();
                     // Clients are still served, and so learn where the leaders have gone.
                     node.hand_over().await;
+                    self.scripts.stop();
+                    Ok(())
+                }
+                () = shutdown::prepared(&self) => {
                     self.scripts.stop();
                     Ok(())
                 }

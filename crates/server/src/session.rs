@@ -27,7 +27,7 @@ use crate::segment::{Caller, Segment};
 use crate::server::Server;
 use crate::tracking::Mode;
 use crate::transaction::{self, Transaction, Watched};
-use crate::{gather, scripts, verbs, verify, wait};
+use crate::{gather, scripts, shutdown, verbs, verify, wait};
 
 /// Whether replies are sent (CLIENT REPLY).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -304,6 +304,17 @@ impl Session {
                     self.block(|endings| Box::pin(wait.run(endings))).await;
                     self.server.ran(&self.client, resolved.command, None, 0, false);
                     return None;
+                }
+                Err(error) => Some(Answer::error(error)),
+            },
+            Verb::Shutdown => match shutdown::Order::parse(words) {
+                Ok(shutdown::Order::Stop(wanted)) => {
+                    let server = self.server.clone();
+                    self.block(|endings| Box::pin(shutdown::run(server, wanted, endings))).await;
+                    return None;
+                }
+                Ok(shutdown::Order::Abort) => {
+                    Some(Answer::Own(self.server.shutdown.abort().unwrap_or_else(Reply::Error)))
                 }
                 Err(error) => Some(Answer::error(error)),
             },

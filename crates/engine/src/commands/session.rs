@@ -57,6 +57,8 @@ pub const COMMANDS: &[Command] = &[
         .with(Flags::ADMIN),
     on_server("save", 1, Verb::Save, "1.0.0", "Snapshots this node's groups.")
         .with(Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::NO_MULTI)),
+    on_server("shutdown", -1, Verb::Shutdown, "1.0.0", "Stops this node in good order.")
+        .with(Flags::ADMIN.union(Flags::NO_MULTI)),
     container("slowlog", Chapter::Server, "2.2.12", "A container for slow log commands.", SLOWLOG),
     on_server("time", 1, Verb::Time, "2.6.0", "Returns the server time.").with(Flags::FAST),
     container("quoris", Chapter::Server, "7.4.0", "A container for commands that only quoris has.", QUORIS),

@@ -162,6 +162,7 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         | Verb::QuorisVersions
         | Verb::Save
         | Verb::ScriptKill
+        | Verb::Shutdown
         | Verb::Wait
         | Verb::Waitaof
         | Verb::Watch => unreachable!("the session waits for what these ask of a group"),
