@@ -143,6 +143,7 @@ pub enum Verb {
     MemoryMallocStats,
     MemoryPurge,
     MemoryStats,
+    Migrate,
     Multi,
     Ping,
     Psubscribe,

@@ -30,9 +30,12 @@ impl Route {
 }
 
 impl Server {
-    /// Whether a call waits while writes are paused. Beside those that write, as in Redis: what publishes, and PFCOUNT.
+    /// Whether a call waits while writes are paused. Beside those that write, as in Redis: MIGRATE, what publishes,
+    /// and PFCOUNT.
     pub(crate) fn is_held_with_writes(&self, row: &Command, words: &[Bytes]) -> bool {
-        if matches!(row.run, Run::Session(Verb::Publish | Verb::Spublish)) || row.name == "pfcount" {
+        if matches!(row.run, Run::Session(Verb::Migrate | Verb::Publish | Verb::Spublish))
+            || row.name == "pfcount"
+        {
             return true;
         }
         // What SCRIPT changes is no key.

@@ -19,6 +19,7 @@ use crate::latency::Latency;
 use crate::limits;
 use crate::listener;
 use crate::memory::{self, Memory};
+use crate::migrate::{self, Targets};
 use crate::monitor::Monitors;
 use crate::pause::Pause;
 use crate::pubsub::PubSub;
@@ -40,6 +41,8 @@ pub struct Server {
     pub blocked: Arc<Blocked>,
     /// Connections to other nodes for the calls of plain clients.
     pub relays: Relays,
+    /// Connections to targets of MIGRATE.
+    pub targets: Targets,
     /// What it was told, and told since.
     pub settings: Arc<Settings>,
     /// Who is connected.
@@ -123,6 +126,7 @@ impl Server {
             node,
             blocked,
             relays: Relays::default(),
+            targets: Targets::default(),
             settings,
             clients,
             pubsub,
@@ -163,7 +167,8 @@ impl Server {
         let config = self.settings.get();
         let is_long = calls.iter().any(|call| scripts::is_script(&call.args));
         let long_ms = if is_long { limits::SCRIPT_PLACE_MS + config.script_read_limit_ms } else { 0 };
-        self.patience() + Duration::from_millis(long_ms)
+        let elsewhere = calls.iter().map(|call| migrate::patience(&call.args)).max().unwrap_or_default();
+        (self.patience() + Duration::from_millis(long_ms)).saturating_add(elsewhere)
     }
 
     /// Serves until `shutdown` is ready or a client asks for it, then goes down in good order; or until the node fails. `file` is where

@@ -27,7 +27,7 @@ use crate::segment::{Caller, Segment};
 use crate::server::Server;
 use crate::tracking::Mode;
 use crate::transaction::{self, Transaction, Watched};
-use crate::{gather, scripts, shutdown, verbs, verify, wait};
+use crate::{gather, migrate, scripts, shutdown, verbs, verify, wait};
 
 /// Whether replies are sent (CLIENT REPLY).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -318,6 +318,7 @@ impl Session {
                 }
                 Err(error) => Some(Answer::error(error)),
             },
+            Verb::Migrate => Some(migrate::migrate(self, words).await),
             Verb::Exec => Some(transaction::exec(self).await),
             Verb::Watch => Some(transaction::watch(self, &words[1..]).await),
             Verb::FunctionKill | Verb::ScriptKill => {

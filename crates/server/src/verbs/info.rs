@@ -165,6 +165,7 @@ fn stats(session: &Session, text: &mut Text) {
     text.field("pubsubshard_channels", pubsub.count(Kind::Shard));
     text.field("quoris_messages_published", stats.published.get());
     text.field("quoris_messages_lost_to_peers", pubsub.lost.get());
+    text.field("migrate_cached_sockets", session.server.targets.len());
     text.field("slowlog_entries", session.server.slowlog.len());
     text.field("tracking_total_keys", tracking.keys);
     text.field("tracking_total_items", tracking.items);

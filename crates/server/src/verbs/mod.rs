@@ -154,6 +154,7 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         Verb::DebugSleep
         | Verb::Exec
         | Verb::FunctionKill
+        | Verb::Migrate
         | Verb::QuorisAudit
         | Verb::QuorisDurable
         | Verb::QuorisGroup
