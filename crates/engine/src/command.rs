@@ -121,6 +121,7 @@ pub enum Verb {
     ConfigSet,
     DebugAccept,
     DebugProtocol,
+    DebugReload,
     DebugSetActiveExpire,
     DebugSleep,
     Discard,

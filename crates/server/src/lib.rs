@@ -29,6 +29,7 @@ pub mod outgoing;
 pub mod pause;
 pub mod process;
 pub mod pubsub;
+pub mod replicas;
 pub mod resp;
 pub mod route;
 pub mod save;

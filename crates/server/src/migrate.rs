@@ -25,6 +25,7 @@ use tokio::time::Instant;
 use crate::forward::{self, Patience};
 use crate::limits;
 use crate::outgoing::Outgoing;
+use crate::replicas;
 use crate::resp::{Answer, encode_call};
 use crate::route::{self, Access, Place};
 use crate::server::Server;
@@ -207,6 +208,7 @@ impl Migration {
         slot: SlotId,
         origin: u64,
     ) -> Result<Reply, CommandError> {
+        replicas::check(server, group).await?;
         let (mut rest, mut any) = (&self.keys[..], false);
         while !rest.is_empty() {
             let read = dump(server, group, slot, rest).await;

@@ -177,7 +177,7 @@ impl Session {
         self.transaction = None;
         self.watched.clear();
         self.note_queued();
-        CommandError::Message(format!("EXECABORT Transaction discarded because of: {why}"))
+        transaction::discarded(why)
     }
 
     /// Whether the call may run while a script does.

@@ -27,7 +27,7 @@ use crate::segment::{Caller, Segment};
 use crate::server::Server;
 use crate::tracking::Mode;
 use crate::transaction::{self, Transaction, Watched};
-use crate::{gather, migrate, scripts, shutdown, verbs, verify, wait};
+use crate::{gather, migrate, replicas, scripts, shutdown, verbs, verify, wait};
 
 /// Whether replies are sent (CLIENT REPLY).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,6 +195,10 @@ impl Session {
             }
             let routed = match routed {
                 Ok(route) => self.has_room_for(route, &words).await,
+                refused => refused,
+            };
+            let routed = match routed {
+                Ok(route) => replicas::admit(&self.server, route, &words).await,
                 refused => refused,
             };
             // What went to make room is told of before the reply of the call that made it, unless there are replies before it.

@@ -2,6 +2,7 @@
 
 use std::fmt::{Display, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use quoris_engine::Reply;
 use quoris_engine::args::Args;
@@ -201,6 +202,13 @@ fn replication(session: &Session, text: &mut Text) {
     let applied = node.groups().iter().map(|group| group.status().applied).sum::<u64>();
     text.field("master_replid", &session.server.run_id);
     text.field("master_repl_offset", applied);
+    let config = session.server.settings.get();
+    let lag = Duration::from_secs(config.min_replicas_max_lag_s);
+    let heard = node.groups().iter().filter_map(|group| group.followers_heard(lag)).min();
+    if let (Some(heard), true) = (heard, config.min_replicas_to_write > 0 && !lag.is_zero()) {
+        // Of the group that this node leads with the fewest.
+        text.field("min_slaves_good_slaves", heard);
+    }
     text.field("quoris_peers", peers().count());
     text.field("quoris_peers_reachable", peers().filter(|info| node.is_reachable(info.id)).count());
     text.field("quoris_groups", node.groups().len());

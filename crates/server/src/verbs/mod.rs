@@ -111,6 +111,7 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         Verb::DebugAccept => Ok(Reply::OK),
         Verb::DebugSetActiveExpire => debug::set_active_expire(session, args),
         Verb::DebugProtocol => debug::protocol(session, args),
+        Verb::DebugReload => debug::reload(session, args),
         Verb::Discard => session.discard(),
         Verb::Help => Ok(help(resolved)),
         Verb::Info => Ok(info::info(session, args)),
