@@ -427,7 +427,8 @@ impl EntryRun {
             0 => default.bytes,
             set => set as usize,
         };
-        Budget { instructions, bytes, out_of_memory: self.stamp.out_of_memory }
+        let Stamp { out_of_memory, few_replicas, .. } = self.stamp;
+        Budget { instructions, bytes, out_of_memory, few_replicas }
     }
 
     /// The generator of the next call.

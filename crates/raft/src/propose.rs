@@ -21,7 +21,7 @@ use crate::group::GroupRaft;
 use crate::limits;
 use crate::log::SharedLog;
 use crate::planted::{Bug, is_planted};
-use crate::types::{Refusal, Watcher, WriteOutcome};
+use crate::types::{GroupId, Refusal, Watcher, WriteOutcome};
 use crate::vacancy::Vacancy;
 
 /// A write on its way into the log.
@@ -88,6 +88,7 @@ impl Waiter {
 ///
 /// What arrives while the node's log is full is refused: so beyond its bound the log grows by what is in flight only.
 pub async fn run(
+    group: GroupId,
     raft: GroupRaft,
     vacancy: Vacancy,
     log: SharedLog,
@@ -104,7 +105,7 @@ pub async fn run(
         if combined.is_empty() {
             continue;
         }
-        let offer = Offer::new(&env, watcher.conditions(), combined, permit);
+        let offer = Offer::new(&env, watcher.conditions(group), combined, permit);
         match log.is_full() {
             true => offer.tell(|| WriteOutcome::Refused(Refusal::LogFull)),
             false => propose(raft.clone(), vacancy.clone(), offer).await,
