@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use quoris_engine::command::Resolved;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::blocking::{End, Ending};
+use crate::client_memory::{ClientMemory, Held};
 use crate::mail::{Mail, Mailbox, OutputLimit};
 use crate::resp::Protocol;
 use crate::tracking::Mode;
@@ -29,6 +30,8 @@ pub struct Client {
     killed: watch::Sender<bool>,
     /// Its call that may block, until that is answered or ended.
     waiting: Mutex<Option<Waiting>>,
+    /// The others.
+    clients: Weak<Clients>,
 }
 
 /// A call that may block.
@@ -68,17 +71,24 @@ pub struct ClientState {
     pub monitor: bool,
     /// How many calls wait for EXEC, since MULTI.
     pub queued: Option<usize>,
-    /// Bytes of the call that ran last, as RESP.
-    pub call_bytes: usize,
-    /// Bytes that have arrived and are not a whole call yet.
-    pub query_bytes: usize,
-    /// Bytes of replies that wait for the client.
-    pub output_bytes: usize,
+    /// Another node, on behalf of its own clients.
+    pub relay: bool,
+    /// What it holds.
+    pub memory: Held,
+    /// As much of that as counts against `maxmemory-clients`, when it was last looked at.
+    pub counted: usize,
+}
+
+impl ClientState {
+    /// Whether it may be disconnected for what it holds.
+    fn is_evictable(&self) -> bool {
+        !self.no_evict && !self.relay
+    }
 }
 
 impl Client {
     /// A client without a place among the others; [`Clients::enter`] makes those that have one.
-    fn new(id: u64, addr: String, laddr: String) -> Client {
+    fn new(id: u64, addr: String, laddr: String, clients: Weak<Clients>) -> Client {
         let now = Instant::now();
         let state = ClientState {
             name: String::new(),
@@ -95,13 +105,13 @@ impl Client {
             tracking: None,
             monitor: false,
             queued: None,
-            call_bytes: 0,
-            query_bytes: 0,
-            output_bytes: 0,
+            relay: false,
+            memory: Held::default(),
+            counted: 0,
         };
         let (mail, killed) = (Mailbox::default(), watch::Sender::new(false));
         let (state, waiting) = (Mutex::new(state), Mutex::default());
-        Client { id, addr, laddr, since: now, state, mail, killed, waiting }
+        Client { id, addr, laddr, since: now, state, mail, killed, waiting, clients }
     }
 
     /// What changes. Held for moments only.
@@ -119,9 +129,38 @@ impl Client {
         self.killed.send_replace(true);
     }
 
+    /// Whether it is about to be gone.
+    pub fn is_killed(&self) -> bool {
+        *self.killed.borrow()
+    }
+
+    /// Everything that it holds on this node, in bytes.
+    pub fn held_bytes(&self) -> usize {
+        self.state().memory.total() + self.mail.waiting().1
+    }
+
+    /// What it holds has changed: it counts anew against `maxmemory-clients`, and whoever holds most goes if that is too much.
+    pub fn recount(&self) {
+        if let Some(clients) = self.clients.upgrade().filter(|clients| clients.memory.is_limited()) {
+            self.count(&clients);
+            clients.fit();
+        }
+    }
+
+    fn count(&self, clients: &Clients) {
+        let mail_bytes = self.mail.waiting().1;
+        let mut state = self.state();
+        let counts = state.is_evictable() && !self.is_killed();
+        let bytes = if counts { state.memory.total() + mail_bytes } else { 0 };
+        clients.memory.recount(state.counted, bytes);
+        state.counted = bytes;
+    }
+
     /// Sends it `mail`; disconnects it if it does not read what it is sent.
     pub fn post(&self, mail: Mail, limit: OutputLimit) {
-        if !self.mail.post(mail, limit) && !*self.killed.borrow() {
+        let fits = self.mail.post(mail, limit);
+        self.recount();
+        if !fits && !self.is_killed() {
             tracing::warn!(
                 client = self.id,
                 addr = self.addr,
@@ -190,7 +229,7 @@ impl Client {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Its line in CLIENT LIST. What a field of Redis's means to its own memory and file descriptors alone is 0 or -1.
+    /// Its line in CLIENT LIST. What a field of Redis's means to its own file descriptors and databases alone is -1 or 0.
     pub fn line(&self) -> String {
         let state = self.state().clone();
         let (age, idle) = (self.since.elapsed().as_secs(), state.active.elapsed().as_secs());
@@ -217,22 +256,24 @@ impl Client {
         let (pieces, mail_bytes) = self.mail.waiting();
         let redirect = state.tracking.map_or(-1, |mode| mode.redirect as i64);
         let queued = state.queued.map_or(-1, |calls| calls as i64);
-        let waiting = mail_bytes + state.output_bytes;
-        let held = waiting + state.query_bytes + state.call_bytes;
+        let held = state.memory;
+        let total = held.total() + mail_bytes;
         let mut line = String::new();
         write!(
             line,
             "id={} addr={} laddr={} fd=-1 name={} age={age} idle={idle} flags={flags} db=0 sub={channels} \
-             psub={patterns} ssub={shards} multi={queued} qbuf={} qbuf-free=0 argv-mem={} multi-mem=0 rbs=0 rbp=0 obl={} \
-             oll={pieces} omem={mail_bytes} tot-mem={held} events=r cmd={cmd} user=default redir={redirect} resp={} \
+             psub={patterns} ssub={shards} multi={queued} qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs=0 rbp=0 obl={} \
+             oll={pieces} omem={mail_bytes} tot-mem={total} events=r cmd={cmd} user=default redir={redirect} resp={} \
              lib-name={} lib-ver={}",
             self.id,
             self.addr,
             self.laddr,
             state.name,
-            state.query_bytes + state.call_bytes,
-            state.call_bytes,
-            state.output_bytes,
+            held.inbox + held.call,
+            held.inbox_room - held.inbox,
+            held.call,
+            held.queued,
+            held.output,
             state.protocol.number(),
             state.lib_name,
             state.lib_ver,
@@ -247,6 +288,8 @@ impl Client {
 pub struct Clients {
     connected: Mutex<BTreeMap<u64, Arc<Client>>>,
     last_id: AtomicU64,
+    /// What they hold together.
+    pub memory: ClientMemory,
 }
 
 impl Clients {
@@ -257,7 +300,7 @@ impl Clients {
             return None;
         }
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
-        let client = Arc::new(Client::new(id, addr, laddr));
+        let client = Arc::new(Client::new(id, addr, laddr, Arc::downgrade(self)));
         connected.insert(id, client.clone());
         Some(Place { clients: self.clone(), client })
     }
@@ -265,6 +308,39 @@ impl Clients {
     /// Those connected now, in the order they came.
     pub fn all(&self) -> Vec<Arc<Client>> {
         self.lock().values().cloned().collect()
+    }
+
+    /// Sets `maxmemory-clients`, in bytes.
+    pub fn limit_to(&self, limit: Option<u64>) {
+        // Without a limit nobody has counted.
+        self.all().iter().for_each(|client| client.count(self));
+        self.memory.limit_to(limit);
+        self.fit();
+    }
+
+    /// Disconnects those that hold most until all together hold less than `maxmemory-clients`.
+    fn fit(&self) {
+        while self.memory.is_over() {
+            // One lock after the other.
+            let by_bytes = self.all().into_iter().map(|client| {
+                let counted = client.state().counted;
+                (counted, client)
+            });
+            let Some((bytes, client)) =
+                by_bytes.max_by_key(|(bytes, _)| *bytes).filter(|(bytes, _)| *bytes > 0)
+            else {
+                return;
+            };
+            tracing::warn!(
+                client = client.id,
+                addr = client.addr,
+                bytes,
+                "closing the client that holds most"
+            );
+            client.kill();
+            let counted = std::mem::take(&mut client.state().counted);
+            self.memory.evicted(counted);
+        }
     }
 
     /// The one with number `id`.
@@ -292,6 +368,8 @@ pub struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.clients.lock().remove(&self.client.id);
+        self.client.kill();
+        self.client.count(&self.clients);
     }
 }
 

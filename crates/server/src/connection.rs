@@ -186,10 +186,10 @@ impl Connection {
         if self.out.is_empty() && self.out.capacity() > limits::IDLE_BUFFER_BYTES {
             self.out = BytesMut::new();
         }
-        let mut state = self.session.client.state();
-        state.query_bytes = self.inbox.len();
-        state.output_bytes = self.out.len();
-        drop(state);
         self.session.client.mail.set_unsent(self.out.len());
+        self.session.note_held(|held| {
+            (held.inbox, held.inbox_room) = (self.inbox.len(), self.inbox.capacity());
+            (held.output, held.output_room) = (self.out.len(), self.out.capacity());
+        });
     }
 }

@@ -10,6 +10,7 @@
 
 pub mod access;
 pub mod blocking;
+pub mod client_memory;
 pub mod clients;
 pub mod cluster;
 pub mod config;

@@ -10,6 +10,7 @@ use quoris_engine::command::{Command, Flags, Run, Verb};
 use quoris_engine::hash_slot::slot_of;
 use quoris_engine::{Call, CommandError, Reply};
 
+use crate::client_memory::Held;
 use crate::clients::Client;
 use crate::memory;
 use crate::resp::Protocol;
@@ -269,6 +270,21 @@ impl Session {
     /// Notes how many calls wait for EXEC, for CLIENT LIST.
     pub(crate) fn note_queued(&self) {
         self.client.state().queued = self.transaction.as_ref().map(Transaction::count);
+    }
+
+    /// Notes what it holds, of which `buffers` knows its connection's part.
+    pub(crate) fn note_held(&self, buffers: impl FnOnce(&mut Held)) {
+        let mut state = self.client.state();
+        let listens = state.subscriptions.iter().sum();
+        let held = &mut state.memory;
+        buffers(held);
+        held.queued = self.transaction.as_ref().map_or(0, Transaction::bytes);
+        held.listens = Held::of_shared_names(listens);
+        if self.watched.is_empty() {
+            held.watched = 0;
+        }
+        drop(state);
+        self.client.recount();
     }
 
     /// Notes how it tracks, for itself and for CLIENT LIST.

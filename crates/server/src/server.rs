@@ -144,6 +144,7 @@ impl Server {
             started: Instant::now(),
             run_id: run_id[..40].to_string(),
         });
+        server.limit_clients();
         server.observe();
         server.watch_leadership();
         tokio::spawn(memory::keep_room(Arc::downgrade(&server)));
@@ -154,6 +155,12 @@ impl Server {
     pub fn last_save_s(&self) -> u64 {
         let now_s = self.env.clock.now_ms() / 1000;
         self.saves.last_s(now_s.saturating_sub(self.started.elapsed().as_secs()))
+    }
+
+    /// Has clients hold no more together than the settings allow.
+    pub fn limit_clients(&self) {
+        let config = self.settings.get();
+        self.clients.limit_to(config.maxmemory_clients.bytes(config.maxmemory));
     }
 
     /// How long another node may take to answer a call that neither blocks nor is a script.

@@ -271,7 +271,7 @@ impl Session {
         let answer = match route {
             Route::Session(resolved, verb) => {
                 self.used(resolved);
-                self.client.state().call_bytes = encoded_len(&words);
+                self.client.state().memory.call = encoded_len(&words);
                 self.run_verb(resolved, verb, &words).await
             }
             Route::Gather(row) => {

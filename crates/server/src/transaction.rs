@@ -19,6 +19,7 @@ use quoris_engine::{Batch, Call, CommandError, Reply, SlotId};
 use quoris_raft::group::Group;
 use quoris_raft::types::WriteOutcome;
 
+use crate::client_memory::Held;
 use crate::forward::{self, Patience};
 use crate::limits;
 use crate::replicas;
@@ -127,6 +128,11 @@ impl Transaction {
     /// How many calls wait.
     pub fn count(&self) -> usize {
         self.queued.len()
+    }
+
+    /// Bytes of the calls that wait.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Whether any call may need more memory.
@@ -364,9 +370,16 @@ pub async fn watch(session: &mut Session, keys: &[Bytes]) -> Answer {
     }
     match versions(session, keys).await {
         Ok(versions) => {
+            let watched = &mut session.watched;
+            let mut new = Vec::new();
             for (key, version) in keys.iter().zip(versions) {
-                session.watched.entry(key.clone()).or_insert(version);
+                if !watched.contains_key(key) {
+                    watched.insert(key.clone(), version);
+                    new.push(key);
+                }
             }
+            let bytes = Held::of_names(new.into_iter());
+            session.client.state().memory.watched += bytes;
             Answer::Own(Reply::OK)
         }
         Err(error) => Answer::error(error),

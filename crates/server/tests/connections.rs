@@ -421,3 +421,22 @@ async fn debug_sleep_delays_nobody_else() {
     expect(&mut sleeper, "+OK\r\n").await;
     assert!(began.elapsed() >= Duration::from_millis(600), "nobody slept");
 }
+
+#[tokio::test]
+async fn who_holds_more_than_clients_may_is_disconnected() {
+    let world = World::new(&[("maxmemory-clients", "200kb")]).await;
+    let (mut greedy, mut spared, mut small) =
+        (world.connect().await, world.connect().await, world.connect().await);
+    spared.write_all(b"CLIENT NO-EVICT ON\r\n").await.expect("a connection");
+    expect(&mut spared, "+OK\r\n").await;
+    // A call that never ends.
+    let part = [&b"*1\r\n$400000\r\n"[..], &[b'x'; 300_000]].concat();
+    spared.write_all(&part).await.expect("it may hold what it wants");
+    assert!(greedy.write_all(&part).await.is_err() || rest_of(&mut greedy).await.is_empty());
+    small.write_all(b"INFO stats\r\nCLIENT LIST\r\nQUIT\r\n").await.expect("a connection");
+    let told = rest_of(&mut small).await;
+    assert!(told.contains("evicted_clients:1\r\n"), "{told}");
+    assert_eq!(told.matches("fd=-1").count(), 2, "{told}");
+    assert!(told.contains(" flags=e ") && told.contains("qbuf=300"), "{told}");
+    world.stop().await;
+}

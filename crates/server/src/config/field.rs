@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use quoris_raft::node::ReadMode;
 
-use super::kinds::{EventsFrom, Forward, OutputLimits, Percentiles};
+use super::kinds::{ClientsLimit, EventsFrom, Forward, OutputLimits, Percentiles};
 use super::members::{self, Member};
 use crate::pubsub::notify::NotifyOn;
 
@@ -53,6 +53,8 @@ pub enum Field<'a> {
     NotifyOn(&'a mut NotifyOn),
     /// Whose events.
     EventsFrom(&'a mut EventsFrom),
+    /// What clients may hold.
+    ClientsLimit(&'a mut ClientsLimit),
     /// Percentiles.
     Percentiles(&'a mut Percentiles),
 }
@@ -84,6 +86,7 @@ impl Field<'_> {
             Field::OutputLimits(place) => *place = place.change(text)?,
             Field::NotifyOn(place) => *place = NotifyOn::parse(text)?,
             Field::EventsFrom(place) => *place = EVENTS_FROM.iter().find(|(name, _)| *name == text)?.1,
+            Field::ClientsLimit(place) => *place = ClientsLimit::parse(text)?,
             Field::Percentiles(place) => *place = Percentiles::parse(text)?,
         }
         Some(())
@@ -114,6 +117,7 @@ impl Field<'_> {
                 let named = EVENTS_FROM.iter().find(|(_, from)| from == *value);
                 named.map_or_else(String::new, |(name, _)| name.to_string())
             }
+            Field::ClientsLimit(value) => value.to_string(),
             Field::Percentiles(value) => value.to_string(),
         }
     }
@@ -143,6 +147,7 @@ impl Field<'_> {
             Field::OutputLimits(_) => "a class (normal, slave, pubsub), two sizes and seconds".to_string(),
             Field::NotifyOn(_) => "letters of KEg$lshzxetdnmA".to_string(),
             Field::EventsFrom(_) => names(&EVENTS_FROM.map(|(name, _)| name)),
+            Field::ClientsLimit(_) => "a size, or a percentage of maxmemory".to_string(),
             Field::Percentiles(_) => "numbers from 0 to 100".to_string(),
         }
     }

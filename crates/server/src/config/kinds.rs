@@ -77,6 +77,50 @@ pub enum Forward {
     All,
 }
 
+/// `maxmemory-clients`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientsLimit {
+    /// Bytes; 0 for no limit.
+    Bytes(u64),
+    /// So many hundredths of `maxmemory`; no limit if that has none.
+    Percent(u64),
+}
+
+impl ClientsLimit {
+    /// Limits below this leave no room to talk (as in Redis).
+    const LEAST_BYTES: u64 = 128 * 1024;
+
+    /// What `text` says: a size, or a percentage up to 100.
+    pub fn parse(text: &str) -> Option<ClientsLimit> {
+        match text.strip_suffix('%') {
+            Some(percent) => {
+                percent.parse().ok().filter(|percent| *percent <= 100).map(ClientsLimit::Percent)
+            }
+            None => super::field::parse_bytes(text).map(ClientsLimit::Bytes),
+        }
+    }
+
+    /// The limit in bytes; `None` for no limit.
+    pub fn bytes(self, maxmemory: u64) -> Option<u64> {
+        let bytes = match self {
+            ClientsLimit::Bytes(bytes) => bytes,
+            ClientsLimit::Percent(percent) => {
+                (u128::from(maxmemory) * u128::from(percent)).div_ceil(100) as u64
+            }
+        };
+        (bytes > 0).then(|| bytes.max(ClientsLimit::LEAST_BYTES))
+    }
+}
+
+impl fmt::Display for ClientsLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ClientsLimit::Bytes(bytes) => write!(f, "{bytes}"),
+            ClientsLimit::Percent(percent) => write!(f, "{percent}%"),
+        }
+    }
+}
+
 /// `latency-tracking-info-percentiles`, in hundredths of a percent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Percentiles(pub Vec<u32>);
@@ -107,6 +151,18 @@ impl fmt::Display for Percentiles {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_is_bytes_or_a_share_of_maxmemory() {
+        assert_eq!(ClientsLimit::Bytes(0).bytes(1 << 30), None);
+        assert_eq!(ClientsLimit::Bytes(1).bytes(0), Some(ClientsLimit::LEAST_BYTES));
+        assert_eq!(ClientsLimit::Percent(7).bytes(6 << 20), Some(((6 << 20) * 7u64).div_ceil(100)));
+        assert_eq!(ClientsLimit::Percent(7).bytes(0), None);
+        for text in ["0", "7%", "1000000"] {
+            assert_eq!(ClientsLimit::parse(text).map(|limit| limit.to_string()).as_deref(), Some(text));
+        }
+        assert!(["101%", "-1", "x%", ""].iter().all(|text| ClientsLimit::parse(text).is_none()));
+    }
 
     #[test]
     fn a_class_is_changed_and_the_others_stay() {

@@ -21,7 +21,6 @@ const IN_REDIS: &[(&str, Show)] = &[
     ("dir", |config| config.data_dir.display().to_string()),
     ("loglevel", |config| config.log_level.clone()),
     ("masterauth", |_| String::new()),
-    ("maxmemory-clients", |_| "0".to_string()),
     ("port", |config| port_of(&config.listen)),
     ("replicaof", |_| String::new()),
     ("slaveof", |_| String::new()),
@@ -134,7 +133,12 @@ impl Settings {
 
 /// What Redis says where it has words for it.
 fn why_not(row: &Row, error: &ConfigError) -> String {
+    let percent = error.got.strip_suffix('%').map(str::parse::<u64>);
     match error.got.parse::<i64>() {
+        _ if row.is_percentage() && matches!(percent, Some(Ok(_))) => {
+            "percentage argument must be less or equal to 100".to_string()
+        }
+        _ if row.is_percentage() => "argument must be a memory or percent value".to_string(),
         Err(_) if row.is_number() => "argument couldn't be parsed into an integer".to_string(),
         _ => format!("argument must be {}", error.takes),
     }
@@ -194,6 +198,20 @@ mod tests {
             "ERR CONFIG SET failed (possibly related to argument 'timeout') - argument couldn't be parsed into an integer"
         );
         assert_eq!((settings.get().maxclients, settings.get().timeout_s), (7, 9));
+    }
+
+    #[test]
+    fn a_share_of_memory_is_no_more_than_all() {
+        let settings = settings();
+        let failed = |why| {
+            Err(format!("ERR CONFIG SET failed (possibly related to argument 'maxmemory-clients') - {why}"))
+        };
+        let too_much = failed("percentage argument must be less or equal to 100");
+        assert_eq!(set(&settings, &[("maxmemory", "9"), ("maxmemory-clients", "200%")]), too_much);
+        assert_eq!(settings.get().maxmemory, 0);
+        let neither = failed("argument must be a memory or percent value");
+        assert_eq!(set(&settings, &[("maxmemory-clients", "much")]), neither);
+        assert_eq!(set(&settings, &[("maxmemory-clients", "7%")]), Ok(()));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use quoris_raft::types::NodeId;
 
 use crate::pubsub::notify::NotifyOn;
 
-pub use kinds::{EventsFrom, Forward, OutputLimits, Percentiles};
+pub use kinds::{ClientsLimit, EventsFrom, Forward, OutputLimits, Percentiles};
 pub use live::Settings;
 pub use members::Member;
 pub use rows::{ROWS, Row};
@@ -93,6 +93,7 @@ pub struct Config {
     pub latency_percentiles: Percentiles,
     pub enable_debug_command: String,
     pub maxmemory: u64,
+    pub maxmemory_clients: ClientsLimit,
     pub maxmemory_policy: String,
     pub maxmemory_samples: u64,
     pub min_replicas_to_write: u64,
@@ -145,6 +146,7 @@ impl Config {
             latency_percentiles: Percentiles::default(),
             enable_debug_command: String::new(),
             maxmemory: 0,
+            maxmemory_clients: ClientsLimit::Bytes(0),
             maxmemory_policy: String::new(),
             maxmemory_samples: 0,
             min_replicas_to_write: 0,

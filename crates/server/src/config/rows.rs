@@ -52,6 +52,11 @@ impl Row {
         (self.field)(&mut Config::blank()).takes()
     }
 
+    /// Whether it takes a percentage.
+    pub fn is_percentage(&self) -> bool {
+        matches!((self.field)(&mut Config::blank()), Field::ClientsLimit(_))
+    }
+
     /// Whether it takes a number without a unit.
     pub fn is_number(&self) -> bool {
         matches!((self.field)(&mut Config::blank()), Field::Number(..) | Field::Signed(_))
@@ -236,6 +241,14 @@ pub const ROWS: &[Row] = &[
          it a node evicts from the groups that it leads, or refuses what may need more. Every node holds every group: \
          set it alike on all.",
         |c| Field::Bytes(&mut c.maxmemory, 0..=i64::MAX as u64),
+    ),
+    live(
+        "maxmemory-clients",
+        "0",
+        "What clients may hold on this node together: their buffers, what they have queued, what they watch and listen to. When \
+         they do, those that hold most are disconnected; who said CLIENT NO-EVICT neither counts nor goes. Bytes, or a percentage \
+         of `maxmemory`; 0 for no limit, and less than 128kb counts as 128kb.",
+        |c| Field::ClientsLimit(&mut c.maxmemory_clients),
     ),
     live(
         "maxmemory-policy",

@@ -87,6 +87,7 @@ pub(super) fn reply(session: &mut Session, args: Args) -> Option<Reply> {
 /// `LIST [TYPE type] [ID id …]`.
 pub(super) fn list(session: &Session, args: Args) -> Outcome {
     let mut clients = session.server.clients.all();
+    clients.retain(|client| !client.is_killed());
     if args.len() == 4 && args.is(2, "type") {
         let wanted = ClientType::parse(args.bytes(3))?;
         clients.retain(|client| wanted.includes(client));

@@ -29,6 +29,7 @@ pub(super) fn set(session: &Session, args: Args) -> Outcome {
     session.server.settings.set(&changes)?;
     session.server.observe();
     session.server.tracking.settings_changed();
+    session.server.limit_clients();
     Ok(Reply::OK)
 }
 

@@ -1,13 +1,12 @@
 //! INFO: figures under the names that exporters read. A figure that quoris does not have is left out, not made up.
 
 use std::fmt::{Display, Write};
-use std::sync::Arc;
 use std::time::Duration;
 
 use quoris_engine::Reply;
 use quoris_engine::args::Args;
 
-use crate::clients::{Client, ClientState};
+use crate::clients::ClientState;
 use crate::cluster::View;
 use crate::config::Percentiles;
 use crate::memory;
@@ -89,8 +88,8 @@ fn clients(session: &Session, text: &mut Text) {
     text.field("cluster_connections", server.node.topology().nodes.len() - 1);
     text.field("maxclients", server.settings.get().maxclients);
     let most = |figure: fn(&ClientState) -> usize| all.iter().map(|client| figure(&client.state())).max();
-    text.field("client_recent_max_input_buffer", most(|state| state.query_bytes).unwrap_or(0));
-    text.field("client_recent_max_output_buffer", most(|state| state.output_bytes).unwrap_or(0));
+    text.field("client_recent_max_input_buffer", most(|state| state.memory.inbox).unwrap_or(0));
+    text.field("client_recent_max_output_buffer", most(|state| state.memory.output).unwrap_or(0));
     text.field("blocked_clients", all.iter().filter(|client| client.is_blocked()).count());
     text.field("tracking_clients", server.tracking.figures().clients);
     text.field("pubsub_clients", server.pubsub.clients());
@@ -118,13 +117,9 @@ fn memory(session: &Session, text: &mut Text) {
     text.field("mem_clients_normal", mem_clients(session));
 }
 
-/// What all clients' buffers hold.
+/// What all clients hold.
 fn mem_clients(session: &Session) -> usize {
-    let held = |client: &Arc<Client>| {
-        let state = client.state();
-        state.query_bytes + state.output_bytes + client.mail.waiting().1
-    };
-    session.server.clients.all().iter().map(held).sum()
+    session.server.clients.all().iter().map(|client| client.held_bytes()).sum()
 }
 
 /// Bytes as Redis writes them for people.
@@ -161,6 +156,7 @@ fn stats(session: &Session, text: &mut Text) {
     text.field("total_net_output_bytes", stats.output_bytes.get());
     text.field("rejected_connections", stats.rejected_connections.get());
     text.field("evicted_keys", session.server.memory.evicted.get());
+    text.field("evicted_clients", session.server.clients.memory.evictions.get());
     text.field("pubsub_channels", pubsub.count(Kind::Channel));
     text.field("pubsub_patterns", pubsub.count(Kind::Pattern));
     text.field("pubsubshard_channels", pubsub.count(Kind::Shard));

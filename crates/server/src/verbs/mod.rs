@@ -66,7 +66,11 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         Verb::ClientInfo => Ok(View::text(session.client.line() + "\n")),
         Verb::ClientKill => client::kill(session, args),
         Verb::ClientList => client::list(session, args),
-        Verb::ClientNoEvict => client::switch(session, args, |state, on| state.no_evict = on),
+        Verb::ClientNoEvict => {
+            let done = client::switch(session, args, |state, on| state.no_evict = on);
+            session.client.recount();
+            done
+        }
         Verb::ClientNoTouch => client::switch(session, args, |state, on| state.no_touch = on),
         Verb::ClientPause => client::pause(session, args),
         Verb::ClientReply
@@ -144,6 +148,7 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         Verb::Multi => session.begin(),
         Verb::QuorisForwarded => {
             session.kind = session::Kind::Relay;
+            session.client.state().relay = true;
             Ok(Reply::Int(session.client.id as i64))
         }
         Verb::QuorisStatus => Ok(Reply::bulk(Status::of(&session.server.node).to_json())),

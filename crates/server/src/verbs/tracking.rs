@@ -6,6 +6,7 @@ use quoris_engine::command::Outcome;
 use quoris_engine::{CommandError, Reply};
 
 use super::unsigned;
+use crate::client_memory::Held;
 use crate::session::Session;
 use crate::tracking::Mode;
 
@@ -15,6 +16,7 @@ pub(super) fn tracking(session: &mut Session, args: Args) -> Outcome {
     if args.is(2, "off") {
         session.set_tracking(None);
         session.server.tracking.stop(session.client.id);
+        session.client.state().memory.prefixes = 0;
     } else if args.is(2, "on") {
         let held = session.server.tracking.look(session.client.id);
         let held = held.map_or_else(Vec::new, |(_, prefixes)| prefixes);
@@ -24,6 +26,8 @@ pub(super) fn tracking(session: &mut Session, args: Args) -> Outcome {
         let mode = Mode { origin, ..mode };
         session.set_tracking(Some(mode));
         session.server.tracking.start(&session.client, mode, &prefixes);
+        let prefixes = held.iter().chain(&prefixes);
+        session.client.state().memory.prefixes = Held::of_names(prefixes);
     } else {
         return Err(CommandError::Syntax);
     }
