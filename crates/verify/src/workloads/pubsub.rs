@@ -38,7 +38,7 @@ impl Workload for PubSub {
     }
 
     async fn step(&self, hand: &mut Hand<PubSub>) {
-        if hand.number % CLIENTS_PER_LISTENER == 0 {
+        if hand.number.is_multiple_of(CLIENTS_PER_LISTENER) {
             self.listen(hand).await;
         } else if hand.rng.random_bool(0.5) {
             self.publish(hand).await;
