@@ -121,6 +121,35 @@ def test_a_server_that_forgets_is_found_out(tmp_path):
     assert lost["kind"] == "lost write or stale read" and 2 <= len(lost["operations"]) <= 3
 
 
+def test_a_failover_to_a_replica_that_lags_is_found_out(tmp_path):
+    """Redis acknowledges before its replicas have a write. Clients look for the new master by themselves."""
+    settings = ["--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"]
+    with Redis(tmp_path, *settings) as master, Redis(tmp_path, *settings) as replica:
+
+        def failover():
+            ask(replica, "REPLICAOF", "127.0.0.1", master.port)
+            wait_until("it follows", lambda: "master_link_status:up" in ask(replica, "INFO", "replication").decode())
+            time.sleep(1.5)
+            # Cut off from its master, and promoted a second later: as a network does it, and Sentinel.
+            ask(replica, "REPLICAOF", "127.0.0.1", free_port())
+            time.sleep(1)
+            master.kill()
+            ask(replica, "REPLICAOF", "NO", "ONE")
+
+        thread = threading.Thread(target=failover)
+        thread.start()
+        code, verdict, _ = verify([replica.addr, master.addr], "--seconds", 6, "--workload", "set,bank,append")
+        thread.join()
+    assert code == 1 and set(judgements(verdict).values()) == {"anomaly"}
+    # They did go on with the new master.
+    assert all(row["trouble"] is None for row in verdict["workloads"])
+
+
+def ask(server, *words):
+    with Connection(server.addr) as connection:
+        return connection.call(*words)
+
+
 def test_a_server_that_remembers_is_valid(tmp_path):
     """One redis-server that fsyncs each write keeps the promise, too: no alarm is a false one."""
     with Redis(tmp_path, "--save", "", "--appendonly", "yes", "--appendfsync", "always") as server:

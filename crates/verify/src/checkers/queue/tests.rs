@@ -34,7 +34,7 @@ fn lost_elements_and_their_excuses() {
     let history = [push(1, 0, 1), push(2, 2, 3), rest(&[2])];
     assert_eq!(found(&history), ["lost write"]);
     let unknown = op(Action::Pop(None), 4, 5, Info);
-    assert!(found(&[&history[..], &[unknown.clone()]].concat()).is_empty());
+    assert!(found(&[&history[..], std::slice::from_ref(&unknown)].concat()).is_empty());
     assert_eq!(found(&[push(1, 0, 1), push(2, 2, 3), rest(&[]), unknown]), ["lost write"]);
     // Nobody knows before the end.
     assert!(found(&history[..2]).is_empty());
