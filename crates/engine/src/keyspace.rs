@@ -272,7 +272,7 @@ impl Keyspace {
     }
 
     /// Has what `calls` need at hand for when they run.
-    pub(crate) fn prefetch<'a>(&self, calls: impl Iterator<Item = &'a Call>) {
+    pub(crate) fn prefetch<'a>(&'a self, calls: impl Iterator<Item = &'a Call>) {
         prefetch(&self.slots, calls);
     }
 

@@ -17,35 +17,44 @@ use crate::slots::Slots;
 /// the first is still in its caches when its call runs.
 const IN_STEP: usize = 32;
 
+/// A key on its way: what is known of it so far.
+#[derive(Clone, Copy, Default)]
+struct Sought<'a> {
+    key: &'a [u8],
+    slot: Option<&'a Slot>,
+    place: Option<usize>,
+}
+
 /// Looks up the first keys of `calls`, unless there is but one.
-pub fn prefetch<'a>(slots: &Slots, calls: impl Iterator<Item = &'a Call>) {
-    let mut keys = calls.filter_map(|call| call.args.get(1)).map(|key| &key[..]).peekable();
-    let mut first = keys.next();
-    while keys.peek().is_some() || first.is_some() {
-        let mut step: [(&[u8], Option<&Slot>, Option<usize>); IN_STEP] = [(&[], None, None); IN_STEP];
+pub fn prefetch<'a>(slots: &'a Slots, calls: impl Iterator<Item = &'a Call>) {
+    let mut keys = calls.filter_map(|call| call.args.get(1));
+    loop {
+        let mut step = [Sought::default(); IN_STEP];
         let mut count = 0;
-        for (key, place) in first.take().into_iter().chain(&mut keys).zip(&mut step) {
-            place.0 = key;
+        // The keys second: a zip that has no room left must not have taken one.
+        for (sought, key) in step.iter_mut().zip(&mut keys) {
+            sought.key = key;
             count += 1;
         }
-        if count > 1 {
-            look_up(slots, &mut step[..count]);
+        if count < 2 {
+            return;
         }
+        look_up(slots, &mut step[..count]);
     }
 }
 
-fn look_up<'a>(slots: &'a Slots, step: &mut [(&[u8], Option<&'a Slot>, Option<usize>)]) {
+fn look_up<'a>(slots: &'a Slots, step: &mut [Sought<'a>]) {
     let mut seen = 0;
-    for (key, slot, _) in &mut *step {
-        *slot = Some(slots.get(slot_of(key)));
+    for sought in &mut *step {
+        sought.slot = Some(slots.get(slot_of(sought.key)));
     }
-    for (_, slot, _) in &*step {
-        seen += slot.map_or(0, Slot::len);
+    for sought in &*step {
+        seen += sought.slot.map_or(0, Slot::len);
     }
-    for (key, slot, place) in &mut *step {
-        *place = slot.and_then(|slot| slot.likely_place(key));
+    for sought in &mut *step {
+        sought.place = sought.slot.and_then(|slot| slot.likely_place(sought.key));
     }
-    let objects = || step.iter().filter_map(|(_, slot, place)| (*slot)?.at((*place)?));
+    let objects = || step.iter().filter_map(|sought| sought.slot?.at(sought.place?));
     for (_, object) in objects() {
         seen += object.version as usize;
     }
