@@ -15,6 +15,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 RESULT = re.compile(r"^\[(ok|err|skip|exception)\]: (.*?)(?: \(\d+ ms\))?(?: in tests/\S+\.tcl)?$")
 FILE_SECONDS = 600
+# Where the suite's own server listens, behind the tested one's port, so that two runs do not meet.
+SUITE_PORT_OFFSET = 64
 # Seconds without progress before the suite gives a test up as hung.
 TEST_SECONDS = 60
 
@@ -60,7 +62,8 @@ def run_file(folder, host, port, file, skipped, log):
     names = folder / "skipped"
     names.write_text("".join(f"{test}\n" for test in skipped), encoding="latin-1")
     command = ["tclsh", "tests/test_helper.tcl", "--host", host, "--port", str(port), "--single", file,
-               "--cluster-mode", "--tags", "-slow", "--timeout", str(TEST_SECONDS), "--skipfile", str(names)]
+               "--baseport", str(port + SUITE_PORT_OFFSET), "--cluster-mode", "--tags", "-slow",
+               "--timeout", str(TEST_SECONDS), "--skipfile", str(names)]
     with log.open("wb") as out:
         try:
             subprocess.run(command, cwd=folder, stdout=out, stderr=subprocess.STDOUT, timeout=FILE_SECONDS,

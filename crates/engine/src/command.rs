@@ -122,6 +122,7 @@ pub enum Verb {
     DebugAccept,
     DebugProtocol,
     DebugReload,
+    DebugReplybuffer,
     DebugSetActiveExpire,
     DebugSleep,
     Discard,

@@ -44,6 +44,11 @@ impl Batch {
         Batch { evict: victims, ..Batch::default() }
     }
 
+    /// Removes those of `keys` that are due, or what is due of them. The reply is how many keys and fields went.
+    pub fn expire(keys: Vec<bytes::Bytes>) -> Batch {
+        Batch { expire: keys, ..Batch::default() }
+    }
+
     /// Forgets a blocked call.
     pub fn cancel(waiter: crate::waiters::WaiterId) -> Batch {
         Batch { cancel: waiter, ..Batch::default() }

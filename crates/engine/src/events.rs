@@ -46,6 +46,13 @@ pub enum KeyEvent {
         /// Whose write it was ([`crate::Batch::by`]); 0 for nobody's in particular.
         origin: u64,
     },
+    /// A tracked batch has read the key: of what comes behind this, its client is to be told.
+    Read {
+        /// The key.
+        key: Bytes,
+        /// The batch's origin.
+        origin: u64,
+    },
     /// No cached key is good any more (FLUSHALL).
     AllChanged,
     /// A script has called a command.

@@ -9,6 +9,8 @@
 //! EXEC therefore passes: the transaction finds what its WATCH saw, so it is as serializable as if nothing had
 //! happened. A key that was there cannot come back with the version it had.
 
+mod due;
+
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use indexmap::IndexMap;
 use crate::entry::Call;
 use crate::error::CommandError;
 use crate::events::{EventClass, KeyEvent};
+use crate::garbage::Garbage;
 use crate::hash_slot::{SlotId, slot_of};
 use crate::prefetch::prefetch;
 use crate::rng::Rng;
@@ -47,6 +50,10 @@ pub struct Keyspace {
     observed: bool,
     /// Changes of keys so far; not state.
     changes: u64,
+    /// Keys removed because they were due, since it was last taken; not state.
+    expired: usize,
+    /// What is to be freed aside, since it was last taken; not state.
+    garbage: Garbage,
     /// Whose batch is being applied, for `events`; not state.
     pub(crate) origin: u64,
     /// What a script that may have to be undone has changed so far.
@@ -76,6 +83,8 @@ impl Keyspace {
             events: Vec::new(),
             observed: false,
             changes: 0,
+            expired: 0,
+            garbage: Garbage::default(),
             origin: 0,
             undo: None,
             is_view: false,
@@ -127,6 +136,23 @@ impl Keyspace {
 
     pub(crate) fn take_events(&mut self) -> Vec<KeyEvent> {
         std::mem::take(&mut self.events)
+    }
+
+    /// Notes that `keys` have been read by `origin`, who caches what it reads.
+    pub(crate) fn read_by<'a>(&mut self, origin: u64, keys: impl Iterator<Item = &'a Bytes>) {
+        if self.observed {
+            self.events.extend(keys.map(|key| KeyEvent::Read { key: key.clone(), origin }));
+        }
+    }
+
+    /// How many keys were removed because they were due, since this was last asked.
+    pub(crate) fn take_expired(&mut self) -> usize {
+        std::mem::take(&mut self.expired)
+    }
+
+    /// What is to be freed aside.
+    pub(crate) fn take_garbage(&mut self) -> Garbage {
+        std::mem::take(&mut self.garbage)
     }
 
     /// Every change of a key passes here: whoever waits for it or has cached it must learn of it.
@@ -346,9 +372,9 @@ impl Keyspace {
 
     /// From now on remembers what it was, until [`Keyspace::keep`] or [`Keyspace::roll_back`].
     pub(crate) fn begin_undo(&mut self) {
-        let events = self.events.len();
+        let (events, garbage) = (self.events.len(), self.garbage.mark());
         let (key_count, bytes) = (self.key_count, self.bytes);
-        self.undo = Some(Undo { events, key_count, bytes, ..Undo::default() });
+        self.undo = Some(Undo { events, garbage, key_count, bytes, ..Undo::default() });
     }
 
     /// What has changed stays.
@@ -398,6 +424,7 @@ impl Keyspace {
         self.key_count = undo.key_count;
         self.bytes = undo.bytes;
         self.events.truncate(undo.events);
+        self.garbage.take_back(undo.garbage);
     }
 
     /// Remembers that the order of a slot's keys has changed.
@@ -598,9 +625,22 @@ impl Keyspace {
         }
     }
 
-    /// Removes every key.
-    pub fn clear(&mut self) {
+    /// Removes `key`, to be freed aside if that takes long. Whether it was there.
+    pub fn unlink(&mut self, key: &[u8]) -> bool {
+        let removed = self.remove(key);
+        let was_there = removed.is_some();
+        if let Some(object) = removed.filter(|_| !self.is_view) {
+            self.garbage.take_value(object.value);
+        }
+        was_there
+    }
+
+    /// Removes every key; `aside`: to be freed aside.
+    pub fn clear(&mut self, aside: bool) {
         let slots = std::mem::replace(&mut self.slots, Slots::new(self.hash_seed));
+        if aside && !self.is_view {
+            self.garbage.take_all(slots.clone(), self.key_count);
+        }
         let deadlines = std::mem::take(&mut self.deadlines);
         self.key_count = 0;
         self.bytes = 0;
@@ -614,54 +654,6 @@ impl Keyspace {
         if self.observed {
             self.events.push(KeyEvent::AllChanged);
         }
-    }
-
-    /// Removes what is due, at most `limit` keys and fields, in the order of (deadline, key).
-    pub(crate) fn remove_due(&mut self, limit: usize) {
-        let mut left = limit;
-        while left > 0 {
-            let Some((at, key)) = self.deadlines.first() else { return };
-            if *at >= self.now_ms {
-                return;
-            }
-            let key = key.clone();
-            left -= self.remove_due_of(&key, left);
-        }
-    }
-
-    /// Removes `key` if it is due, else fields of it that are, at most `limit`. How many keys and fields.
-    fn remove_due_of(&mut self, key: &[u8], limit: usize) -> usize {
-        let (now_ms, version) = (self.now_ms, self.version);
-        let object = self.slot_mut(key).get_mut(key).expect("`deadlines` holds only keys that are there");
-        if object.expire_ms < now_ms {
-            self.remove(key);
-            self.notify(EventClass::EXPIRED, "expired", key);
-            return 1;
-        }
-        let (before, bytes_before) = (deadline_of(object), object.value.bytes());
-        let removed = object.value.remove_due(now_ms, limit);
-        assert!(removed > 0, "`deadlines` holds a key of which nothing is due");
-        object.version = version;
-        // A value may have nothing left for readers and yet due fields to remove: the next entry goes on with them.
-        let nothing_left = object.value.is_empty(now_ms) && object.value.next_deadline_ms() >= now_ms;
-        let (after, bytes_after) = (deadline_of(object), object.value.bytes());
-        self.bytes = self.bytes - bytes_before + bytes_after;
-        self.move_deadline(key, before, after);
-        self.notify(EventClass::HASH, "hexpired", key);
-        match nothing_left {
-            true => {
-                self.remove(key);
-                self.notify(EventClass::GENERIC, "del", key);
-            }
-            false => self.changed(key),
-        }
-        removed
-    }
-
-    /// Whether `key` has something due at `now_ms` that the machine's clock has not reached: a read at that time
-    /// must first move the clock, through the log.
-    pub fn is_due(&self, key: &[u8], now_ms: u64) -> bool {
-        self.get(key).is_some_and(|object| deadline_of(object) < now_ms)
     }
 
     /// Puts back an object from a snapshot, in the snapshot's order. Whether it can be there.
@@ -713,6 +705,8 @@ struct Undo {
     bytes: usize,
     /// How many events had been noted.
     events: usize,
+    /// How much garbage there was.
+    garbage: (usize, usize),
 }
 
 /// What a key held before its first change.

@@ -15,6 +15,7 @@ pub mod entry;
 pub mod error;
 pub mod events;
 pub mod fingerprint;
+pub mod garbage;
 pub mod geohash;
 pub mod glob;
 pub mod hash_slot;

@@ -5,12 +5,13 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 
 use crate::args::Args;
-use crate::command::{self, Command, ReadContext, Run, WriteContext};
+use crate::command::{self, Command, Flags, ReadContext, Run, WriteContext};
 use crate::commands;
 use crate::digest::{Difference, Digest};
 use crate::entry::{Batch, Call, Check, DecodeError, Entry, Genesis, Message, Stamp, Topology, Watch};
 use crate::error::CommandError;
 use crate::events::{EventClass, KeyEvent};
+use crate::garbage::Garbage;
 use crate::hash_slot::{SlotId, slot_of};
 use crate::keyspace::Keyspace;
 use crate::reply::Reply;
@@ -58,8 +59,26 @@ pub struct Applied {
     pub served: Vec<(WaiterId, Reply)>,
     /// What happened to keys, if somebody observes ([`Machine::observe`]).
     pub events: Vec<KeyEvent>,
+    /// The entry had no batches: whatever time it took, due keys took.
+    pub tick: bool,
+    /// How many keys were removed because they were due.
+    pub expired: usize,
+    /// What is to be freed where nobody waits for it.
+    pub garbage: Garbage,
     /// The entry wants the whole state, as it is now, to be digested.
     pub audit: bool,
+}
+
+/// When keys that are due are removed. They are absent either way, and until then they count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Expiry {
+    /// By the next entry.
+    #[default]
+    AtOnce,
+    /// When somebody reads them.
+    WhenRead,
+    /// Not now.
+    Later,
 }
 
 /// Whether an entry's replies are of use to anybody here.
@@ -188,6 +207,9 @@ impl Machine {
             self.serve_waiters(&mut run, &mut applied.served);
         }
         applied.events = self.keyspace.take_events();
+        applied.tick = entry.batches.is_empty();
+        applied.expired = self.keyspace.take_expired();
+        applied.garbage = self.keyspace.take_garbage();
         applied.audit = entry.audit;
         self.end_digest(at, entry);
         applied
@@ -257,19 +279,32 @@ impl Machine {
         &self.scripts
     }
 
-    /// Whether a read of `calls` at `now_ms` would meet a key whose deadline has passed but that the machine's
-    /// clock has not reached: then an entry must move the clock first.
-    pub fn needs_tick(&self, calls: &[Call], now_ms: u64) -> bool {
-        if self.keyspace.next_deadline_ms().is_none_or(|at| at >= now_ms) {
-            return false;
+    /// What must be applied before `calls` are read at `now_ms`, for none of them to meet a key whose deadline has passed
+    /// but that the machine's clock has not reached: `None` if nothing, else the batches of an entry, which moves the clock.
+    pub fn before_read(&self, calls: &[Call], now_ms: u64, expiry: Expiry) -> Option<Vec<Batch>> {
+        let keys = &self.keyspace;
+        if keys.next_deadline_ms().is_none_or(|at| at >= now_ms) {
+            return None;
         }
-        calls.iter().any(|call| match command::resolve(&call.args) {
-            Ok(row) if row.command.keys.any() => {
-                row.command.keys.of(&call.args).any(|key| self.keyspace.is_due(key, now_ms))
+        let (mut late, mut due) = (false, Vec::new());
+        for call in calls {
+            match command::resolve(&call.args) {
+                Ok(row) if row.command.keys.any() => {
+                    for key in row.command.keys.of(&call.args) {
+                        late |= keys.is_due(key, now_ms);
+                        if expiry == Expiry::WhenRead && keys.is_stored_and_due(key, now_ms) {
+                            due.push(key.clone());
+                        }
+                    }
+                }
+                Ok(_) => late = true,
+                Err(_) => {}
             }
-            Ok(_) => true,
-            Err(_) => false,
-        })
+        }
+        match due.is_empty() {
+            true => late.then(Vec::new),
+            false => Some(vec![Batch::expire(due)]),
+        }
     }
 
     fn found(&mut self, genesis: &Genesis) {
@@ -287,6 +322,9 @@ impl Machine {
         if !batch.evict.is_empty() {
             return BatchOutcome::Ran(vec![self.evict(&batch.evict)]);
         }
+        if !batch.expire.is_empty() {
+            return BatchOutcome::Ran(vec![self.expire(&batch.expire)]);
+        }
         let changed = |watch: &Watch| self.keyspace.version_of(&watch.key) != watch.version;
         if batch.watches.iter().any(changed) {
             return BatchOutcome::WatchFailed;
@@ -294,7 +332,11 @@ impl Machine {
         let wanted = run.replies == Replies::Wanted;
         let mut answers = Vec::with_capacity(if wanted { batch.calls.len() } else { 0 });
         for call in &batch.calls {
-            let answer = match self.run_call(call, run, run.replies, Blocking::of(batch)) {
+            let answer = self.run_call(call, run, run.replies, Blocking::of(batch));
+            if batch.tracked {
+                self.note_read(call, batch.origin);
+            }
+            let answer = match answer {
                 Reply::Block(block) => {
                     assert!(!batch.transaction, "no call of a transaction blocks");
                     let timeout_ms = block.timeout_ms;
@@ -321,6 +363,22 @@ impl Machine {
         let reply = Reply::count(evicted);
         self.digest.note_reply(&reply);
         reply
+    }
+
+    fn expire(&mut self, keys: &[Bytes]) -> Reply {
+        let reply = Reply::count(self.keyspace.remove_due_among(keys, DUE_PER_ENTRY));
+        self.digest.note_reply(&reply);
+        reply
+    }
+
+    /// Notes which keys a call has read, if it is one that only reads. Of a script's, whoever waits for it knows.
+    fn note_read(&mut self, call: &Call, origin: u64) {
+        if let Ok(row) = command::resolve(&call.args)
+            && row.command.flags.contains(Flags::READONLY)
+            && !row.command.runs_script()
+        {
+            self.keyspace.read_by(origin, row.command.keys.of(&call.args));
+        }
     }
 
     /// Runs the calls again that wait for a key which has changed, until none has anything to answer.

@@ -8,6 +8,7 @@
 //! - `watch KEY`, then `exec`: tells whether KEY was changed in between, as WATCH would see it.
 //! - `served`: the answers that calls which had blocked were given since it was last asked.
 //! - `cancel ID`: the client of blocked call ID has waited long enough.
+//! - `expiry HOW`: further entries remove what is due `at-once`, `when-read` or `later`.
 //! - `elect`: further entries are a new leader's.
 //!
 //! Every entry is applied by two replicas: one that answers, and one that only follows, is sent the entry's bytes
@@ -24,7 +25,7 @@ use goldenscript::{Argument, Context};
 use libtest_mimic::{Arguments, Failed, Trial};
 use quoris_engine::command::{self, Command, Run};
 use quoris_engine::entry::{Genesis, Message, SlotRange, Watch};
-use quoris_engine::machine::{BatchOutcome, Read, Replies};
+use quoris_engine::machine::{BatchOutcome, Expiry, Read, Replies};
 use quoris_engine::script::Budget;
 use quoris_engine::snapshot::Restore;
 use quoris_engine::{Batch, Call, Entry, Machine, Position, Reply, SLOT_COUNT, Stamp, value::number};
@@ -95,6 +96,7 @@ struct World {
     term: u64,
     now_ms: u64,
     watches: Vec<Watch>,
+    expiry: Expiry,
     /// Answers to blocked calls since they were last asked for.
     served: Vec<String>,
 }
@@ -109,6 +111,7 @@ impl World {
             term: 1,
             now_ms: START_MS,
             watches: Vec::new(),
+            expiry: Expiry::AtOnce,
             served: Vec::new(),
         };
         let slots = vec![SlotRange { start: 0, end: u32::from(SLOT_COUNT) - 1 }];
@@ -121,7 +124,8 @@ impl World {
     fn apply(&mut self, batches: Vec<Batch>, genesis: Option<Genesis>) -> Vec<BatchOutcome> {
         self.index += 1;
         let at = Position { term: self.term, index: self.index };
-        let stamp = Some(Stamp { now_ms: self.now_ms, seed: self.index, ..Stamp::default() });
+        let keep_due = self.expiry != Expiry::AtOnce;
+        let stamp = Some(Stamp { now_ms: self.now_ms, seed: self.index, keep_due, ..Stamp::default() });
         let entry = Entry { stamp, batches, genesis, ..Entry::default() };
         let applied = self.answering.apply(at, &entry, Replies::Wanted);
 
@@ -152,8 +156,8 @@ impl World {
             return replies.pop().expect("a reply for the call");
         }
         let calls = [call];
-        if self.answering.needs_tick(&calls, self.now_ms) {
-            self.apply(Vec::new(), None);
+        if let Some(batches) = self.answering.before_read(&calls, self.now_ms, self.expiry) {
+            self.apply(batches, None);
         }
         match self.answering.read(&calls, self.now_ms, self.index).pop().expect("an answer for the call") {
             Read::Reply(reply) => reply,
@@ -194,6 +198,13 @@ impl goldenscript::Runner for World {
             "tick" => drop(self.apply(Vec::new(), None)),
             "served" => return Ok(self.served.drain(..).collect::<Vec<_>>().join("\n")),
             "cancel" => drop(self.apply(vec![Batch::cancel(argument.parse()?)], None)),
+            "expiry" => {
+                self.expiry = match argument {
+                    "when-read" => Expiry::WhenRead,
+                    "later" => Expiry::Later,
+                    _ => Expiry::AtOnce,
+                }
+            }
             // A new leader.
             "elect" => self.term += 1,
             "watch" => {

@@ -10,6 +10,7 @@ use openraft::raft::{ClientWriteResult, TransferLeaderRequest, VoteRequest};
 use openraft::{Instant as _, Raft, ServerState};
 use prost::Message;
 use quoris_engine::digest::Difference;
+use quoris_engine::machine::Expiry;
 use quoris_engine::{Batch, Call, Entry, Machine, Stamp};
 use tokio::sync::{mpsc, oneshot};
 
@@ -239,14 +240,14 @@ impl Group {
             self.reads.try_send(tell).map_err(|_| Refusal::Busy)?;
             told.await.map_err(|_| Refusal::ShuttingDown)??;
         }
-        let now_ms = self.env.clock.now_ms();
-        if !self.with_machine(|machine| machine.needs_tick(calls, now_ms)) {
+        let (now_ms, expiry) = (self.env.clock.now_ms(), self.watcher.expiry());
+        let Some(batches) = self.with_machine(|machine| machine.before_read(calls, now_ms, expiry)) else {
             return Ok(());
-        }
-        match self.write(Vec::new()).await {
+        };
+        match self.write(batches).await {
             WriteOutcome::Applied(_) => Ok(()),
             WriteOutcome::Refused(refusal) => Err(refusal),
-            // The entry carries nothing but the time: to try again is safe.
+            // The entry does nothing but what the time does: to try again is safe.
             WriteOutcome::Unknown(_) => Err(Refusal::NoQuorum),
         }
     }
@@ -256,6 +257,14 @@ impl Group {
         self.ready_to_read(calls).await?;
         let (now_ms, seed) = (self.env.clock.now_ms(), self.env.rng.next_u64());
         Ok(self.with_machine(|machine| machine.read(calls, now_ms, seed)))
+    }
+
+    /// Has what is due removed, if this node leads the group, without waiting for the next tick to do so.
+    pub async fn remove_due(&self) {
+        if self.is_leader() && self.has_due_keys() {
+            // Whatever becomes of it, the next tick tries again.
+            self.write(Vec::new()).await;
+        }
     }
 
     /// Looks at the machine under the group's read lock. Not a promise of freshness.
@@ -531,9 +540,8 @@ async fn tick(group: std::sync::Weak<Group>) {
         if !group.is_leader() || group.trust.is_distrusted() {
             continue;
         }
-        if group.has_due_keys() {
-            // Whatever becomes of it, the next tick tries again.
-            group.write(Vec::new()).await;
+        if group.watcher.expiry() == Expiry::AtOnce {
+            group.remove_due().await;
         }
         if round.is_multiple_of(limits::TICKS_PER_CHECK) {
             group.publish_digest().await;

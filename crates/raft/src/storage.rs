@@ -11,11 +11,11 @@ use openraft::entry::RaftEntry;
 use openraft::storage::{EntryResponder, IOFlushed, RaftLogStorage, RaftStateMachine};
 use openraft::{EntryPayload, LogState, OptionalSend, RaftLogReader, RaftSnapshotBuilder};
 use prost::Message;
-use quoris_engine::events::KeyEvent;
 use quoris_engine::machine::{BatchOutcome, Replies};
 use quoris_engine::snapshot::Restore;
 use quoris_engine::waiters::WaiterId;
 use quoris_engine::{Machine, Position, Reply};
+use tokio::time::Instant;
 
 use crate::consensus::{Applied, Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig, Vote};
 use crate::log::{Done, GroupLog, LogEntry};
@@ -230,7 +230,8 @@ impl Replica {
 
     fn apply_one(&mut self, entry: &Entry, wanted: Replies) -> io::Result<Applied> {
         let at = Position { term: entry.log_id.leader_id.term, index: entry.log_id.index };
-        let applied = match &entry.payload {
+        let began = Instant::now();
+        let mut applied = match &entry.payload {
             EntryPayload::Normal(data) => {
                 let bytes = planted_divergence(&data.0, at.index, wanted, self.hash_seed);
                 let mut machine = self.write_machine();
@@ -247,8 +248,9 @@ impl Replica {
             EntryPayload::Blank => self.skip(at),
         };
         self.applied = Some(entry.log_id);
-        self.tell_watcher(&applied.outcomes, applied.served, applied.events);
-        Ok(Applied(applied.outcomes))
+        let outcomes = std::mem::take(&mut applied.outcomes);
+        self.tell_watcher(&outcomes, applied, began);
+        Ok(Applied(outcomes))
     }
 
     /// The founding membership is entry 0, where the machine itself begins.
@@ -259,7 +261,8 @@ impl Replica {
         }
     }
 
-    fn tell_watcher(&self, outcomes: &[BatchOutcome], served: Vec<(WaiterId, Reply)>, events: Vec<KeyEvent>) {
+    /// Tells what an entry did that `began` to be applied then; `outcomes` are those of its batches.
+    fn tell_watcher(&self, outcomes: &[BatchOutcome], applied: quoris_engine::Applied, began: Instant) {
         let blocked_in = |outcome: &BatchOutcome| match outcome {
             // A call that may block is alone in its batch.
             BatchOutcome::Ran(replies) => match replies[..] {
@@ -269,8 +272,11 @@ impl Replica {
             BatchOutcome::WatchFailed => None,
         };
         let blocked: Vec<WaiterId> = outcomes.iter().filter_map(blocked_in).collect();
-        if !blocked.is_empty() || !served.is_empty() || !events.is_empty() {
-            self.watcher.applied(self.group, Effects { blocked, served, events });
+        let quoris_engine::Applied { served, events, expired, tick, garbage, .. } = applied;
+        let told = !(blocked.is_empty() && served.is_empty() && events.is_empty());
+        if told || expired > 0 || garbage.objects() > 0 {
+            let expiry = (expired > 0 && tick).then(|| began.elapsed());
+            self.watcher.applied(self.group, Effects { blocked, served, events, expired, expiry, garbage });
         }
     }
 

@@ -1,10 +1,13 @@
 //! The words that all of this crate, and the server above it, share.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use quoris_engine::digest::Difference;
 use quoris_engine::entry::Check;
 use quoris_engine::events::KeyEvent;
-use quoris_engine::machine::{BatchOutcome, Read};
+use quoris_engine::garbage::Garbage;
+use quoris_engine::machine::{BatchOutcome, Expiry, Read};
 use quoris_engine::waiters::WaiterId;
 use quoris_engine::{Reply, Stamp};
 
@@ -39,6 +42,12 @@ pub struct Effects {
     pub served: Vec<(WaiterId, Reply)>,
     /// What happened to keys, if the machine is observed.
     pub events: Vec<KeyEvent>,
+    /// How many keys were removed because they were due.
+    pub expired: usize,
+    /// How long an entry took that did nothing else.
+    pub expiry: Option<Duration>,
+    /// What is to be freed where nobody waits for it.
+    pub garbage: Garbage,
 }
 
 /// Learns of every entry's effects on this node, in the order of the log and before anybody who proposed the entry.
@@ -52,6 +61,11 @@ pub trait Watcher: Send + Sync {
 
     /// Another node's server has something to say ([`crate::node::Node::tell_peers`]).
     fn told(&self, notice: Bytes);
+
+    /// When what is due is removed, where this node leads. The conditions say the same.
+    fn expiry(&self) -> Expiry {
+        Expiry::AtOnce
+    }
 
     /// What an entry of `group` that is proposed now says of this node's settings, and of what it sees of the group: all of
     /// its stamp but the clock and the seed.

@@ -388,7 +388,7 @@ mod tests {
 
     fn effects(blocked: &[WaiterId], served: &[WaiterId]) -> Effects {
         let served = served.iter().map(|id| (*id, Reply::OK)).collect();
-        Effects { blocked: blocked.to_vec(), served, events: Vec::new() }
+        Effects { blocked: blocked.to_vec(), served, ..Effects::default() }
     }
 
     #[test]

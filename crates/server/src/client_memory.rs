@@ -32,6 +32,10 @@ pub struct Held {
     pub output: usize,
     /// Room for replies, `output` included.
     pub output_room: usize,
+    /// Room for replies that is kept while there are none.
+    pub reply_room: usize,
+    /// The most that replies have needed of late.
+    pub reply_peak: usize,
     /// Names it watches.
     pub watched: usize,
     /// Channels and patterns it listens to.

@@ -262,7 +262,7 @@ impl Client {
         write!(
             line,
             "id={} addr={} laddr={} fd=-1 name={} age={age} idle={idle} flags={flags} db=0 sub={channels} \
-             psub={patterns} ssub={shards} multi={queued} qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs=0 rbp=0 obl={} \
+             psub={patterns} ssub={shards} multi={queued} qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={} \
              oll={pieces} omem={mail_bytes} tot-mem={total} events=r cmd={cmd} user=default redir={redirect} resp={} \
              lib-name={} lib-ver={}",
             self.id,
@@ -273,6 +273,8 @@ impl Client {
             held.inbox_room - held.inbox,
             held.call,
             held.queued,
+            held.reply_room,
+            held.reply_peak,
             held.output,
             state.protocol.number(),
             state.lib_name,

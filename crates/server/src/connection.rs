@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::clients::Client;
 use crate::limits;
+use crate::reply_room::ReplyRoom;
 use crate::resp::encode::encode_error;
 use crate::resp::{Decoder, ProtocolError};
 use crate::server::Server;
@@ -30,6 +31,7 @@ pub struct Connection {
     decoder: Decoder,
     inbox: BytesMut,
     out: BytesMut,
+    room: ReplyRoom,
     /// What ended the understanding of the client's bytes.
     broken: Option<ProtocolError>,
 }
@@ -42,6 +44,7 @@ enum Event {
     Wrote(io::Result<usize>),
     Mail,
     Idle,
+    Rested,
     Killed,
     Stopping,
 }
@@ -52,7 +55,8 @@ impl Connection {
         let (reader, writer) = tokio::io::split(stream);
         let session = Session::new(server.clone(), client);
         let (inbox, out) = (BytesMut::new(), BytesMut::new());
-        Connection { server, session, reader, writer, decoder: Decoder::default(), inbox, out, broken: None }
+        let (decoder, room) = (Decoder::default(), ReplyRoom::new());
+        Connection { server, session, reader, writer, decoder, inbox, out, room, broken: None }
     }
 
     /// Serves the client until it leaves, is killed, breaks the protocol, or the server is `stopping`.
@@ -80,7 +84,7 @@ impl Connection {
                 Event::Stopping => self.session.stop(),
                 Event::Read(Ok(read)) => self.server.stats.input_bytes.add(read as u64),
                 Event::Wrote(Ok(wrote)) if wrote > 0 => self.server.stats.output_bytes.add(wrote as u64),
-                Event::Mail => {}
+                Event::Mail | Event::Rested => {}
                 Event::Read(Err(_)) | Event::Wrote(_) | Event::Idle | Event::Killed => break,
             }
         }
@@ -136,6 +140,7 @@ impl Connection {
 
     /// Writes what the client's socket takes at once.
     fn write_now(&mut self) {
+        self.room.note(&self.out);
         // What cannot be written now is written, and a broken connection noticed, when there is nothing to run.
         if let Some(Ok(wrote)) = self.writer.write_buf(&mut self.out).now_or_never() {
             self.server.stats.output_bytes.add(wrote as u64);
@@ -162,6 +167,13 @@ impl Connection {
                 seconds => tokio::time::sleep(Duration::from_secs(seconds)).await,
             }
         };
+        let shrinks_at = self.room.shrinks_at(&self.server.peak_life);
+        let rested = async {
+            match shrinks_at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
         let has_room = self.out.len() < limits::OUTPUT_BYTES
             && (!blocked || self.inbox.len() < limits::BLOCKED_INBOX_BYTES);
         let may_read = !self.session.closing && has_room;
@@ -175,6 +187,7 @@ impl Connection {
             () = client.mail.arrived(), if self.out.len() < limits::OUTPUT_BYTES => Event::Mail,
             _ = stopping.wait_for(|stopping| *stopping), if !self.session.closing => Event::Stopping,
             () = idle => Event::Idle,
+            () = rested, if self.out.is_empty() => Event::Rested,
         }
     }
 
@@ -183,13 +196,14 @@ impl Connection {
         let missing = self.decoder.missing_bytes(&self.inbox);
         let most = self.inbox.len().clamp(limits::READ_BYTES, limits::MAX_READ_BYTES);
         self.inbox.reserve(missing.clamp(limits::READ_BYTES, most));
-        if self.out.is_empty() && self.out.capacity() > limits::IDLE_BUFFER_BYTES {
-            self.out = BytesMut::new();
-        }
+        self.room.note(&self.out);
+        self.room.fit(&mut self.out, &self.server.peak_life);
         self.session.client.mail.set_unsent(self.out.len());
         self.session.note_held(|held| {
             (held.inbox, held.inbox_room) = (self.inbox.len(), self.inbox.capacity());
-            (held.output, held.output_room) = (self.out.len(), self.out.capacity());
+            (held.reply_room, held.reply_peak) = self.room.figures();
+            held.output = self.out.len();
+            held.output_room = self.out.capacity().max(held.reply_room);
         });
     }
 }

@@ -42,8 +42,13 @@ pub const LATENCY_SPIKES: usize = 160;
 /// Kinds of errors that INFO errorstats tells apart (Redis: `ERROR_STATS_LIMIT`).
 pub const ERROR_KINDS: usize = 128;
 
-/// An idle connection gives back buffers above this.
-pub const IDLE_BUFFER_BYTES: usize = 64 * 1024;
+/// Room for replies that a connection keeps while there are none, at least and at most (Redis: `PROTO_REPLY_MIN_BYTES`,
+/// `PROTO_REPLY_CHUNK_BYTES`).
+pub const REPLY_ROOM_BYTES: (usize, usize) = (1024, 16 * 1024);
+
+/// How long a connection's largest reply tells how much that is, in milliseconds (Redis:
+/// `REPLY_BUFFER_DEFAULT_PEAK_RESET_TIME`).
+pub const REPLY_PEAK_MS: u64 = 5_000;
 
 /// Groups that one connection's turn is busy with at the same time.
 pub const GROUPS_AT_ONCE: usize = 32;

@@ -44,6 +44,16 @@ impl Server {
         row.writes(words) && !of_script && !(row.runs_script() && self.writes_nothing(row, words))
     }
 
+    /// CLIENT UNPAUSE: calls go on, and what was due meanwhile is gone before they do.
+    pub(crate) async fn unpause(&self) -> Reply {
+        let was_on = self.pause.is_on();
+        self.pause.end();
+        if was_on {
+            futures::future::join_all(self.node.groups().iter().map(|group| group.remove_due())).await;
+        }
+        Reply::OK
+    }
+
     /// Whether a script or a function that is called by its name has declared that it writes nothing.
     fn writes_nothing(&self, row: &Command, words: &[Bytes]) -> bool {
         // Whichever group runs it if it has no keys: it was loaded into all.

@@ -16,6 +16,7 @@ use crate::clients::Clients;
 use crate::config::{Config, Settings};
 use crate::forward::Relays;
 use crate::latency::Latency;
+use crate::lazyfree::LazyFree;
 use crate::limits;
 use crate::listener;
 use crate::memory::{self, Memory};
@@ -23,6 +24,7 @@ use crate::migrate::{self, Targets};
 use crate::monitor::Monitors;
 use crate::pause::Pause;
 use crate::pubsub::PubSub;
+use crate::reply_room::PeakLife;
 use crate::save::Saves;
 use crate::scripts::{self, Scripts};
 use crate::shutdown::{self, Shutdown};
@@ -54,13 +56,17 @@ pub struct Server {
     /// Who watches what others call.
     pub monitors: Arc<Monitors>,
     /// CLIENT PAUSE.
-    pub pause: Pause,
+    pub pause: Arc<Pause>,
     /// Scripts at work.
     pub scripts: Scripts,
     /// Calls that took long.
     pub slowlog: SlowLog,
     /// Spikes.
-    pub latency: Latency,
+    pub latency: Arc<Latency>,
+    /// How long a connection keeps room for replies that it has not needed since.
+    pub peak_life: PeakLife,
+    /// What is freed aside.
+    pub lazyfree: Arc<LazyFree>,
     /// Whether the groups note events for somebody here.
     pub(crate) observing: Mutex<bool>,
     /// What the keys may take.
@@ -106,8 +112,13 @@ impl Server {
         let tracking = Arc::new(Tracking::new(Arc::clone(&settings), Arc::clone(&clients)));
         let memory = Arc::<Memory>::default();
         let (stats, monitors) = (Arc::new(Stats::new()), Arc::<Monitors>::default());
+        let (pause, latency, lazyfree) = (Arc::default(), Arc::default(), Arc::default());
         let watcher = Watcher {
             clock: Arc::clone(&env.clock),
+            cpu: Arc::clone(&env.cpu),
+            lazyfree: Arc::clone(&lazyfree),
+            latency: Arc::clone(&latency),
+            pause: Arc::clone(&pause),
             stats: Arc::clone(&stats),
             monitors: Arc::clone(&monitors),
             blocked: Arc::clone(&blocked),
@@ -132,10 +143,12 @@ impl Server {
             pubsub,
             tracking,
             monitors,
-            pause: Pause::default(),
+            pause,
             scripts,
             slowlog: SlowLog::default(),
-            latency: Latency::default(),
+            latency,
+            lazyfree,
+            peak_life: PeakLife::default(),
             observing: Mutex::new(false),
             memory,
             saves: Saves::default(),

@@ -338,6 +338,7 @@ impl Session {
                 let versions = transaction::versions_here(&self.server, &words[2..]).await;
                 Some(Answer::Own(versions))
             }
+            Verb::ClientUnpause => Some(Answer::Own(self.server.unpause().await)),
             Verb::Save => Some(Answer::Own(save::save(&self.server).await)),
             Verb::DebugSleep => Some(Answer::Own(verbs::debug::sleep(Args(words)).await)),
             verb => verbs::run(self, resolved, verb, words).map(Answer::Own),

@@ -26,7 +26,8 @@ impl Counter {
         self.0.load(Ordering::Relaxed)
     }
 
-    fn reset(&self) {
+    /// It begins again.
+    pub fn reset(&self) {
         self.0.store(0, Ordering::Relaxed);
     }
 }
@@ -59,6 +60,8 @@ pub struct Stats {
     pub input_bytes: Counter,
     /// Bytes to clients.
     pub output_bytes: Counter,
+    /// Keys of groups led here that were removed because they were due.
+    pub expired_keys: Counter,
     /// Replies that are errors.
     pub errors: Counter,
     /// The same by their first words (`ERR`, `WRONGTYPE`).
@@ -95,6 +98,7 @@ impl Stats {
             calls: Counter::default(),
             input_bytes: Counter::default(),
             output_bytes: Counter::default(),
+            expired_keys: Counter::default(),
             errors: Counter::default(),
             error_kinds: Mutex::default(),
             published: Counter::default(),
@@ -173,7 +177,10 @@ impl Stats {
             &self.input_bytes,
             &self.output_bytes,
         ];
-        totals.into_iter().chain([&self.errors, &self.published]).for_each(Counter::reset);
+        totals
+            .into_iter()
+            .chain([&self.expired_keys, &self.errors, &self.published])
+            .for_each(Counter::reset);
         self.kinds().clear();
         for stats in &self.commands {
             [&stats.calls, &stats.usec, &stats.rejected, &stats.failed].into_iter().for_each(Counter::reset);

@@ -1,6 +1,7 @@
 //! Client-side caching (CLIENT TRACKING): which client has read which key, and the word to it when the key changes.
 //!
-//! Invariants: a key is noted *before* it is read, and what is posted to a client while its calls run leaves behind their
+//! Invariants: a key is noted *before* it is read (by a transaction that also writes: in its place in the log, so that the
+//! client is not told of what the transaction did to the key before), and what is posted to a client while its calls run leaves behind their
 //! replies: so whoever caches what it read is told of every later change, sometimes of an earlier one, never of too few.
 //! A client of which this node can no longer say that (its table is full, its replica was replaced, it has ceased to lead a
 //! group) is told that the keys concerned, or all, are no longer good.
@@ -16,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use quoris_engine::Reply;
+use quoris_engine::events::KeyEvent;
 
 use crate::clients::{Client, Clients};
 use crate::config::Settings;
@@ -41,7 +43,7 @@ pub struct Mode {
     pub noloop: bool,
     /// CLIENT CACHING: concerns the next call alone.
     pub caching: bool,
-    /// The mark of its own writes ([`quoris_engine::Batch::by`]).
+    /// The mark of its own batches ([`quoris_engine::Batch::by`]), the same for as long as it tracks.
     pub origin: u64,
 }
 
@@ -69,6 +71,8 @@ struct State {
     trackers: BTreeMap<u64, Tracker>,
     /// Who has read a key. Those who have left since are forgotten when the key changes.
     readers: BTreeMap<Bytes, BTreeSet<u64>>,
+    /// Whose batches have which mark.
+    origins: BTreeMap<u64, u64>,
     /// Who is told of all keys with a prefix.
     prefixes: BTreeMap<Bytes, BTreeSet<u64>>,
 }
@@ -120,6 +124,7 @@ impl Tracking {
     /// `client` begins to track, or changes how; `prefixes` are added to those it has.
     pub fn start(&self, client: &Arc<Client>, mode: Mode, prefixes: &[Bytes]) {
         let mut state = self.lock();
+        state.origins.insert(mode.origin, client.id);
         let tracker = state.trackers.entry(client.id).or_insert_with(|| Tracker {
             client: client.clone(),
             mode,
@@ -157,6 +162,7 @@ impl Tracking {
                 }
             }
         }
+        state.origins.remove(&tracker.mode.origin);
         if state.trackers.is_empty() {
             state.readers.clear();
         }
@@ -234,21 +240,28 @@ impl Tracking {
         }
     }
 
-    /// `keys` have changed in one entry, each by the origin beside it (0: nobody's).
-    pub fn changed(&self, keys: &[(Bytes, u64)]) {
+    /// What happened in one entry, in order.
+    pub fn happened(&self, events: &[KeyEvent]) {
         let mut state = self.lock();
         let mut broadcasts: BTreeMap<(u64, Bytes), BTreeSet<Bytes>> = BTreeMap::new();
-        for (key, origin) in keys {
-            if let Some(readers) = state.readers.remove(key) {
-                self.tell_readers(&mut state, key, &readers, *origin);
-            }
-            for (prefix, clients) in &state.prefixes {
-                if key.starts_with(prefix) {
-                    let told = |id: &&u64| state.trackers.get(id).is_some_and(|t| !t.is_own(*origin));
-                    for id in clients.iter().filter(told) {
-                        broadcasts.entry((*id, prefix.clone())).or_default().insert(key.clone());
+        for event in events {
+            match event {
+                KeyEvent::Changed { key, origin } => {
+                    if let Some(readers) = state.readers.remove(key) {
+                        self.tell_readers(&mut state, key, &readers, *origin);
+                    }
+                    for (prefix, clients) in &state.prefixes {
+                        if key.starts_with(prefix) {
+                            let told = |id: &&u64| state.trackers.get(id).is_some_and(|t| !t.is_own(*origin));
+                            for id in clients.iter().filter(told) {
+                                broadcasts.entry((*id, prefix.clone())).or_default().insert(key.clone());
+                            }
+                        }
                     }
                 }
+                KeyEvent::AllChanged => self.forget_all(&mut state),
+                KeyEvent::Read { key, origin } => self.has_read(&mut state, key, *origin),
+                _ => {}
             }
         }
         for ((id, _), keys) in broadcasts {
@@ -258,12 +271,24 @@ impl Tracking {
         }
     }
 
+    /// A batch marked `origin` has read `key`: its client, if it is one of this node's, is told of what comes behind.
+    fn has_read(&self, state: &mut State, key: &Bytes, origin: u64) {
+        let Some(client) = state.origins.get(&origin).copied() else { return };
+        let Some(tracker) = state.trackers.get_mut(&client) else { return };
+        tracker.has_read = true;
+        state.readers.entry(key.clone()).or_default().insert(client);
+        self.fit(state);
+    }
+
     /// No key is good any more.
     pub fn all_changed(&self) {
         if !self.is_on() {
             return;
         }
-        let mut state = self.lock();
+        self.forget_all(&mut self.lock());
+    }
+
+    fn forget_all(&self, state: &mut State) {
         state.readers.clear();
         for tracker in state.trackers.values_mut().filter(|tracker| tracker.mode.bcast || tracker.has_read) {
             tracker.has_read = false;

@@ -169,14 +169,19 @@ pub async fn exec(session: &mut Session) -> Answer {
     };
     let watched = std::mem::take(&mut session.watched);
     session.note_queued();
-    if !transaction.broken {
-        transaction.keyed_calls().for_each(|(row, words)| session.note_reads(row, words));
-    }
-    session.caching_is_over();
     if transaction.broken {
+        session.caching_is_over();
         return Answer::error(ABORTED);
     }
-    let committed = commit(session, transaction.batch(), watched).await;
+    let calls = transaction.batch();
+    let mode = session.tracking.filter(|mode| mode.notes_reads());
+    // What a transaction reads that also writes is noted in the log's order, but for scripts.
+    let tracked = mode.filter(|_| calls.iter().any(is_write)).map(|mode| mode.origin);
+    for (row, words) in transaction.keyed_calls().filter(|(row, _)| tracked.is_none() || row.runs_script()) {
+        session.note_reads(row, words);
+    }
+    session.caching_is_over();
+    let committed = commit(session, calls, watched, tracked).await;
     session.scripts_have_run();
     let mut ran = match committed {
         Ok(Committed::Ran(answers)) => answers.into_iter(),
@@ -199,11 +204,12 @@ pub async fn exec(session: &mut Session) -> Answer {
     Answer::Many(answers)
 }
 
-/// Runs `calls` if no key of `watched` has changed.
+/// Runs `calls` if no key of `watched` has changed; what they read is `tracked` for the client with that mark.
 async fn commit(
     session: &mut Session,
     calls: Vec<Call>,
     watched: Watched,
+    tracked: Option<u64>,
 ) -> Result<Committed, CommandError> {
     let mut by_slot: BTreeMap<SlotId, Vec<Watch>> = BTreeMap::new();
     for (key, version) in watched {
@@ -223,8 +229,9 @@ async fn commit(
     if !by_slot.is_empty() {
         return Err(CommandError::CrossSlot);
     }
-    let origin = session.caller().origin;
-    run(session, slot, Batch::transaction(calls, watches).by(origin)).await
+    let origin = tracked.unwrap_or(session.caller().origin);
+    let batch = Batch { tracked: tracked.is_some(), ..Batch::transaction(calls, watches).by(origin) };
+    run(session, slot, batch).await
 }
 
 /// The slot of all calls' keys; `None` without calls.
@@ -370,16 +377,14 @@ pub async fn watch(session: &mut Session, keys: &[Bytes]) -> Answer {
     }
     match versions(session, keys).await {
         Ok(versions) => {
-            let watched = &mut session.watched;
-            let mut new = Vec::new();
+            let mut bytes = session.client.state().memory.watched;
             for (key, version) in keys.iter().zip(versions) {
-                if !watched.contains_key(key) {
-                    watched.insert(key.clone(), version);
-                    new.push(key);
+                if !session.watched.contains_key(key) {
+                    bytes += Held::of_names(std::iter::once(key));
+                    session.watched.insert(key.clone(), version);
                 }
             }
-            let bytes = Held::of_names(new.into_iter());
-            session.client.state().memory.watched += bytes;
+            session.client.state().memory.watched = bytes;
             Answer::Own(Reply::OK)
         }
         Err(error) => Answer::error(error),
@@ -453,8 +458,8 @@ pub async fn for_relay(session: &mut Session, encoded: &Bytes) -> Answer {
                 && row.command.keys.of(&call.args).next().is_some()
         })
     };
-    if batch.cancel != 0 || !batch.evict.is_empty() || !batch.transaction || !batch.calls.iter().all(is_keyed)
-    {
+    let has_other_work = batch.cancel != 0 || !batch.evict.is_empty() || !batch.expire.is_empty();
+    if has_other_work || !batch.transaction || !batch.calls.iter().all(is_keyed) {
         return Answer::error(INVALID);
     }
     let calls = slot_of_calls(&batch.calls);

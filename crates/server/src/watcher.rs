@@ -2,21 +2,26 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use quoris_engine::events::KeyEvent;
+use quoris_engine::machine::Expiry;
 use quoris_engine::script::Budget;
 use quoris_engine::value::Bounds;
 use quoris_engine::{Stamp, command};
-use quoris_raft::env::Clock;
+use quoris_raft::env::{Clock, Cpu};
 use quoris_raft::group::Group;
 use quoris_raft::node::Node;
 use quoris_raft::types::{Effects, GroupId};
 
 use crate::blocking::Blocked;
 use crate::config::{Config, EventsFrom, Settings};
+use crate::latency::Latency;
+use crate::lazyfree::LazyFree;
 use crate::memory::Memory;
 use crate::monitor::Monitors;
+use crate::pause::Pause;
 use crate::pubsub::{self, PubSub};
 use crate::replicas;
 use crate::stats::Stats;
@@ -36,6 +41,14 @@ pub struct Watcher {
     pub settings: Arc<Settings>,
     /// What the time is.
     pub clock: Arc<dyn Clock>,
+    /// Where garbage is freed.
+    pub cpu: Arc<dyn Cpu>,
+    /// What is freed there.
+    pub lazyfree: Arc<LazyFree>,
+    /// Spikes.
+    pub latency: Arc<Latency>,
+    /// CLIENT PAUSE.
+    pub pause: Arc<Pause>,
     /// Calls, those of scripts included.
     pub stats: Arc<Stats>,
     /// Clients that see them.
@@ -99,16 +112,21 @@ impl Watcher {
         if events.iter().any(KeyEvent::is_read) {
             self.tracking.script_has_read();
         }
-        if events.contains(&KeyEvent::AllChanged) {
-            return self.tracking.all_changed();
+        self.tracking.happened(events);
+    }
+
+    /// Keys that were due are gone: counted where their group is led, so that each is counted once.
+    fn expired(&self, group: GroupId, keys: usize, took: Option<Duration>) {
+        if keys == 0 || !self.leads(group) {
+            return;
         }
-        let changed = |event: &KeyEvent| match event {
-            KeyEvent::Changed { key, origin } => Some((key.clone(), *origin)),
-            _ => None,
-        };
-        let changed: Vec<(Bytes, u64)> = events.iter().filter_map(changed).collect();
-        if !changed.is_empty() {
-            self.tracking.changed(&changed);
+        self.stats.expired_keys.add(keys as u64);
+        let (ms, threshold_ms) = (
+            took.map_or(0, |took| took.as_millis() as u64),
+            self.settings.get().latency_monitor_threshold_ms,
+        );
+        if threshold_ms > 0 && ms >= threshold_ms {
+            self.latency.note("expire-cycle", ms, self.clock.now_ms());
         }
     }
 
@@ -135,11 +153,25 @@ impl quoris_raft::types::Watcher for Watcher {
             self.invalidate(&effects.events);
         }
         self.blocked.applied(group, &mut effects);
+        self.expired(group, effects.expired, effects.expiry);
+        if effects.garbage.objects() > 0 {
+            self.lazyfree.free(&*self.cpu, effects.garbage);
+        }
     }
 
     fn replaced(&self, group: GroupId) {
         self.tracking.all_changed();
         self.blocked.replaced(group);
+    }
+
+    fn expiry(&self) -> Expiry {
+        if self.pause.holds(true) {
+            Expiry::Later
+        } else if self.memory.keep_due.load(Ordering::Relaxed) {
+            Expiry::WhenRead
+        } else {
+            Expiry::AtOnce
+        }
     }
 
     fn conditions(&self, group: GroupId) -> Stamp {
@@ -154,7 +186,7 @@ impl quoris_raft::types::Watcher for Watcher {
             out_of_memory: config.maxmemory > 0 && self.memory.is_short(),
             bounds: bounds.filter(|_| Bounds::of(bounds) != Bounds::default()),
             few_replicas: config.min_replicas_to_write > 0 && !self.has_replicas(&config, group),
-            keep_due: self.memory.keep_due.load(Ordering::Relaxed),
+            keep_due: self.expiry() != Expiry::AtOnce,
             ..Stamp::default()
         }
     }

@@ -1,17 +1,27 @@
-//! Log entries, as they come from the disk and from peers.
+//! Log entries, as they come from the disk and from peers: what can be decoded can be applied, and does the same to every
+//! replica.
 
 use bytes::Bytes;
+use quoris_engine::SLOT_COUNT;
 use quoris_engine::entry::{
     Batch, Bounds, Call, Check, Entry, Genesis, GroupInfo, Message, NodeInfo, SlotRange, Stamp, Topology,
     Watch,
 };
-use rand::Rng;
+use quoris_engine::keyspace::object_bytes;
+use quoris_engine::machine::{Machine, Position, Replies};
+use quoris_engine::slot::{NEVER, Object};
 use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 
+use crate::snapshot::{self, Filled, restored};
 use crate::{damage, within_memory};
 
 /// An empty part of a message takes 2 bytes, and a place in a growing list here.
 const FACTOR: usize = 512;
+/// Calls that have run before the entry does.
+const CALLS_BEFORE: usize = 8;
+/// Any time that does not overflow when a deadline is added to it.
+const TIMES_MS: std::ops::Range<u64> = 0..1 << 50;
 
 pub fn make(rng: &mut StdRng) -> Vec<u8> {
     let mut bytes = entry(rng).encode_to_vec();
@@ -24,13 +34,48 @@ pub fn check(input: &[u8]) {
     let decoded = within_memory("an entry", input.len(), FACTOR, || Entry::decode(input.clone()));
     let Ok(entry) = decoded else { return };
     let encoded = entry.encode_to_vec();
-    assert_eq!(Entry::decode(&encoded[..]), Ok(entry), "decoded, encoded and decoded");
+    assert_eq!(Entry::decode(&encoded[..]).as_ref(), Ok(&entry), "decoded, encoded and decoded");
+    check_applied(&input);
+}
+
+/// Applies an encoded entry to replicas that differ in nothing but what has no influence: their hash seeds, whether their
+/// replies are wanted, whether they are observed, and whether they come from a snapshot.
+fn check_applied(input: &Bytes) {
+    let seed = input.iter().fold(0, |sum: u64, byte| sum.wrapping_mul(31) + u64::from(*byte));
+    let mut answering = Filled::random(&mut StdRng::seed_from_u64(seed), CALLS_BEFORE).into_machine();
+    let mut following = restored(&answering, 2);
+    answering.observe(true);
+    let at = Position { term: 1, index: answering.applied() + 1 };
+    let answered = answering.apply_bytes(at, input.clone(), Replies::Wanted).expect("it was decoded");
+    let followed = following.apply_bytes(at, input.clone(), Replies::Unwanted).expect("it was decoded");
+    assert_eq!(answering.digest(), following.digest(), "applied by two replicas");
+    assert_eq!(answering.unchecked_digest(), following.unchecked_digest(), "their running digests");
+    assert_eq!(answered.served, followed.served, "whom it served");
+    assert_eq!(restored(&answering, 3).digest(), answering.digest(), "what it left, as a snapshot");
+    check_counts(&answering);
+    // What the entry left must bear the next one, which removes what is due.
+    let next = Position { term: 2, index: at.index + 1 };
+    for machine in [&mut answering, &mut following] {
+        machine.apply(next, &Entry::default(), Replies::Unwanted);
+    }
+    assert_eq!(answering.digest(), following.digest(), "gone on by two replicas");
+}
+
+/// What a keyspace counts as it goes is what there is.
+fn check_counts(machine: &Machine) {
+    let keys = machine.keyspace();
+    let objects = || (0..SLOT_COUNT).flat_map(|slot| keys.slot(slot).iter());
+    assert_eq!(keys.len(), objects().count(), "keys");
+    let bytes = objects().map(|(key, object)| object_bytes(key, object)).sum::<usize>();
+    assert_eq!(keys.bytes(), bytes, "bytes of keys");
+    let expires = |object: &&Object| object.expire_ms.min(object.value.next_deadline_ms()) != NEVER;
+    assert_eq!(keys.expiring(), objects().map(|(_, object)| object).filter(expires).count(), "deadlines");
 }
 
 fn entry(rng: &mut StdRng) -> Entry {
     Entry {
         stamp: rng.random::<bool>().then(|| Stamp {
-            now_ms: rng.random(),
+            now_ms: rng.random_range(TIMES_MS),
             seed: rng.random(),
             script_instructions: rng.random(),
             script_bytes: rng.random(),
@@ -60,17 +105,34 @@ fn bounds(rng: &mut StdRng) -> Bounds {
 
 fn batch(rng: &mut StdRng) -> Batch {
     Batch {
-        calls: (0..rng.random_range(0..4)).map(|_| Call::new(damage::words(rng, 5))).collect(),
+        calls: (0..rng.random_range(0..4)).map(|_| any_call(rng)).collect(),
         watches: watches(rng),
         transaction: rng.random(),
         cancel: rng.random(),
         origin: rng.random(),
         evict: watches(rng),
+        tracked: rng.random(),
+        expire: keys(rng),
+    }
+}
+
+/// Mostly one that does something.
+fn any_call(rng: &mut StdRng) -> Call {
+    match rng.random_range(0..4) {
+        0 => Call::new(damage::words(rng, 5)),
+        _ => snapshot::call(rng),
     }
 }
 
 fn watches(rng: &mut StdRng) -> Vec<Watch> {
-    damage::words(rng, 2).into_iter().map(|key| Watch { key: key.into(), version: rng.random() }).collect()
+    let keys = keys(rng);
+    keys.into_iter().map(|key| Watch { key, version: rng.random_range(0..2 * CALLS_BEFORE as u64) }).collect()
+}
+
+/// Some that are there, some that are not.
+fn keys(rng: &mut StdRng) -> Vec<Bytes> {
+    let count = rng.random_range(0..3);
+    (0..count).map(|_| format!("key{}", rng.random_range(0..2 * Filled::KEYS)).into()).collect()
 }
 
 fn genesis(rng: &mut StdRng) -> Genesis {

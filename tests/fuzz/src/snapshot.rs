@@ -42,16 +42,20 @@ pub fn make(rng: &mut StdRng) -> Vec<u8> {
 
 pub fn check(input: &[u8]) {
     let chunks = chunks(input);
-    let restored =
-        within_memory("a snapshot", input.len() + MACHINE_BYTES / FACTOR, FACTOR, || restore(&chunks));
-    let Some(machine) = restored else { return };
-    let again: Vec<Bytes> = machine.snapshot().chunks().collect();
-    let restored = restore(&again).expect("what a machine has written");
-    assert_eq!(restored.digest(), machine.digest(), "restored, written and restored");
+    let machine =
+        within_memory("a snapshot", input.len() + MACHINE_BYTES / FACTOR, FACTOR, || restore(&chunks, 1));
+    let Some(machine) = machine else { return };
+    assert_eq!(restored(&machine, 1).digest(), machine.digest(), "restored, written and restored");
 }
 
-fn restore(chunks: &[Bytes]) -> Option<Machine> {
-    let mut restore = Restore::new(1);
+/// A machine from a snapshot of `machine`.
+pub fn restored(machine: &Machine, hash_seed: u64) -> Machine {
+    let chunks: Vec<Bytes> = machine.snapshot().chunks().collect();
+    restore(&chunks, hash_seed).expect("what a machine has written")
+}
+
+fn restore(chunks: &[Bytes], hash_seed: u64) -> Option<Machine> {
+    let mut restore = Restore::new(hash_seed);
     for chunk in chunks {
         restore.push(chunk.clone()).ok()?;
     }
@@ -91,6 +95,11 @@ impl Filled {
         filled
     }
 
+    /// The machine.
+    pub fn into_machine(self) -> Machine {
+        self.machine
+    }
+
     /// The answer to `call`, if it is a string.
     pub fn bulk(&mut self, call: Call) -> Option<Vec<u8>> {
         match self.run(call) {
@@ -116,7 +125,7 @@ impl Filled {
 }
 
 /// A call that writes.
-fn call(rng: &mut StdRng) -> Call {
+pub fn call(rng: &mut StdRng) -> Call {
     const SHAPES: [(&str, usize); 14] = [
         ("SET k w", 1),
         ("RPUSH k w", 20),

@@ -59,7 +59,10 @@ const DEBUG: &[Command] = &[
         Command::session("reload", -2, Verb::DebugReload),
         "Reads nothing: what a snapshot holds is in memory, with which it would clash unless flushed or merged.",
     ),
-    nothing_to_do("replybuffer", -3, "Does nothing: buffers have no such setting."),
+    debugs(
+        Command::session("replybuffer", 4, Verb::DebugReplybuffer),
+        "Sets how long this node's connections keep room for replies that they have not needed since.",
+    ),
     debugs(
         Command::session("set-active-expire", 3, Verb::DebugSetActiveExpire),
         "Sets whether this node, where it leads, has keys removed that are due. They are absent either way.",

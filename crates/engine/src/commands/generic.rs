@@ -72,7 +72,7 @@ pub const COMMANDS: &[Command] = &[
         "O(1)",
         "Determines the type of value stored at a key.",
     ),
-    Command::write("unlink", -2, Keys::ALL, del).with(Flags::FAST).doc(
+    Command::write("unlink", -2, Keys::ALL, unlink).with(Flags::FAST).doc(
         Chapter::Generic,
         "4.0.0",
         "O(1) for each key removed regardless of its size. Then the command does O(N) work in a different thread in order to reclaim memory, where N is the number of allocations the deleted objects where composed of.",
@@ -152,6 +152,17 @@ fn del(context: &mut WriteContext, args: Args) -> Outcome {
     let mut removed = 0;
     for key in args.from(1) {
         if context.keys.remove(key).is_some() {
+            context.keys.notify(EventClass::GENERIC, "del", key);
+            removed += 1;
+        }
+    }
+    Ok(Reply::count(removed))
+}
+
+fn unlink(context: &mut WriteContext, args: Args) -> Outcome {
+    let mut removed = 0;
+    for key in args.from(1) {
+        if context.keys.unlink(key) {
             context.keys.notify(EventClass::GENERIC, "del", key);
             removed += 1;
         }
@@ -259,7 +270,7 @@ fn flush(context: &mut WriteContext, args: Args) -> Outcome {
     if !understood {
         return Err(CommandError::Syntax);
     }
-    context.keys.clear();
+    context.keys.clear(args.len() == 2 && args.is(1, "async"));
     Ok(Reply::OK)
 }
 

@@ -367,7 +367,7 @@ fn a_roll_back_restores_order_and_bookkeeping() {
                 1 => keys.set(key.as_bytes(), Value::string(b"v"), NEVER),
                 2 => keys.set(key.as_bytes(), Value::string(b"longer"), 1_000_000),
                 3 => drop(keys.rename(key.as_bytes(), b"{t}renamed")),
-                _ => keys.clear(),
+                _ => keys.clear(false),
             }
         };
         before.iter().for_each(|step| apply(&mut keys, step));

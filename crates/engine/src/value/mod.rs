@@ -254,6 +254,20 @@ impl Value {
         }
     }
 
+    /// In how many pieces it is freed, about, as Redis's value would be: its elements, unless it is in a compact form.
+    pub fn pieces(&self) -> usize {
+        /// A node of Redis's lists.
+        const NODE_BYTES: usize = 8192;
+        match self {
+            Value::Hash(hash) if !hash.is_small() => hash.positions(),
+            Value::List(list) => list.bytes() / NODE_BYTES,
+            Value::Set(set) if set.encoding() == "hashtable" => set.len(),
+            Value::Zset(zset) if !zset.is_small() => zset.len(),
+            Value::Stream(stream) => stream.pieces(),
+            Value::String(_) | Value::Hash(_) | Value::Set(_) | Value::Zset(_) => 1,
+        }
+    }
+
     /// The earliest deadline of its parts (a hash's fields), past ones included; [`NEVER`] if none expires.
     pub fn next_deadline_ms(&self) -> u64 {
         match self {

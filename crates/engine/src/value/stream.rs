@@ -369,6 +369,12 @@ impl StreamValue {
         removed.is_some()
     }
 
+    /// Its nodes, its groups and what is pending in them; of these the first stands for all.
+    pub fn pieces(&self) -> usize {
+        let pending = self.groups().next().map_or(0, |(_, group)| group.pending_count());
+        self.node_count() + self.groups.len() * (1 + pending)
+    }
+
     fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.full.iter().map(|(_, node)| &**node).chain(&self.tail)
     }

@@ -52,6 +52,26 @@ pub(super) fn set_active_expire(session: &Session, args: Args) -> Outcome {
     Ok(Reply::OK)
 }
 
+/// DEBUG REPLYBUFFER: `PEAK-RESET-TIME ms|NEVER|RESET`, or `RESIZING 0|1`.
+pub(super) fn reply_buffer(session: &Session, args: Args) -> Outcome {
+    let life = &session.server.peak_life;
+    if args.is(2, "peak-reset-time") {
+        match args.bytes(3).to_ascii_lowercase().as_slice() {
+            b"never" => life.set(None),
+            b"reset" => life.reset(),
+            _ => life.set(Some(u64::try_from(args.int(3)?).map_err(|_| CommandError::NotInteger)?)),
+        }
+    } else if args.is(2, "resizing") {
+        match args.int(3)? {
+            0 => life.set(None),
+            _ => life.reset(),
+        }
+    } else {
+        return Err(CommandError::Syntax);
+    }
+    Ok(Reply::OK)
+}
+
 /// DEBUG PROTOCOL: a reply of the given kind.
 pub(super) fn protocol(session: &Session, args: Args) -> Outcome {
     if !args.is(2, "push") {

@@ -113,7 +113,8 @@ fn memory(session: &Session, text: &mut Text) {
     let scripts = server.node.groups()[0].with_machine(|machine| machine.scripts().count());
     text.field("number_of_cached_scripts", scripts);
     text.field("mem_not_counted_for_evict", 0);
-    text.field("lazyfree_pending_objects", 0);
+    text.field("lazyfree_pending_objects", server.lazyfree.pending());
+    text.field("lazyfreed_objects", server.lazyfree.freed.get());
     text.field("mem_clients_normal", mem_clients(session));
 }
 
@@ -155,6 +156,7 @@ fn stats(session: &Session, text: &mut Text) {
     text.field("total_net_input_bytes", stats.input_bytes.get());
     text.field("total_net_output_bytes", stats.output_bytes.get());
     text.field("rejected_connections", stats.rejected_connections.get());
+    text.field("expired_keys", stats.expired_keys.get());
     text.field("evicted_keys", session.server.memory.evicted.get());
     text.field("evicted_clients", session.server.clients.memory.evictions.get());
     text.field("pubsub_channels", pubsub.count(Kind::Channel));

@@ -73,6 +73,7 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         }
         Verb::ClientNoTouch => client::switch(session, args, |state, on| state.no_touch = on),
         Verb::ClientPause => client::pause(session, args),
+        Verb::ClientUnpause => unreachable!("it waits for groups, and the session has run it"),
         Verb::ClientReply
         | Verb::Subscribe
         | Verb::Psubscribe
@@ -84,10 +85,6 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         Verb::ClientSetname => client::set_name(session, args),
         Verb::ClientTracking => tracking::tracking(session, args),
         Verb::ClientTrackinginfo => Ok(tracking::info(session)),
-        Verb::ClientUnpause => {
-            session.server.pause.end();
-            Ok(Reply::OK)
-        }
         Verb::ClientUnblock => client::unblock(session, args),
         Verb::ClusterCountkeysinslot => count_keys_in_slot(session, args),
         Verb::ClusterGetkeysinslot => keys_in_slot(session, args),
@@ -108,11 +105,14 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         Verb::ConfigGet => Ok(config::get(session, args)),
         Verb::ConfigResetstat => {
             session.server.stats.reset();
+            session.server.lazyfree.freed.reset();
+            session.server.clients.memory.evictions.reset();
             Ok(Reply::OK)
         }
         Verb::ConfigRewrite => config::rewrite(session),
         Verb::ConfigSet => config::set(session, args),
         Verb::DebugAccept => Ok(Reply::OK),
+        Verb::DebugReplybuffer => debug::reply_buffer(session, args),
         Verb::DebugSetActiveExpire => debug::set_active_expire(session, args),
         Verb::DebugProtocol => debug::protocol(session, args),
         Verb::DebugReload => debug::reload(session, args),

@@ -21,8 +21,9 @@ pub(super) fn tracking(session: &mut Session, args: Args) -> Outcome {
         let held = session.server.tracking.look(session.client.id);
         let held = held.map_or_else(Vec::new, |(_, prefixes)| prefixes);
         check(session.tracking, mode, &prefixes, &held)?;
-        // A mark that no other writer has: 0 is nobody's.
-        let origin = if mode.noloop { session.server.env.rng.next_u64() | 1 } else { 0 };
+        // A mark that no other writer has: 0 is nobody's. It stays, for what it marks may be under way.
+        let drawn = || session.server.env.rng.next_u64() | 1;
+        let origin = session.tracking.map_or_else(drawn, |mode| mode.origin);
         let mode = Mode { origin, ..mode };
         session.set_tracking(Some(mode));
         session.server.tracking.start(&session.client, mode, &prefixes);
