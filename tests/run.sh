@@ -8,7 +8,7 @@ RUN_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$RUN_DIR/tools.sh"
 cd "$RUN_DIR/.."
 
-SUITES=(unit sim e2e differential jepsen)
+SUITES=(unit counts sim e2e differential jepsen)
 
 show_help() {
     cat <<HELP
@@ -38,6 +38,11 @@ done
 
 suite_unit() {
     cargo test --workspace --locked --exclude quoris-sim
+}
+
+# Instructions per command, beside their baseline: a step that takes a tenth more fails.
+suite_counts() {
+    tests/counts/run.sh
 }
 
 # The simulator: its own tests (the meta-test, the planted bugs) and the seeds. What it runs is decided here alone.

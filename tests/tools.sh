@@ -40,6 +40,18 @@ tools_redis() {
     ln -sfn "$(readlink -f "$server")" "$TOOLS_DIR/bin/redis-server"
 }
 
+# etcd, unpacked from Debian's package into tests/.tools/etcd: installing it would start a service.
+tools_etcd() {
+    local dir=$TOOLS_DIR/etcd
+    [[ -x $dir/usr/bin/etcd ]] && return
+    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || tools_fail "unpacks etcd from a Debian package: needs apt-get"
+    echo "unpacking etcd-server (Debian) into tests/.tools/etcd"
+    rm -rf "$dir" && mkdir -p "$dir"
+    (cd "$dir" && apt-get download -qq etcd-server 2>/dev/null) || tools_fail "apt-get download etcd-server failed"
+    dpkg-deb -x "$dir"/etcd-server_*.deb "$dir"
+    rm "$dir"/etcd-server_*.deb
+}
+
 # A Python environment of the project's own, rebuilt when tests/requirements.txt changes.
 tools_python() {
     local stamp=$TOOLS_DIR/venv/.installed

@@ -5,6 +5,7 @@ import math
 from collections import Counter
 
 from history import FAIL, INFO, OK
+from svg import label, line, nice_step, rect
 
 WIDTH, LEFT, RIGHT = 1000, 64, 12
 INNER = WIDTH - LEFT - RIGHT
@@ -125,29 +126,6 @@ def svg(height, body, title):
     return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{html.escape(title)}">{body}</svg>'
 
 
-def rect(kind, x, y, width, height, title=""):
-    place = f'x="{x:.1f}" y="{y:.1f}" width="{width:.2f}" height="{height:.1f}"'
-    if not title:
-        return f'<rect class="{kind}" {place}/>'
-    return f'<rect class="{kind}" {place}><title>{html.escape(title)}</title></rect>'
-
-
 def bar(number, kind, y, height, share=1.0):
     """Of a bucket; nothing where there is nothing to show."""
     return rect(f"bar {kind}", LEFT + number * BAR, y, BAR * share, height) if height else ""
-
-
-def line(kind, points):
-    if len(points) == 1:
-        return f'<circle class="dot {kind}" cx="{points[0][0]:.1f}" cy="{points[0][1]:.1f}" r="2"/>'
-    return f'<polyline class="line {kind}" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}"/>'
-
-
-def label(x, y, said, anchor):
-    return f'<text class="tick" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{said}</text>'
-
-
-def nice_step(rough):
-    """1, 2 or 5 times a power of ten, at least `rough`."""
-    power = 10 ** math.floor(math.log10(max(rough, 1e-9)))
-    return next(power * n for n in (1, 2, 5, 10) if power * n >= rough)

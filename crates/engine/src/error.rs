@@ -125,6 +125,9 @@ pub enum CommandError {
     /// The memory limit forbids writes that need more.
     #[error("OOM command not allowed when used memory > 'maxmemory'.")]
     OutOfMemory,
+    /// The leader has heard from too few followers of late (`min-replicas-to-write`).
+    #[error("NOREPLICAS Not enough good replicas to write.")]
+    FewReplicas,
     /// Any other text, complete with its code (`ERR …`).
     #[error("{0}")]
     Text(&'static str),

@@ -19,10 +19,12 @@ use bytes::Bytes;
 use foldhash::fast::FixedState;
 use indexmap::IndexMap;
 
+use crate::entry::Call;
 use crate::error::CommandError;
 use crate::events::{EventClass, KeyEvent};
 use crate::garbage::Garbage;
 use crate::hash_slot::{SlotId, slot_of};
+use crate::prefetch::prefetch;
 use crate::rng::Rng;
 use crate::slot::{Key, NEVER, Object, Slot};
 use crate::slots::Slots;
@@ -293,6 +295,11 @@ impl Keyspace {
     pub fn by_deadline(&self) -> impl Iterator<Item = (&Key, &Object)> {
         let object = |(_, key): &'_ (u64, Key)| self.slot(slot_of(key)).get(key);
         self.deadlines.iter().filter_map(move |entry| object(entry).map(|found| (&entry.1, found)))
+    }
+
+    /// Has what `calls` need at hand for when they run.
+    pub(crate) fn prefetch<'a>(&'a self, calls: impl Iterator<Item = &'a Call>) {
+        prefetch(&self.slots, calls);
     }
 
     /// Whether an object is visible at the machine's clock.

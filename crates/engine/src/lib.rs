@@ -21,6 +21,7 @@ pub mod glob;
 pub mod hash_slot;
 pub mod keyspace;
 pub mod machine;
+mod prefetch;
 pub mod rdb;
 pub mod reply;
 pub mod rng;

@@ -194,6 +194,7 @@ impl Machine {
         if let Some(genesis) = &entry.genesis {
             self.found(genesis);
         }
+        self.keyspace.prefetch(entry.batches.iter().flat_map(|batch| &batch.calls));
         let mut run = EntryRun { stamp, calls: 0, replies };
         self.serve_waiters(&mut run, &mut applied.served);
         for batch in &entry.batches {
@@ -239,6 +240,7 @@ impl Machine {
     /// The caller has made sure that this replica is fresh enough for what it promises its clients.
     pub fn read(&self, calls: &[Call], now_ms: u64, seed: u64) -> Vec<Read> {
         let now_ms = now_ms.max(self.keyspace.now_ms());
+        self.keyspace.prefetch(calls.iter());
         let read = |(i, call): (usize, &Call)| match self.row_of(call) {
             Ok(row) => match row.run_for(&call.args) {
                 Run::Read(run) => {
@@ -483,7 +485,8 @@ impl EntryRun {
             0 => default.bytes,
             set => set as usize,
         };
-        Budget { instructions, bytes, out_of_memory: self.stamp.out_of_memory }
+        let Stamp { out_of_memory, few_replicas, .. } = self.stamp;
+        Budget { instructions, bytes, out_of_memory, few_replicas }
     }
 
     /// The generator of the next call.

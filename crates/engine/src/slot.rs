@@ -142,6 +142,11 @@ impl Slot {
         self.entries.swap(place, last);
     }
 
+    /// Where `key` stands if it is here, without a look at it: to be trusted with nothing but a guess.
+    pub(crate) fn likely_place(&self, key: &[u8]) -> Option<usize> {
+        self.places.find(self.hasher.hash_one(key), |_| true).map(|&place| place as usize)
+    }
+
     /// Where `key` stands.
     pub(crate) fn place(&self, key: &[u8]) -> Option<usize> {
         let here = |&place: &u32| *self.entries[place as usize].0 == *key;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{Fatal, RaftError};
 use openraft::raft::{ClientWriteResult, TransferLeaderRequest, VoteRequest};
-use openraft::{Raft, ServerState};
+use openraft::{Instant as _, Raft, ServerState};
 use prost::Message;
 use quoris_engine::digest::Difference;
 use quoris_engine::machine::Expiry;
@@ -20,6 +20,7 @@ use crate::limits;
 use crate::log::SharedLog;
 use crate::network::Links;
 use crate::node::{NodeConfig, ReadMode};
+use crate::peer::Link;
 pub use crate::propose::Waiter;
 use crate::propose::{self, Proposal};
 use crate::read_gate;
@@ -78,6 +79,7 @@ impl Group {
         let (reads, readers) = mpsc::channel(limits::WAITING_WRITES);
         let vacancy = Vacancy::new(config, raft.clone(), Links::clone(&links));
         tokio::spawn(propose::run(
+            id,
             raft.clone(),
             vacancy.clone(),
             log,
@@ -212,6 +214,19 @@ impl Group {
         let replication = metrics.replication.as_ref()?;
         let flushed = |voter: NodeId| replication.get(&voter).copied().flatten().map_or(0, |id| id.index);
         Some(metrics.membership_config.voter_ids().map(|voter| (voter, flushed(voter))).collect())
+    }
+
+    /// How many followers this node is connected to and has had an answer of within `lag`; `None` if it does not lead.
+    pub fn followers_heard(&self, lag: Duration) -> Option<usize> {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let answered = metrics.heartbeat.as_ref()?;
+        let is_heard = |id: &NodeId| {
+            let at = answered.get(id).copied().flatten();
+            self.links.get(id).is_some_and(Link::is_up)
+                && at.is_some_and(|at| at.into_inner().elapsed() < lag)
+        };
+        let followers = metrics.membership_config.voter_ids().filter(|id| *id != self.node_id);
+        Some(followers.filter(is_heard).count())
     }
 
     /// Makes sure that this replica may answer reads that arrived before the call (by the node's [`ReadMode`]), and

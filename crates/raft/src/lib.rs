@@ -39,3 +39,6 @@ mod upkeep;
 mod vacancy;
 #[allow(missing_docs)]
 mod wire;
+
+#[doc(hidden)]
+pub use propose::combined;

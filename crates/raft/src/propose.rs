@@ -1,7 +1,7 @@
 //! Writes of all connections, combined into entries, proposed, and their fate brought back.
 //!
-//! While entries are in flight, writes that arrive wait and become the next entry together: entries grow with
-//! load by themselves, and a lone client waits for nobody.
+//! While entries are in flight, writes that arrive wait and become the next entry together, with those that the sockets
+//! hold when it is closed: entries grow with load by themselves, and a lone client waits for nobody.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -21,7 +21,7 @@ use crate::group::GroupRaft;
 use crate::limits;
 use crate::log::SharedLog;
 use crate::planted::{Bug, is_planted};
-use crate::types::{Refusal, Watcher, WriteOutcome};
+use crate::types::{GroupId, Refusal, Watcher, WriteOutcome};
 use crate::vacancy::Vacancy;
 
 /// A write on its way into the log.
@@ -88,6 +88,7 @@ impl Waiter {
 ///
 /// What arrives while the node's log is full is refused: so beyond its bound the log grows by what is in flight only.
 pub async fn run(
+    group: GroupId,
     raft: GroupRaft,
     vacancy: Vacancy,
     log: SharedLog,
@@ -99,15 +100,23 @@ pub async fn run(
     while let Some(first) = waiting.recv().await {
         // Never closed: acquiring cannot fail.
         let Ok(permit) = Arc::clone(&in_flight).acquire_owned().await else { return };
+        turns(limits::TURNS_PER_ENTRY).await;
         let combined = combine(first, &mut waiting);
         if combined.is_empty() {
             continue;
         }
-        let offer = Offer::new(&env, watcher.conditions(), combined, permit);
+        let offer = Offer::new(&env, watcher.conditions(group), combined, permit);
         match log.is_full() {
             true => offer.tell(|| WriteOutcome::Refused(Refusal::LogFull)),
             false => propose(raft.clone(), vacancy.clone(), offer).await,
         }
+    }
+}
+
+/// Lets the runtime turn so many times: all that is ready runs, and the sockets are polled, before this goes on.
+pub async fn turns(times: usize) {
+    for _ in 0..times {
+        tokio::task::yield_now().await;
     }
 }
 
@@ -128,6 +137,20 @@ fn combine(first: Proposal, waiting: &mut mpsc::Receiver<Proposal>) -> Vec<Propo
         next = if full { None } else { waiting.try_recv().ok() };
     }
     combined
+}
+
+/// How many of `writes`, each of another connection, become one entry. For `tests/counts` alone, which counts what it costs.
+#[doc(hidden)]
+pub fn combined(writes: Vec<Vec<Batch>>) -> usize {
+    let (sender, mut waiting) = mpsc::channel(writes.len().max(1));
+    let mut waiters = Vec::with_capacity(writes.len());
+    for batches in writes {
+        let (proposal, waiter) = Proposal::new(batches);
+        waiters.push(waiter);
+        // There is room for each.
+        let _ = sender.try_send(proposal);
+    }
+    waiting.try_recv().map_or(0, |first| combine(first, &mut waiting).len())
 }
 
 /// An entry on its way, and those who wait for its fate.

@@ -8,8 +8,10 @@ use openraft::errors::{LinearizableReadError, RaftError};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::group::GroupRaft;
+use crate::limits;
 use crate::node::ReadMode;
 use crate::planted::{Bug, is_planted};
+use crate::propose::turns;
 use crate::types::Refusal;
 use crate::vacancy::Vacancy;
 
@@ -20,6 +22,11 @@ pub type Waiting = oneshot::Sender<Result<(), Refusal>>;
 pub async fn run(raft: GroupRaft, vacancy: Vacancy, mode: ReadMode, mut readers: mpsc::Receiver<Waiting>) {
     let mut waiting = Vec::new();
     while readers.recv_many(&mut waiting, usize::MAX).await > 0 {
+        turns(limits::TURNS_PER_CONFIRMATION).await;
+        // Those that have come meanwhile; a closed channel is noticed above.
+        while let Ok(reader) = readers.try_recv() {
+            waiting.push(reader);
+        }
         let result = confirm(&raft, &vacancy, mode).await;
         for reader in waiting.drain(..) {
             // A reader may have gone with its connection.

@@ -67,8 +67,9 @@ pub trait Watcher: Send + Sync {
         Expiry::AtOnce
     }
 
-    /// What an entry that is proposed now says of this node's settings: all of its stamp but the clock and the seed.
-    fn conditions(&self) -> Stamp {
+    /// What an entry of `group` that is proposed now says of this node's settings, and of what it sees of the group: all of
+    /// its stamp but the clock and the seed.
+    fn conditions(&self, _group: GroupId) -> Stamp {
         Stamp::default()
     }
 }

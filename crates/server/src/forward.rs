@@ -12,17 +12,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures::FutureExt;
 use quoris_engine::{Call, CommandError, Reply};
-use quoris_raft::env::Stream;
 use quoris_raft::group::Group;
 use quoris_raft::planted::{Bug, is_planted};
 use quoris_raft::types::NodeId;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use crate::limits;
-use crate::resp::reply::{self, Scanner};
+use crate::outgoing::Outgoing;
+use crate::resp::reply;
 use crate::resp::{Answer, Protocol, encode_call};
 use crate::route::Place;
 use crate::server::Server;
@@ -35,8 +33,7 @@ pub struct Relays {
 
 /// A connection to another node, on behalf of this node's clients.
 pub struct Relay {
-    stream: Box<dyn Stream>,
-    inbox: BytesMut,
+    connection: Outgoing,
     addr: String,
     protocol: Protocol,
     /// Under which number the other node knows it as a client.
@@ -50,7 +47,7 @@ impl Relays {
         let addr = topology.nodes.iter().find(|info| info.id == to).map(|info| info.client_addr.clone());
         let addr = addr.ok_or(io::ErrorKind::AddrNotAvailable)?;
         while let Some(mut relay) = self.take(&addr, protocol) {
-            if relay.is_open() {
+            if relay.connection.is_open() {
                 return Ok(relay);
             }
         }
@@ -62,7 +59,7 @@ impl Relays {
     pub fn give_back(&self, relay: Relay) {
         let mut idle = self.lock();
         let kept = idle.entry((relay.addr.clone(), relay.protocol.number())).or_default();
-        if kept.len() < limits::IDLE_RELAYS && relay.inbox.is_empty() {
+        if kept.len() < limits::IDLE_RELAYS && relay.connection.is_quiet() {
             kept.push(relay);
         }
     }
@@ -79,7 +76,7 @@ impl Relays {
 impl Relay {
     async fn connect(server: &Server, addr: String, protocol: Protocol) -> io::Result<Relay> {
         let stream = server.env.net.connect(&addr).await?;
-        let mut relay = Relay { stream, inbox: BytesMut::new(), addr, protocol, id: 0 };
+        let mut relay = Relay { connection: Outgoing::over(stream), addr, protocol, id: 0 };
         let config = server.settings.get();
         let mut greeting: Vec<Vec<&[u8]>> = Vec::new();
         if !config.requirepass.is_empty() {
@@ -91,7 +88,7 @@ impl Relay {
         greeting.push(vec![b"QUORIS", b"FORWARDED"]);
         let mut bytes = BytesMut::new();
         greeting.iter().for_each(|words| encode_call(words, &mut bytes));
-        relay.stream.write_all(&bytes).await?;
+        relay.connection.send(&bytes).await?;
         let mut last = Bytes::new();
         for _ in greeting {
             last = relay.reply().await?;
@@ -106,32 +103,16 @@ impl Relay {
         Ok(relay)
     }
 
-    /// Whether the other end still listens, as far as can be known: on an idle relay nothing arrives but its end.
-    fn is_open(&mut self) -> bool {
-        self.stream.read_buf(&mut self.inbox).now_or_never().is_none()
-    }
-
     /// Sends `calls`.
     pub async fn send(&mut self, calls: &[Call]) -> io::Result<()> {
         let mut bytes = BytesMut::new();
         calls.iter().for_each(|call| encode_call(&call.args, &mut bytes));
-        self.stream.write_all(&bytes).await?;
-        self.stream.flush().await
+        self.connection.send(&bytes).await
     }
 
     /// The next reply, as the other node encoded it. Once it has failed, the relay is of no use.
     pub async fn reply(&mut self) -> io::Result<Bytes> {
-        let mut scanner = Scanner::default();
-        loop {
-            let end = scanner.end(&self.inbox).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
-            if let Some(end) = end {
-                return Ok(self.inbox.split_to(end).freeze());
-            }
-            self.inbox.reserve(limits::READ_BYTES);
-            if self.stream.read_buf(&mut self.inbox).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        }
+        self.connection.reply().await
     }
 }
 

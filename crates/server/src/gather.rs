@@ -20,6 +20,7 @@ use quoris_raft::node::Node;
 
 use crate::forward::{self, Patience};
 use crate::limits;
+use crate::replicas;
 use crate::resp::Answer;
 use crate::route::{self, Access, Place};
 use crate::scripts;
@@ -111,6 +112,11 @@ async fn ask(
     loop {
         let reply = match place {
             Place::Here if row.writes(&call.args) => {
+                // What SCRIPT changes is no key.
+                let of_script = row.runs_script() || call.args[0].eq_ignore_ascii_case(b"script");
+                if !of_script && let Err(error) = replicas::check(server, group).await {
+                    return Reply::Error(error);
+                }
                 if let Err(refused) = scripts::rehearse(server, group, &call).await {
                     return refused;
                 }

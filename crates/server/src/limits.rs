@@ -96,6 +96,20 @@ pub const RELAY_CONNECT_MS: u64 = 1_000;
 /// Relays to one node that are kept though nobody uses them now.
 pub const IDLE_RELAYS: usize = 64;
 
+/// Connections to targets of MIGRATE that are kept though nobody uses them now, for so many milliseconds, and how often that is
+/// looked after (Redis: `MIGRATE_SOCKET_CACHE_ITEMS`, `_TTL`).
+pub const IDLE_TARGETS: usize = 64;
+/// See [`IDLE_TARGETS`].
+pub const TARGET_IDLE_MS: u64 = 10_000;
+/// See [`IDLE_TARGETS`].
+pub const TARGET_CHECK_MS: u64 = 1_000;
+
+/// Bytes that MIGRATE writes to its target within its timeout.
+pub const MIGRATE_PIECE_BYTES: usize = 64 * 1024;
+
+/// Keys that MIGRATE has on their way at the same time end with the one that brings them to so many bytes.
+pub const MIGRATE_PORTION_BYTES: usize = 64 * 1024 * 1024;
+
 /// How long a forwarded call that came to the wrong node waits before it looks for the leader again, in milliseconds.
 pub const FORWARD_RETRY_MS: u64 = 5;
 

@@ -7,12 +7,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::error::ErrorKind;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
 use quoris::config::{Config, ConfigError, ROWS, address};
 use quoris::ctl::Target;
 use quoris::server::Server;
 use quoris_raft::env::Env;
 use quoris_raft::env::os::{OsClock, OsCpu, OsDisk, OsNet, OsRng};
+use quoris_verify::Plan;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
     match matches.subcommand() {
         Some(("serve", flags)) => serve(flags),
         Some(("ctl", flags)) => run_ctl(flags),
+        Some(("verify", flags)) => verify(flags),
         _ => unreachable!("a subcommand is required"),
     }
 }
@@ -100,6 +102,7 @@ fn program() -> Command {
                         .arg(group),
                 ),
         )
+        .subcommand(Plan::command())
 }
 
 /// Help is as long as it takes; a mistake is one line.
@@ -197,6 +200,18 @@ fn print(text: &str) -> anyhow::Result<()> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         written => written.map_err(|error| anyhow::anyhow!("cannot write the answer: {error}")),
+    }
+}
+
+/// A client of any cluster, which shares nothing with the server.
+fn verify(flags: &ArgMatches) -> ExitCode {
+    let plan = Plan::from_arg_matches(flags).expect("the flags are this command's");
+    match runtime(1) {
+        Ok(runtime) => ExitCode::from(runtime.block_on(quoris_verify::run(plan)) as u8),
+        Err(error) => {
+            complain(&format!("cannot start: {error}"));
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -91,6 +91,13 @@ pub fn redacted(words: &[Bytes]) -> Vec<Bytes> {
     } else if is(0, "hello") {
         let auth = (2..words.len()).find(|i| is(*i, "auth"));
         auth.into_iter().flat_map(|i| [i + 1, i + 2]).for_each(&mut hide);
+    } else if is(0, "migrate") {
+        let mut i = 6;
+        while i < words.len() && !is(i, "keys") {
+            let secrets = if is(i, "auth2") { 2 } else { usize::from(is(i, "auth")) };
+            (i + 1..=i + secrets).for_each(&mut hide);
+            i += 1 + secrets;
+        }
     } else if is(0, "config") && is(1, "set") {
         for i in (2..words.len()).step_by(2) {
             if ["requirepass", "masterauth", "masteruser", "tls-key-file-pass"].iter().any(|name| is(i, name))
@@ -120,6 +127,12 @@ mod tests {
             shown("config set maxclients 5 requirepass x"),
             "config set maxclients 5 requirepass (redacted)"
         );
+        assert_eq!(shown("migrate h 1 k 9 500 copy auth pw"), "migrate h 1 k 9 500 copy auth (redacted)");
+        assert_eq!(
+            shown("migrate h 1 k 9 500 AUTH2 keys pw keys auth x"),
+            "migrate h 1 k 9 500 AUTH2 (redacted) (redacted) keys auth x"
+        );
+        assert_eq!(shown("migrate h 1 auth auth auth"), "migrate h 1 auth auth auth");
         assert_eq!(shown("set a b"), "set a b");
     }
 }

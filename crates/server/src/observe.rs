@@ -31,9 +31,12 @@ impl Route {
 }
 
 impl Server {
-    /// Whether a call waits while writes are paused. Beside those that write, as in Redis: what publishes, and PFCOUNT.
+    /// Whether a call waits while writes are paused. Beside those that write, as in Redis: MIGRATE, what publishes,
+    /// and PFCOUNT.
     pub(crate) fn is_held_with_writes(&self, row: &Command, words: &[Bytes]) -> bool {
-        if matches!(row.run, Run::Session(Verb::Publish | Verb::Spublish)) || row.name == "pfcount" {
+        if matches!(row.run, Run::Session(Verb::Migrate | Verb::Publish | Verb::Spublish))
+            || row.name == "pfcount"
+        {
             return true;
         }
         // What SCRIPT changes is no key.
@@ -185,7 +188,7 @@ impl Session {
         self.transaction = None;
         self.watched.clear();
         self.note_queued();
-        CommandError::Message(format!("EXECABORT Transaction discarded because of: {why}"))
+        transaction::discarded(why)
     }
 
     /// Whether the call may run while a script does.
@@ -364,6 +367,10 @@ impl AskedOfUse {
 /// and what looks at scripts or ends them.
 fn is_for_the_busy(route: &Route, words: &[Bytes]) -> bool {
     match route {
+        // Without a snapshot, as in Redis.
+        Route::Session(_, Verb::Shutdown) => words
+            .iter()
+            .any(|word| word.eq_ignore_ascii_case(b"nosave") || word.eq_ignore_ascii_case(b"abort")),
         Route::Session(_, verb) => matches!(
             verb,
             Verb::Auth

@@ -232,8 +232,8 @@ pub async fn rehearse(server: &Server, group: &Group, call: &Call) -> Result<(),
     let rehearsal = group.with_machine(|machine| machine.rehearsal(call, seed)).map(Box::new);
     let Some(script) = rehearsal else { return Ok(()) };
     let settings = server.settings.get();
-    let (bytes, out_of_memory) = (settings.script_memory as usize, false);
-    let moment = Budget { instructions: limits::SCRIPT_MOMENT, bytes, out_of_memory };
+    let bytes = settings.script_memory as usize;
+    let moment = Budget { instructions: limits::SCRIPT_MOMENT, bytes, ..Budget::default() };
     if script.answer(moment, None).is_some() {
         server.scripts.note_short(&call.args);
         return Ok(());
@@ -262,7 +262,7 @@ pub async fn replies(server: &Server, reads: Vec<Read>, calls: &[Call]) -> Vec<R
 
 async fn run(server: &Server, script: Box<ReadOnly>, call: &Call) -> Reply {
     let bytes = server.settings.get().script_memory as usize;
-    let budget = move |instructions| Budget { instructions, bytes, out_of_memory: false };
+    let budget = move |instructions| Budget { instructions, bytes, ..Budget::default() };
     if let Some(answered) = script.answer(budget(limits::SCRIPT_MOMENT), None) {
         return tell_tracking(server, answered);
     }

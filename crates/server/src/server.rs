@@ -20,12 +20,14 @@ use crate::lazyfree::LazyFree;
 use crate::limits;
 use crate::listener;
 use crate::memory::{self, Memory};
+use crate::migrate::{self, Targets};
 use crate::monitor::Monitors;
 use crate::pause::Pause;
 use crate::pubsub::PubSub;
 use crate::reply_room::PeakLife;
 use crate::save::Saves;
 use crate::scripts::{self, Scripts};
+use crate::shutdown::{self, Shutdown};
 use crate::slowlog::SlowLog;
 use crate::stats::Stats;
 use crate::tracking::Tracking;
@@ -41,6 +43,8 @@ pub struct Server {
     pub blocked: Arc<Blocked>,
     /// Connections to other nodes for the calls of plain clients.
     pub relays: Relays,
+    /// Connections to targets of MIGRATE.
+    pub targets: Targets,
     /// What it was told, and told since.
     pub settings: Arc<Settings>,
     /// Who is connected.
@@ -69,6 +73,8 @@ pub struct Server {
     pub memory: Arc<Memory>,
     /// Snapshots by command.
     pub saves: Saves,
+    /// SHUTDOWN.
+    pub shutdown: Shutdown,
     /// Figures.
     pub stats: Arc<Stats>,
     /// When it started.
@@ -131,6 +137,7 @@ impl Server {
             node,
             blocked,
             relays: Relays::default(),
+            targets: Targets::default(),
             settings,
             clients,
             pubsub,
@@ -145,6 +152,7 @@ impl Server {
             observing: Mutex::new(false),
             memory,
             saves: Saves::default(),
+            shutdown: Shutdown::default(),
             stats,
             started: Instant::now(),
             run_id: run_id[..40].to_string(),
@@ -179,10 +187,11 @@ impl Server {
         let config = self.settings.get();
         let is_long = calls.iter().any(|call| scripts::is_script(&call.args));
         let long_ms = if is_long { limits::SCRIPT_PLACE_MS + config.script_read_limit_ms } else { 0 };
-        self.patience() + Duration::from_millis(long_ms)
+        let elsewhere = calls.iter().map(|call| migrate::patience(&call.args)).max().unwrap_or_default();
+        (self.patience() + Duration::from_millis(long_ms)).saturating_add(elsewhere)
     }
 
-    /// Serves until `shutdown` is ready, then goes down in good order; or until the node fails. `file` is where
+    /// Serves until `shutdown` is ready or a client asks for it, then goes down in good order; or until the node fails. `file` is where
     /// `config` was read from.
     pub async fn run(
         env: Env,
@@ -210,8 +219,13 @@ impl Server {
                 reason = node.failed() => Err(ServeError::Failed(reason)),
                 () = shutdown => {
                     tracing::info!("stopping");
+                    self.shutdown.begin();
                     // Clients are still served, and so learn where the leaders have gone.
                     node.hand_over().await;
+                    self.scripts.stop();
+                    Ok(())
+                }
+                () = shutdown::prepared(&self) => {
                     self.scripts.stop();
                     Ok(())
                 }

@@ -27,7 +27,7 @@ use crate::segment::{Caller, Segment};
 use crate::server::Server;
 use crate::tracking::Mode;
 use crate::transaction::{self, Transaction, Watched};
-use crate::{gather, scripts, verbs, verify, wait};
+use crate::{gather, migrate, replicas, scripts, shutdown, verbs, verify, wait};
 
 /// Whether replies are sent (CLIENT REPLY).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,6 +197,10 @@ impl Session {
                 Ok(route) => self.has_room_for(route, &words).await,
                 refused => refused,
             };
+            let routed = match routed {
+                Ok(route) => replicas::admit(&self.server, route, &words).await,
+                refused => refused,
+            };
             // What went to make room is told of before the reply of the call that made it, unless there are replies before it.
             if self.server.settings.get().maxmemory > 0 && segment.is_empty() {
                 self.client.mail.take(self.protocol, out);
@@ -307,6 +311,18 @@ impl Session {
                 }
                 Err(error) => Some(Answer::error(error)),
             },
+            Verb::Shutdown => match shutdown::Order::parse(words) {
+                Ok(shutdown::Order::Stop(wanted)) => {
+                    let server = self.server.clone();
+                    self.block(|endings| Box::pin(shutdown::run(server, wanted, endings))).await;
+                    return None;
+                }
+                Ok(shutdown::Order::Abort) => {
+                    Some(Answer::Own(self.server.shutdown.abort().unwrap_or_else(Reply::Error)))
+                }
+                Err(error) => Some(Answer::error(error)),
+            },
+            Verb::Migrate => Some(migrate::migrate(self, words).await),
             Verb::Exec => Some(transaction::exec(self).await),
             Verb::Watch => Some(transaction::watch(self, &words[1..]).await),
             Verb::FunctionKill | Verb::ScriptKill => {

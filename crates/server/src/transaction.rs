@@ -22,6 +22,7 @@ use quoris_raft::types::WriteOutcome;
 use crate::client_memory::Held;
 use crate::forward::{self, Patience};
 use crate::limits;
+use crate::replicas;
 use crate::resp::{Answer, reply};
 use crate::route::{self, Place, Route};
 use crate::scripts;
@@ -64,6 +65,11 @@ enum Kind {
 
 /// Watched keys and the versions they had: 0 for one that was absent.
 pub type Watched = BTreeMap<Bytes, u64>;
+
+/// What EXEC answers that may not run.
+pub fn discarded(why: &CommandError) -> CommandError {
+    CommandError::Message(format!("EXECABORT Transaction discarded because of: {why}"))
+}
 
 /// Whether a call that comes after MULTI waits for EXEC.
 pub fn is_queued(route: &Route) -> bool {
@@ -297,6 +303,12 @@ async fn here(server: &Server, group: &Group, slot: SlotId, batch: Batch) -> Com
     let refused =
         |refusal| Committed::Failed(Answer::error(route::refused(&server.node, refusal, Some(slot))));
     let outcome = if writes(&batch) {
+        let surely = |call: &Call| is_write(call) && !scripts::is_script(&call.args);
+        if batch.calls.iter().any(surely)
+            && let Err(error) = replicas::check(server, group).await
+        {
+            return Committed::Failed(Answer::error(discarded(&error)));
+        }
         if batch.calls.iter().any(|call| scripts::is_script(&call.args) && !is_write(call)) {
             // What it calls is not noted, as it runs on this node alone.
             server.tracking.script_has_read();

@@ -11,17 +11,19 @@ use quoris_engine::script::Budget;
 use quoris_engine::value::Bounds;
 use quoris_engine::{Stamp, command};
 use quoris_raft::env::{Clock, Cpu};
+use quoris_raft::group::Group;
 use quoris_raft::node::Node;
 use quoris_raft::types::{Effects, GroupId};
 
 use crate::blocking::Blocked;
-use crate::config::{EventsFrom, Settings};
+use crate::config::{Config, EventsFrom, Settings};
 use crate::latency::Latency;
 use crate::lazyfree::LazyFree;
 use crate::memory::Memory;
 use crate::monitor::Monitors;
 use crate::pause::Pause;
 use crate::pubsub::{self, PubSub};
+use crate::replicas;
 use crate::stats::Stats;
 use crate::tracking::Tracking;
 
@@ -129,8 +131,16 @@ impl Watcher {
     }
 
     fn leads(&self, group: GroupId) -> bool {
-        let node = self.node.get().and_then(Weak::upgrade);
-        node.is_some_and(|node| node.groups().iter().any(|held| held.id() == group && held.is_leader()))
+        self.group(group).is_some_and(|group| group.is_leader())
+    }
+
+    fn has_replicas(&self, config: &Config, group: GroupId) -> bool {
+        self.group(group).is_none_or(|group| replicas::are_enough(config, &group))
+    }
+
+    fn group(&self, id: GroupId) -> Option<Arc<Group>> {
+        let node = self.node.get().and_then(Weak::upgrade)?;
+        node.groups().iter().find(|group| group.id() == id).cloned()
     }
 }
 
@@ -164,7 +174,7 @@ impl quoris_raft::types::Watcher for Watcher {
         }
     }
 
-    fn conditions(&self) -> Stamp {
+    fn conditions(&self, group: GroupId) -> Stamp {
         let (config, default) = (self.settings.get(), Budget::default());
         let bounds = Some(config.bounds);
         // The default is what an entry means that says nothing.
@@ -175,6 +185,7 @@ impl quoris_raft::types::Watcher for Watcher {
             // What was found short is so no more once there is no limit.
             out_of_memory: config.maxmemory > 0 && self.memory.is_short(),
             bounds: bounds.filter(|_| Bounds::of(bounds) != Bounds::default()),
+            few_replicas: config.min_replicas_to_write > 0 && !self.has_replicas(&config, group),
             keep_due: self.expiry() != Expiry::AtOnce,
             ..Stamp::default()
         }

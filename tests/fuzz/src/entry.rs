@@ -82,6 +82,7 @@ fn entry(rng: &mut StdRng) -> Entry {
             out_of_memory: rng.random(),
             bounds: rng.random::<bool>().then(|| bounds(rng)),
             keep_due: rng.random(),
+            few_replicas: rng.random(),
         }),
         batches: (0..rng.random_range(0..4)).map(|_| batch(rng)).collect(),
         genesis: (rng.random_range(0..4) == 0).then(|| genesis(rng)),

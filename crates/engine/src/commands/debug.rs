@@ -55,7 +55,10 @@ const DEBUG: &[Command] = &[
     nothing_to_do("pause-cron", 3, "Does nothing: there is no such task."),
     debugs(Command::session("protocol", 3, Verb::DebugProtocol), "Returns a reply of the given kind."),
     nothing_to_do("quicklist-packed-threshold", 3, "Does nothing: a list packs its elements as they come."),
-    nothing_to_do("reload", -2, "Does nothing: what a snapshot holds is in memory."),
+    debugs(
+        Command::session("reload", -2, Verb::DebugReload),
+        "Reads nothing: what a snapshot holds is in memory, with which it would clash unless flushed or merged.",
+    ),
     debugs(
         Command::session("replybuffer", 4, Verb::DebugReplybuffer),
         "Sets how long this node's connections keep room for replies that they have not needed since.",

@@ -1,6 +1,8 @@
 //! The rows of commands that the server runs itself: they concern the connection, the node or the cluster, and
 //! never the log.
 
+use bytes::Bytes;
+
 use crate::command::{Chapter, Command, Flags, Keys, Verb};
 
 /// Before authentication, too.
@@ -57,6 +59,8 @@ pub const COMMANDS: &[Command] = &[
         .with(Flags::ADMIN),
     on_server("save", 1, Verb::Save, "1.0.0", "Snapshots this node's groups.")
         .with(Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::NO_MULTI)),
+    on_server("shutdown", -1, Verb::Shutdown, "1.0.0", "Stops this node in good order.")
+        .with(Flags::ADMIN.union(Flags::NO_MULTI)),
     container("slowlog", Chapter::Server, "2.2.12", "A container for slow log commands.", SLOWLOG),
     on_server("time", 1, Verb::Time, "2.6.0", "Returns the server time.").with(Flags::FAST),
     container("quoris", Chapter::Server, "7.4.0", "A container for commands that only quoris has.", QUORIS),
@@ -73,6 +77,11 @@ pub const COMMANDS: &[Command] = &[
     in_transactions("multi", 1, Verb::Multi, "1.2.0", "Begins a transaction.").with(Flags::FAST),
     in_transactions("unwatch", 1, Verb::Unwatch, "2.2.0", "Forgets what WATCH remembered.").with(Flags::FAST),
     Command { keys: Keys::ALL, ..WATCH }.with(Flags::FAST),
+    Command {
+        keys: Keys::found(migrated),
+        flags: Flags::WRITE.union(Flags::NOSCRIPT).union(Flags::NO_MULTI).union(Flags::DANGEROUS),
+        ..MIGRATE
+    },
     waiting("wait", 3, Verb::Wait, "3.0.0", "Waits until so many other nodes have the connection's writes."),
     waiting(
         "waitaof",
@@ -90,6 +99,30 @@ const WATCH: Command = in_transactions(
     "2.2.0",
     "Has the next EXEC run nothing if one of the keys has changed by then.",
 );
+
+/// Waits for another server, and so is no part of a transaction or a script.
+const MIGRATE: Command = Command::session("migrate", -6, Verb::Migrate)
+    .doc(
+        Chapter::Generic,
+        "2.6.0",
+        "This command actually executes a DUMP+DEL in the source instance, and a RESTORE in the target instance. See the \
+         pages of these commands for time complexity. Also an O(N) data transfer between the two instances is performed.",
+        "Moves keys to another server.",
+    );
+
+/// Where MIGRATE's keys are: word 3, or what follows KEYS if that is empty.
+fn migrated(words: &[Bytes]) -> Vec<usize> {
+    let is = |i: usize, option: &str| words[i].eq_ignore_ascii_case(option.as_bytes());
+    let mut i = 6;
+    while i < words.len() && words[3].is_empty() {
+        if is(i, "keys") {
+            return (i + 1..words.len()).collect();
+        }
+        let secrets = if is(i, "auth2") { 2 } else { usize::from(is(i, "auth")) };
+        i += 1 + secrets;
+    }
+    vec![3]
+}
 
 const CLIENT: &[Command] = &[
     on_connection(

@@ -202,6 +202,9 @@ impl Host {
         if (row.writes(words) || is_publish(row)) && !self.may_write {
             return Err(CommandError::Text("ERR Write commands are not allowed from read-only scripts."));
         }
+        if row.writes(words) && self.budget.few_replicas {
+            return Err(CommandError::FewReplicas);
+        }
         if self.may_not_grow && row.flags.contains(Flags::DENYOOM) {
             return Err(CommandError::OutOfMemory);
         }

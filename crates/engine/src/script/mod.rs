@@ -83,12 +83,14 @@ pub struct Budget {
     pub bytes: usize,
     /// Whether the keys may take no more memory than they do.
     pub out_of_memory: bool,
+    /// Whether there are too few replicas to write.
+    pub few_replicas: bool,
 }
 
 impl Default for Budget {
     /// About half a second, and 256 MB. What an entry means whose stamp says nothing: never to be changed.
     fn default() -> Budget {
-        Budget { instructions: 50_000_000, bytes: 256 << 20, out_of_memory: false }
+        Budget { instructions: 50_000_000, bytes: 256 << 20, out_of_memory: false, few_replicas: false }
     }
 }
 
@@ -188,8 +190,11 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// A script that declares what it does says so of its need for memory, too.
-    fn check_memory(&self, budget: Budget) -> Result<(), CommandError> {
+    /// A script that declares what it does says so of writing and of its need for memory, too.
+    fn check_conditions(&self, budget: Budget) -> Result<(), CommandError> {
+        if budget.few_replicas && !self.flags.intersects(ScriptFlags::COMPAT | ScriptFlags::NO_WRITES) {
+            return Err(CommandError::FewReplicas);
+        }
         const MAY_RUN: ScriptFlags =
             ScriptFlags::COMPAT.union(ScriptFlags::ALLOW_OOM).union(ScriptFlags::NO_WRITES);
         match budget.out_of_memory && !self.flags.intersects(MAY_RUN) {
@@ -203,7 +208,7 @@ impl Run<'_> {
 
 /// Runs a script that may write, inside apply.
 pub fn run(context: &mut WriteContext, run: &Run) -> Reply {
-    if let Err(error) = run.check().and_then(|()| run.check_memory(context.budget)) {
+    if let Err(error) = run.check().and_then(|()| run.check_conditions(context.budget)) {
         return Reply::Error(error);
     }
     let mut interpreter = pool::take();

@@ -194,6 +194,18 @@ mod tag {
 }
 
 impl Value {
+    /// Some byte of what it holds, whichever, so that the processor has it at hand.
+    pub(crate) fn peek(&self) -> usize {
+        match self {
+            Value::String(string) => string.as_bytes().first().copied().unwrap_or_default().into(),
+            Value::Hash(hash) => Arc::strong_count(hash),
+            Value::List(_) => 0,
+            Value::Set(set) => Arc::strong_count(set),
+            Value::Zset(zset) => Arc::strong_count(zset),
+            Value::Stream(stream) => Arc::strong_count(stream),
+        }
+    }
+
     /// A string of a copy of `bytes`.
     pub fn string(bytes: &[u8]) -> Value {
         Value::String(StringValue::new(bytes))

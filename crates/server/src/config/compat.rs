@@ -67,8 +67,6 @@ pub const ROWS: &[Compat] = &[
     row("lazyfree-lazy-user-flush", "no", Takes::YesNo),
     row("list-compress-depth", "0", Takes::Number),
     old("list-max-listpack-size", "list-max-ziplist-size", "-2", Takes::Number),
-    row("min-replicas-max-lag", "10", Takes::Number),
-    row("min-replicas-to-write", "0", Takes::Number),
     row("no-appendfsync-on-rewrite", "no", Takes::YesNo),
     row("rdb-save-incremental-fsync", "yes", Takes::YesNo),
     row("rdbcompression", "yes", Takes::YesNo),

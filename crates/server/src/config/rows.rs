@@ -260,6 +260,22 @@ pub const ROWS: &[Row] = &[
     live("maxmemory-samples", "5", "Keys that each evicted one is chosen from.", |c| {
         Field::Number(&mut c.maxmemory_samples, 1..=64)
     }),
+    live(
+        "min-replicas-to-write",
+        "0",
+        "A leader refuses writes (`-NOREPLICAS`) while fewer of its followers than this are connected and have answered it \
+         within `min-replicas-max-lag`; 0 for never. A majority has every acknowledged write on disk in any case. More than \
+         a majority's followers means that writes end when a node does.",
+        |c| Field::Number(&mut c.min_replicas_to_write, 0..=i32::MAX as u64),
+    )
+    .once("min-slaves-to-write"),
+    live(
+        "min-replicas-max-lag",
+        "10",
+        "For how many seconds a follower that is silent counts as there for `min-replicas-to-write`; 0 turns that off.",
+        |c| Field::Number(&mut c.min_replicas_max_lag_s, 0..=i32::MAX as u64),
+    )
+    .once("min-slaves-max-lag"),
     live("evict-consumer-groups", "no", "Whether streams that have consumer groups are evicted, too.", |c| {
         Field::YesNo(&mut c.evict_consumer_groups)
     }),

@@ -97,6 +97,7 @@ fn flags_of_key(row: &Command, nth: usize) -> KeyFlags {
         "mset" | "psetex" | "setex" => OVERWRITTEN,
         "msetnx" => &["OW", "insert"],
         "del" | "unlink" => &["RM", "delete"],
+        "migrate" => &["RW", "access", "delete"],
         "blmove" | "brpoplpush" | "lmove" | "rpoplpush" | "smove" if nth == 0 => TAKEN_FROM,
         "blmove" | "brpoplpush" | "lmove" | "rpoplpush" | "smove" => ADDED_TO,
         "rename" | "renamenx" if nth == 0 => TAKEN_FROM,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use quoris_engine::args::Args;
 use quoris_engine::command::Outcome;
 use quoris_engine::commands::debug::sample;
-use quoris_engine::{CommandError, Reply};
+use quoris_engine::{CommandError, Machine, Reply};
 
 use crate::cluster::View;
 use crate::limits;
@@ -19,6 +19,31 @@ pub async fn sleep(args: Args<'_>) -> Reply {
     let Some(sleep) = sleep else { return Reply::Error(CommandError::NotFloat) };
     tokio::time::sleep(sleep.min(Duration::from_millis(limits::DEBUG_SLEEP_MS))).await;
     Reply::OK
+}
+
+/// DEBUG RELOAD: nothing is read again, since what a snapshot holds is in memory. To load it without flushing or merging would
+/// clash with itself, as in Redis.
+pub(super) fn reload(session: &Session, args: Args) -> Outcome {
+    let (mut merge, mut noflush) = (false, false);
+    for i in 2..args.len() {
+        match () {
+            () if args.is(i, "merge") => merge = true,
+            () if args.is(i, "noflush") => noflush = true,
+            () if args.is(i, "nosave") => {}
+            () => {
+                return Err(CommandError::Text(
+                    "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
+                ));
+            }
+        }
+    }
+    let holds_any =
+        |machine: &Machine| !machine.keyspace().is_empty() || machine.scripts().libraries().next().is_some();
+    let mut groups = session.server.node.groups().iter();
+    match noflush && !merge && groups.any(|group| group.with_machine(holds_any)) {
+        true => Err(CommandError::Text("ERR Error trying to load the RDB dump")),
+        false => Ok(Reply::OK),
+    }
 }
 
 /// DEBUG SET-ACTIVE-EXPIRE.

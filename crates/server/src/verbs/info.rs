@@ -1,6 +1,7 @@
 //! INFO: figures under the names that exporters read. A figure that quoris does not have is left out, not made up.
 
 use std::fmt::{Display, Write};
+use std::time::Duration;
 
 use quoris_engine::Reply;
 use quoris_engine::args::Args;
@@ -163,6 +164,7 @@ fn stats(session: &Session, text: &mut Text) {
     text.field("pubsubshard_channels", pubsub.count(Kind::Shard));
     text.field("quoris_messages_published", stats.published.get());
     text.field("quoris_messages_lost_to_peers", pubsub.lost.get());
+    text.field("migrate_cached_sockets", session.server.targets.len());
     text.field("slowlog_entries", session.server.slowlog.len());
     text.field("tracking_total_keys", tracking.keys);
     text.field("tracking_total_items", tracking.items);
@@ -198,6 +200,13 @@ fn replication(session: &Session, text: &mut Text) {
     let applied = node.groups().iter().map(|group| group.status().applied).sum::<u64>();
     text.field("master_replid", &session.server.run_id);
     text.field("master_repl_offset", applied);
+    let config = session.server.settings.get();
+    let lag = Duration::from_secs(config.min_replicas_max_lag_s);
+    let heard = node.groups().iter().filter_map(|group| group.followers_heard(lag)).min();
+    if let (Some(heard), true) = (heard, config.min_replicas_to_write > 0 && !lag.is_zero()) {
+        // Of the group that this node leads with the fewest.
+        text.field("min_slaves_good_slaves", heard);
+    }
     text.field("quoris_peers", peers().count());
     text.field("quoris_peers_reachable", peers().filter(|info| node.is_reachable(info.id)).count());
     text.field("quoris_groups", node.groups().len());

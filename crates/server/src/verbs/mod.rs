@@ -115,6 +115,7 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         Verb::DebugReplybuffer => debug::reply_buffer(session, args),
         Verb::DebugSetActiveExpire => debug::set_active_expire(session, args),
         Verb::DebugProtocol => debug::protocol(session, args),
+        Verb::DebugReload => debug::reload(session, args),
         Verb::Discard => session.discard(),
         Verb::Help => Ok(help(resolved)),
         Verb::Info => Ok(info::info(session, args)),
@@ -159,6 +160,7 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         Verb::DebugSleep
         | Verb::Exec
         | Verb::FunctionKill
+        | Verb::Migrate
         | Verb::QuorisAudit
         | Verb::QuorisDurable
         | Verb::QuorisGroup
@@ -167,6 +169,7 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         | Verb::QuorisVersions
         | Verb::Save
         | Verb::ScriptKill
+        | Verb::Shutdown
         | Verb::Wait
         | Verb::Waitaof
         | Verb::Watch => unreachable!("the session waits for what these ask of a group"),

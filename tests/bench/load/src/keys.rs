@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use quoris_engine::hash_slot::slot_of;
+use quoris_engine::hash_slot::{SLOT_COUNT, slot_of};
 
 use crate::wire;
 
@@ -13,23 +13,46 @@ use crate::wire;
 pub struct Share {
     /// Where the node takes commands.
     pub addr: String,
-    /// The keys whose slots it leads.
-    pub keys: Vec<String>,
+    /// The numbers of the keys whose slots it leads.
+    pub keys: Vec<u32>,
+}
+
+/// The key of a number.
+pub fn name(number: u32) -> [u8; 16] {
+    let mut name = *b"key:000000000000";
+    let mut rest = number;
+    for digit in name[4..].iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    name
+}
+
+/// Another key in the same slot.
+pub fn tagged(number: u32, suffix: &str) -> Vec<u8> {
+    [b"{", &name(number)[..], b"}:", suffix.as_bytes()].concat()
+}
+
+/// All keys at one address.
+pub fn whole(addr: &str, count: u32) -> Vec<Share> {
+    vec![Share { addr: addr.to_owned(), keys: (0..count).collect() }]
 }
 
 /// `count` keys shared out over the nodes that lead their slots; a server that is no cluster gets them all.
-pub fn shares(addr: &str, count: usize) -> Result<Vec<Share>> {
-    let ranges = slot_ranges(addr)?;
-    let mut by_node = BTreeMap::<String, Vec<String>>::new();
-    for number in 0..count {
-        let key = format!("key:{number:012}");
-        let slot = slot_of(key.as_bytes());
-        let owner = ranges.iter().find(|range| (range.first..=range.last).contains(&slot));
-        let owner = owner.with_context(|| format!("slot {slot} has no leader"))?;
-        by_node.entry(owner.addr.clone()).or_default().push(key);
+pub fn shares(addr: &str, count: u32) -> Result<Vec<Share>> {
+    ensure!(count > 0, "no keys asked for");
+    let Some(ranges) = slot_ranges(addr)? else { return Ok(whole(addr, count)) };
+    let mut owners = vec![None; usize::from(SLOT_COUNT)];
+    for range in &ranges {
+        owners[usize::from(range.first)..=usize::from(range.last)].fill(Some(&range.addr));
     }
-    ensure!(!by_node.is_empty(), "no keys asked for");
-    Ok(by_node.into_iter().map(|(addr, keys)| Share { addr, keys }).collect())
+    let mut by_node = BTreeMap::<&String, Vec<u32>>::new();
+    for number in 0..count {
+        let slot = slot_of(&name(number));
+        let owner = owners[usize::from(slot)].with_context(|| format!("slot {slot} has no leader"))?;
+        by_node.entry(owner).or_default().push(number);
+    }
+    Ok(by_node.into_iter().map(|(addr, keys)| Share { addr: addr.clone(), keys }).collect())
 }
 
 struct SlotRange {
@@ -38,18 +61,14 @@ struct SlotRange {
     addr: String,
 }
 
-/// What CLUSTER SLOTS says; everything at `addr` if the server is no cluster.
-fn slot_ranges(addr: &str) -> Result<Vec<SlotRange>> {
+/// What CLUSTER SLOTS says; nothing if the server is no cluster.
+fn slot_ranges(addr: &str) -> Result<Option<Vec<SlotRange>>> {
     let mut socket = TcpStream::connect(addr).with_context(|| format!("connecting to {addr}"))?;
-    let mut call = Vec::new();
-    wire::encode(&mut call, &[b"CLUSTER", b"SLOTS"]);
-    socket.write_all(&call)?;
+    socket.write_all(&wire::command(&[b"CLUSTER", b"SLOTS"]))?;
     let mut reader = Reader { socket, data: Vec::new(), at: 0 };
     match reader.value()? {
-        Value::Error(text) if text.contains("cluster support disabled") => {
-            Ok(vec![SlotRange { first: 0, last: 16383, addr: addr.to_owned() }])
-        }
-        Value::Array(rows) => rows.iter().map(range_of).collect(),
+        Value::Error(text) if text.contains("cluster support disabled") => Ok(None),
+        Value::Array(rows) => rows.iter().map(range_of).collect::<Result<_>>().map(Some),
         other => bail!("CLUSTER SLOTS answers {other:?}"),
     }
 }

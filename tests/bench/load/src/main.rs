@@ -1,19 +1,26 @@
-//! A closed-loop load generator for Redis servers, cluster or not, and a probe of the disk's fsync time.
+//! The bench's load generator, for Redis servers (cluster or not) and for etcd, and a probe of the disk's fsync time.
 //!
-//! `redis-benchmark` has neither a mix of commands nor p99.9, and spreads its keys over a cluster at the price of a
-//! CRC per command; here the keys are sorted by node before the clock starts, so that the generator takes as little
-//! as possible of the processor it shares with the servers. Every connection sends a run of `--pipeline` commands,
-//! waits for all its replies, and sends the next; a command's latency is that of its run, as in `redis-benchmark`.
+//! `redis-benchmark` has neither a mix of commands nor p99.9 nor fixed rates, and spreads its keys over a cluster at the
+//! price of a CRC per command. Here keys are sorted by node before the clock starts, and one thread drives all
+//! connections, so that the generator takes as little as it can of the processors it shares with the servers.
+//!
+//! Reading order: [`work`] (what is sent), [`keys`] (to whom), [`wire`], [`resp`] and [`etcd`] (how), [`closed`] and
+//! [`open`] (when).
 //!
 //! Prints one line of JSON. An error reply ends the program: figures that count refusals would mislead.
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-mod drive;
+mod closed;
+mod etcd;
 mod fsync;
 mod keys;
+mod open;
+mod resp;
+mod tally;
 mod wire;
+mod work;
 
 #[derive(Parser)]
 #[command(about = "Load generator and fsync probe of tests/bench")]
@@ -25,17 +32,20 @@ struct Args {
 #[derive(Subcommand)]
 enum Verb {
     /// Sets every key once, then exits.
-    Fill(drive::Target),
-    /// Sends commands for some seconds and prints rate and latencies.
-    Run(drive::Load),
+    Fill(work::Target),
+    /// Closed loop: every connection sends a run of commands, waits for all replies, sends the next. For throughput.
+    Run(closed::Load),
+    /// Open loop: commands leave at a fixed rate, whatever has been answered. For latency.
+    Rate(open::Load),
     /// Times writes of 4 KiB with fdatasync in a preallocated file of DIR.
     Fsync(fsync::Probe),
 }
 
 fn main() -> Result<()> {
     let report = match Args::parse().verb {
-        Verb::Fill(target) => drive::fill(&target)?,
-        Verb::Run(load) => drive::run(&load)?,
+        Verb::Fill(target) => closed::fill(&target)?,
+        Verb::Run(load) => closed::run(&load)?,
+        Verb::Rate(load) => open::run(load)?,
         Verb::Fsync(probe) => fsync::measure(&probe)?,
     };
     println!("{report}");
