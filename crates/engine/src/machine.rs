@@ -290,9 +290,12 @@ impl Machine {
         for call in calls {
             match command::resolve(&call.args) {
                 Ok(row) if row.command.keys.any() => {
+                    // DEBUG looks at what is there, due or not.
+                    let looks_on = row.container.is_some_and(|container| container.name == "debug");
+                    let removes = expiry == Expiry::WhenRead && !looks_on;
                     for key in row.command.keys.of(&call.args) {
                         late |= keys.is_due(key, now_ms);
-                        if expiry == Expiry::WhenRead && keys.is_stored_and_due(key, now_ms) {
+                        if removes && keys.is_stored_and_due(key, now_ms) {
                             due.push(key.clone());
                         }
                     }

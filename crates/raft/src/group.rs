@@ -328,8 +328,11 @@ impl Group {
         }
     }
 
-    /// Proposes an entry of this crate's own (a genesis, a check, an audit). Whether it is known to have been applied.
+    /// Proposes an entry of this crate's own (a genesis, a check, an audit), which removes nothing that is due: whether that
+    /// is to go, the watcher decides. Whether it is known to have been applied.
     pub(crate) async fn write_entry(&self, entry: Entry) -> bool {
+        let stamp = Stamp { keep_due: true, ..entry.stamp.unwrap_or_default() };
+        let entry = Entry { stamp: Some(stamp), ..entry };
         let (tell, told) = oneshot::channel();
         let callback =
             Callback(Box::new(move |result: ClientWriteResult<TypeConfig>| drop(tell.send(result))));
