@@ -7,7 +7,8 @@
 //! distrusted from then on, and one that was distrusted, because it differed from a leader that was itself the broken one, is
 //! trusted again. If no digest has a majority, nobody is told anything: that is for a person to judge.
 //!
-//! Audits are held when somebody asks for one, when a replica comes to be distrusted (it *appeals*), and around a rebuild.
+//! Audits are held when somebody asks for one, when a replica comes to be distrusted (it *appeals*), and around a rebuild; one
+//! after the other.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -70,6 +71,8 @@ impl Group {
                 .leader_in_reach()
                 .map_or(Refusal::NoQuorum, |leader| Refusal::NotLeader { leader }));
         }
+        // Never closed: acquiring cannot fail.
+        let Ok(_alone) = self.auditing.acquire().await else { return Err(Refusal::ShuttingDown) };
         let Audit { index, digest } = self.audit_here().await.ok_or(Refusal::NoQuorum)?;
         let peers =
             self.links.keys().map(|peer| async move { (*peer, self.ask_audited(*peer, index).await) });

@@ -12,7 +12,7 @@ use prost::Message;
 use quoris_engine::digest::Difference;
 use quoris_engine::machine::Expiry;
 use quoris_engine::{Batch, Call, Entry, Machine, Stamp};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::consensus::{Callback, Data, LogId, TypeConfig, Vote};
 use crate::env::Env;
@@ -49,6 +49,9 @@ pub struct Group {
     /// See [`Group::last_leader`]; 0 if there was none.
     last_leader: AtomicU64,
     pub(crate) trust: Arc<Trust>,
+    /// Held by the audit that is under way: a replica remembers its newest digest alone, so the next one would take that
+    /// from under it.
+    pub(crate) auditing: Semaphore,
     /// For how many ticks there has been no leader.
     leaderless: AtomicU32,
     /// Whether the replica's state is being replaced: then its log keeps what it has.
@@ -104,6 +107,7 @@ impl Group {
             entries_behind_snapshot: config.limits.entries_behind_snapshot,
             last_leader: AtomicU64::new(0),
             trust,
+            auditing: Semaphore::new(1),
             leaderless: AtomicU32::new(0),
             rebuilding: AtomicBool::new(false),
             snapshots_not_needed: AtomicU64::new(0),
