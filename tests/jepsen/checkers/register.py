@@ -66,6 +66,8 @@ def check_key(key, ops):
     if anomalies:
         return anomalies
     chains = chains_of(clusters)
+    if found := circle(key, clusters, chains):
+        return [found]
     for chain in chains:
         if found := disorder_within(key, chain):
             return [found]
@@ -140,6 +142,15 @@ def chains_of(clusters):
             chain.last_start = max(chain.last_start, *member.starts(), key=first)
         chains.append(chain)
     return chains
+
+
+def circle(key, clusters, chains):
+    """Updates that each started from the value of the next one, around: none can have been the first, and no chain has them."""
+    in_chains = {member.value for chain in chains for member in chain.clusters}
+    updates = [cluster.update for value, cluster in clusters.items() if value not in in_chains]
+    if not updates:
+        return None
+    return Anomaly("not linearizable", f"{key}: atomic updates started from one another's values", updates)
 
 
 def disorder_within(key, chain):

@@ -34,7 +34,7 @@ def history_of(rng, state, act, steps=7, lie=0.5):
 
 def damage(rng, ops):
     """Swaps two results, moves an operation in time, or changes an outcome."""
-    reads = [o for o in ops if o.outcome == OK and o.kind == "read"]
+    reads = [o for o in ops if o.outcome == OK and o.kind in ("read", "update")]
     how = rng.randrange(3)
     if how == 0 and len(reads) > 1:
         one, other = rng.sample(reads, 2)
@@ -155,6 +155,8 @@ def test_planted_in_a_register():
     }
     two = [written, op("update", "b", 2, 3, result="a"), op("update", "c", 2, 3, result="a")]
     assert kinds(register.check(two)) == {"lost update"}
+    around = [op("update", "b", 0, 9, result="a"), op("update", "a", 0, 9, result="b")]
+    assert kinds(register.check(around)) == {"not linearizable"}
     stale = [written, op("write", "b", 2, 3), op("read", None, 4, 5, result="b"), op("read", None, 6, 7, result="a")]
     assert kinds(register.check(stale)) == {"not linearizable"}
     # An unknown write may take effect late, and once only.
