@@ -12,7 +12,7 @@ use tokio::task::{JoinSet, LocalSet};
 
 use crate::keys::{self, Share};
 use crate::tally::Tally;
-use crate::work::{Composer, Target, Workload};
+use crate::work::{Composer, Target, Work, Workload};
 use crate::{etcd, resp, wire};
 
 /// Keys set at once. etcd takes 128 puts in a transaction.
@@ -22,19 +22,9 @@ const FILL_RUN: usize = 100;
 #[derive(Args, Clone)]
 pub struct Load {
     #[command(flatten)]
-    target: Target,
-    #[arg(long, value_enum)]
-    mix: Workload,
-    #[arg(long)]
-    connections: usize,
+    work: Work,
     #[arg(long, default_value_t = 1)]
     pipeline: usize,
-    /// Length of the measured part.
-    #[arg(long)]
-    seconds: f64,
-    /// Load before the measured part.
-    #[arg(long, default_value_t = 1.0)]
-    warmup_seconds: f64,
 }
 
 /// Sets every key once.
@@ -80,9 +70,12 @@ pub fn shares(target: &Target) -> Result<Vec<Share>> {
 
 /// Runs the load.
 pub fn run(load: &Load) -> Result<serde_json::Value> {
-    ensure!(load.connections > 0 && load.pipeline > 0, "at least one connection and one command in a run");
-    let shares: Vec<Rc<Share>> = shares(&load.target)?.into_iter().map(Rc::new).collect();
-    Ok(block_on(drive_all(load.clone(), shares))?.report(load.seconds))
+    ensure!(
+        load.work.connections > 0 && load.pipeline > 0,
+        "at least one connection and one command in a run"
+    );
+    let shares: Vec<Rc<Share>> = shares(&load.work.target)?.into_iter().map(Rc::new).collect();
+    Ok(block_on(drive_all(load.clone(), shares))?.report(load.work.seconds))
 }
 
 /// One thread: the generator must leave the processors to the servers.
@@ -100,14 +93,14 @@ pub async fn load_script(target: &Target, workload: Workload) -> Result<()> {
 }
 
 async fn drive_all(load: Load, shares: Vec<Rc<Share>>) -> Result<Tally> {
-    load_script(&load.target, load.mix).await?;
-    let mut clients = Vec::with_capacity(load.connections);
-    for number in 0..load.connections {
+    load_script(&load.work.target, load.work.mix).await?;
+    let mut clients = Vec::with_capacity(load.work.connections);
+    for number in 0..load.work.connections {
         let share = shares[number % shares.len()].clone();
         clients.push(Client::open(&load, share, number as u64).await?);
     }
-    let measure_from = Instant::now() + Duration::from_secs_f64(load.warmup_seconds);
-    let measure_until = measure_from + Duration::from_secs_f64(load.seconds);
+    let measure_from = Instant::now() + Duration::from_secs_f64(load.work.warmup_seconds);
+    let measure_until = measure_from + Duration::from_secs_f64(load.work.seconds);
     let mut tasks = JoinSet::new();
     for client in clients {
         tasks.spawn_local(drive(client, load.pipeline, measure_from, measure_until));
@@ -128,15 +121,15 @@ enum Client {
 impl Client {
     async fn open(load: &Load, share: Rc<Share>, seed: u64) -> Result<Self> {
         let rng = SmallRng::seed_from_u64(seed);
-        Ok(match load.target.etcd {
+        Ok(match load.work.target.etcd {
             true => Client::Etcd {
                 connection: etcd::Connection::open(&share.addr).await?,
-                composer: etcd::Composer::new(load.mix, &load.target, rng)?,
+                composer: etcd::Composer::new(load.work.mix, &load.work.target, rng)?,
                 share,
             },
             false => Client::Resp {
                 connection: resp::Connection::open(&share.addr).await?,
-                composer: Composer::new(load.mix, &load.target, rng),
+                composer: Composer::new(load.work.mix, &load.work.target, rng),
                 share,
             },
         })

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 
 use crate::keys::Share;
 use crate::tally::Tally;
-use crate::work::{self, Target, Workload};
+use crate::work::{self, Work};
 use crate::{closed, etcd, resp};
 
 /// Between the last connection's opening and the first command.
@@ -35,20 +35,10 @@ const GRACE: Duration = Duration::from_secs(2);
 #[derive(Args, Clone)]
 pub struct Load {
     #[command(flatten)]
-    target: Target,
-    #[arg(long, value_enum)]
-    mix: Workload,
-    #[arg(long)]
-    connections: usize,
+    work: Work,
     /// Commands a second, over all connections.
     #[arg(long)]
     rate: f64,
-    /// Length of the measured part.
-    #[arg(long)]
-    seconds: f64,
-    /// Load before the measured part.
-    #[arg(long, default_value_t = 1.0)]
-    warmup_seconds: f64,
 }
 
 /// When each command is due.
@@ -105,16 +95,20 @@ impl Schedule {
 
 /// Runs the load.
 pub fn run(load: Load) -> Result<serde_json::Value> {
-    ensure!(load.connections > 0 && load.rate > 0.0, "at least one connection and some commands a second");
-    let shares: Vec<Rc<Share>> = closed::shares(&load.target)?.into_iter().map(Rc::new).collect();
-    let (tally, lateness) = closed::block_on(async {
-        closed::load_script(&load.target, load.mix).await?;
-        match load.target.etcd {
+    ensure!(
+        load.work.connections > 0 && load.rate > 0.0,
+        "at least one connection and some commands a second"
+    );
+    let shares: Vec<Rc<Share>> = closed::shares(&load.work.target)?.into_iter().map(Rc::new).collect();
+    let (tally, lateness, measured) = closed::block_on(async {
+        closed::load_script(&load.work.target, load.work.mix).await?;
+        match load.work.target.etcd {
             true => drive_etcd(&load, &shares[0]).await,
             false => drive_resp(&load, &shares).await,
         }
     })?;
-    let mut report = tally.report(load.seconds);
+    // A server that is over its limit answers the last command late.
+    let mut report = tally.report(measured.elapsed().as_secs_f64());
     report["asked_per_second"] = load.rate.into();
     report["unanswered"] = (lateness.all_commands - tally.all_commands).into();
     report["sent_late_p99_us"] = lateness.latency_us.value_at_quantile(0.99).into();
@@ -125,17 +119,17 @@ fn schedule(load: &Load) -> Schedule {
     let commands = |seconds: f64| (load.rate * seconds) as u64;
     Schedule {
         began: Instant::now() + LEAD,
-        connections: load.connections as u64,
+        connections: load.work.connections as u64,
         rate: load.rate,
-        warmup: commands(load.warmup_seconds),
-        total: commands(load.warmup_seconds + load.seconds),
+        warmup: commands(load.work.warmup_seconds),
+        total: commands(load.work.warmup_seconds + load.work.seconds),
     }
 }
 
-async fn drive_resp(load: &Load, shares: &[Rc<Share>]) -> Result<(Tally, Tally)> {
-    let replies = work::replies_to_one(load.mix, &load.target)?;
+async fn drive_resp(load: &Load, shares: &[Rc<Share>]) -> Result<(Tally, Tally, Instant)> {
+    let replies = work::replies_to_one(load.work.mix, &load.work.target)?;
     let (mut readers, mut writers) = (Vec::new(), Vec::new());
-    for number in 0..load.connections {
+    for number in 0..load.work.connections {
         let share = &shares[number % shares.len()];
         let socket = std::net::TcpStream::connect(&share.addr)?;
         socket.set_nodelay(true)?;
@@ -162,13 +156,13 @@ async fn drive_resp(load: &Load, shares: &[Rc<Share>]) -> Result<(Tally, Tally)>
         total.add(done??)?;
     }
     let lateness = sender.join().ok().context("the sender panicked")??;
-    Ok((total, lateness))
+    Ok((total, lateness, schedule.due(schedule.warmup)))
 }
 
 /// Makes the commands of one connection.
 fn composer(load: &Load, share: &Share, seed: u64) -> impl FnMut(&mut Vec<u8>) + Send + use<> {
     let share = Share { addr: share.addr.clone(), keys: share.keys.clone() };
-    let mut composer = work::Composer::new(load.mix, &load.target, SmallRng::seed_from_u64(seed));
+    let mut composer = work::Composer::new(load.work.mix, &load.work.target, SmallRng::seed_from_u64(seed));
     move |out| {
         composer.run(&share, 1, out);
     }
@@ -219,10 +213,11 @@ async fn read_replies(
 }
 
 /// The sender says when; what is said and heard stays with the runtime.
-async fn drive_etcd(load: &Load, share: &Share) -> Result<(Tally, Tally)> {
+async fn drive_etcd(load: &Load, share: &Share) -> Result<(Tally, Tally, Instant)> {
     let mut connections = Vec::new();
-    for number in 0..load.connections as u64 {
-        let composer = etcd::Composer::new(load.mix, &load.target, SmallRng::seed_from_u64(number))?;
+    for number in 0..load.work.connections as u64 {
+        let composer =
+            etcd::Composer::new(load.work.mix, &load.work.target, SmallRng::seed_from_u64(number))?;
         connections.push((etcd::Connection::open(&share.addr).await?, composer));
     }
     let schedule = schedule(load);
@@ -249,5 +244,5 @@ async fn drive_etcd(load: &Load, share: &Share) -> Result<(Tally, Tally)> {
         schedule.record(&mut tally, number, done)?;
     }
     let lateness = sender.join().ok().context("the sender panicked")??;
-    Ok((tally, lateness))
+    Ok((tally, lateness, schedule.due(schedule.warmup)))
 }

@@ -20,6 +20,26 @@ const KEEP_S: &[u8] = b"5";
 /// Commands of a MULTI.
 const SETS_OF_A_TRANSACTION: u32 = 5;
 
+/// What is sent, whichever way its times are chosen.
+#[derive(Args, Clone)]
+pub struct Work {
+    /// To whom.
+    #[command(flatten)]
+    pub target: Target,
+    /// Which commands.
+    #[arg(long, value_enum)]
+    pub mix: Workload,
+    /// Over how many connections.
+    #[arg(long)]
+    pub connections: usize,
+    /// Length of the measured part.
+    #[arg(long)]
+    pub seconds: f64,
+    /// Load before the measured part.
+    #[arg(long, default_value_t = 1.0)]
+    pub warmup_seconds: f64,
+}
+
 /// The server and the data.
 #[derive(Args, Clone)]
 pub struct Target {
