@@ -1,9 +1,9 @@
 //! `maxmemory-clients`: what clients hold on this node beside its keys, and the bound of it.
 //!
 //! Each client counts for what its connection holds: buffers, calls that wait for EXEC, keys that it watches, what it
-//! listens to. While there is a limit, whoever changes that has it counted again ([`crate::clients::Client::recount`]); when all together reach
-//! the limit, those that hold most are disconnected ([`crate::clients::Clients::limit_to`]). A client that said CLIENT NO-EVICT
-//! neither counts nor goes, and no more does another node that forwards calls of its own clients.
+//! listens to. While there is a limit, whoever changes that has it counted again ([`crate::clients::Client::recount`]); when
+//! all together reach the limit, those that hold most are disconnected ([`crate::clients::Clients::limit_to`]). A client that
+//! said CLIENT NO-EVICT neither counts nor goes, and no more does another node that forwards calls of its own clients.
 //!
 //! Who is disconnected learns no lie: a call that has begun runs to its end, as for any client that leaves.
 
