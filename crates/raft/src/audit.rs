@@ -7,8 +7,8 @@
 //! distrusted from then on, and one that was distrusted, because it differed from a leader that was itself the broken one, is
 //! trusted again. If no digest has a majority, nobody is told anything: that is for a person to judge.
 //!
-//! Audits are held when somebody asks for one, when a replica comes to be distrusted (it *appeals*), and around a rebuild; one
-//! after the other.
+//! Audits are held when somebody asks for one, when a replica comes to be distrusted (it *appeals*), and around a rebuild; several
+//! may be under way at once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,27 +41,16 @@ pub struct AuditReport {
 impl Group {
     /// Has every replica digest its whole state at one index, and waits for this one's digest. This node must lead.
     pub(crate) async fn audit_here(&self) -> Option<Audit> {
-        let audits = self.trust.audits();
-        let before = audits.borrow().map_or(0, |audit| audit.index);
         let (now_ms, seed) = (self.env.clock.now_ms(), self.env.rng.next_u64());
         let stamp = Stamp { now_ms, seed, ..Stamp::default() };
-        match self.write_entry(Entry { stamp: Some(stamp), audit: true, ..Entry::default() }).await {
-            true => self.audit_at_least(before + 1).await,
-            false => None,
-        }
+        let entry = Entry { stamp: Some(stamp), audit: true, ..Entry::default() };
+        let index = self.write_entry(entry).await?;
+        Some(Audit { index, digest: self.audited(index).await? })
     }
 
-    /// This replica's digest at `index`, once it is there.
+    /// This replica's digest at `index`, once it is there; `None` if it never will be.
     pub(crate) async fn audited(&self, index: u64) -> Option<u32> {
-        let audit = self.audit_at_least(index).await?;
-        (audit.index == index).then_some(audit.digest)
-    }
-
-    async fn audit_at_least(&self, index: u64) -> Option<Audit> {
-        let mut audits = self.trust.audits();
-        let there = audits.wait_for(|audit| audit.is_some_and(|audit| audit.index >= index));
-        let audit = tokio::time::timeout(limits::AUDIT_TIMEOUT, there).await.ok()?.ok()?;
-        *audit
+        tokio::time::timeout(limits::AUDIT_TIMEOUT, self.trust.audited(index)).await.ok()?
     }
 
     /// Compares the whole states of the group's replicas, which this node must lead, and tells each what a majority has.
@@ -71,8 +60,6 @@ impl Group {
                 .leader_in_reach()
                 .map_or(Refusal::NoQuorum, |leader| Refusal::NotLeader { leader }));
         }
-        // Never closed: acquiring cannot fail.
-        let Ok(_alone) = self.auditing.acquire().await else { return Err(Refusal::ShuttingDown) };
         let Audit { index, digest } = self.audit_here().await.ok_or(Refusal::NoQuorum)?;
         let peers =
             self.links.keys().map(|peer| async move { (*peer, self.ask_audited(*peer, index).await) });
@@ -112,7 +99,8 @@ impl Group {
 
     /// What a majority had at the audit of `index`.
     pub(crate) fn hear_verdict(self: &Arc<Group>, index: u64, majority: u32) {
-        let Some(ours) = self.trust.audits().borrow().filter(|audit| audit.index == index) else { return };
+        // The newest alone: what an older one has shown may be of a state that has been replaced.
+        let Some(ours) = self.trust.newest_audit().filter(|audit| audit.index == index) else { return };
         if ours.digest != majority {
             self.distrust(Difference { index, ours: ours.digest.into(), leaders: majority.into() });
         } else if self.difference().is_some() && !self.rebuilding.load(Ordering::Acquire) {

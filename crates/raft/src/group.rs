@@ -12,7 +12,7 @@ use prost::Message;
 use quoris_engine::digest::Difference;
 use quoris_engine::machine::Expiry;
 use quoris_engine::{Batch, Call, Entry, Machine, Stamp};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::consensus::{Callback, Data, LogId, TypeConfig, Vote};
 use crate::env::Env;
@@ -49,9 +49,6 @@ pub struct Group {
     /// See [`Group::last_leader`]; 0 if there was none.
     last_leader: AtomicU64,
     pub(crate) trust: Arc<Trust>,
-    /// Held by the audit that is under way: a replica remembers its newest digest alone, so the next one would take that
-    /// from under it.
-    pub(crate) auditing: Semaphore,
     /// For how many ticks there has been no leader.
     leaderless: AtomicU32,
     /// Whether the replica's state is being replaced: then its log keeps what it has.
@@ -107,7 +104,6 @@ impl Group {
             entries_behind_snapshot: config.limits.entries_behind_snapshot,
             last_leader: AtomicU64::new(0),
             trust,
-            auditing: Semaphore::new(1),
             leaderless: AtomicU32::new(0),
             rebuilding: AtomicBool::new(false),
             snapshots_not_needed: AtomicU64::new(0),
@@ -179,7 +175,7 @@ impl Group {
             voters: metrics.membership_config.voter_ids().collect(),
             difference: self.difference(),
             verified: self.with_machine(Machine::verified),
-            audit: *self.trust.audits().borrow(),
+            audit: self.trust.newest_audit(),
         }
     }
 
@@ -333,18 +329,17 @@ impl Group {
     }
 
     /// Proposes an entry of this crate's own (a genesis, a check, an audit), which removes nothing that is due: whether that
-    /// is to go, the watcher decides. Whether it is known to have been applied.
-    pub(crate) async fn write_entry(&self, entry: Entry) -> bool {
+    /// is to go, the watcher decides. Its index, if it is known to have been applied.
+    pub(crate) async fn write_entry(&self, entry: Entry) -> Option<u64> {
         let stamp = Stamp { keep_due: true, ..entry.stamp.unwrap_or_default() };
         let entry = Entry { stamp: Some(stamp), ..entry };
         let (tell, told) = oneshot::channel();
         let callback =
             Callback(Box::new(move |result: ClientWriteResult<TypeConfig>| drop(tell.send(result))));
         let data = Data(entry.encode_to_vec().into());
-        if self.raft.write(data).responder(callback).await.is_err() {
-            return false;
-        }
-        matches!(tokio::time::timeout(self.write_timeout, told).await, Ok(Ok(Ok(_))))
+        self.raft.write(data).responder(callback).await.ok()?;
+        let applied = tokio::time::timeout(self.write_timeout, told).await.ok()?.ok()?.ok()?;
+        Some(applied.log_id.index)
     }
 
     /// For whom this replica has voted in the newest term it knows.

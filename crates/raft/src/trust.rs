@@ -9,6 +9,7 @@
 //!
 //! Invariant: distrust ends only when the replica's state has come from another replica, durably, or equals a majority's.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -25,6 +26,9 @@ pub struct Audit {
     pub digest: u32,
 }
 
+/// So many audits are remembered: several may be under way at once, and each asks for its own.
+const REMEMBERED: usize = 16;
+
 /// What is known of one replica. Shared by the group and by what applies its entries.
 pub struct Trust {
     found: Mutex<Option<Difference>>,
@@ -32,7 +36,17 @@ pub struct Trust {
     distrusted: AtomicBool,
     /// Whether the replica has appealed against it.
     appealed: AtomicBool,
-    audits: watch::Sender<Option<Audit>>,
+    /// Those whose digest is there, oldest first.
+    audits: watch::Sender<VecDeque<Audit>>,
+    views: Mutex<Views>,
+}
+
+/// States that wait to be digested, oldest first.
+#[derive(Default)]
+struct Views {
+    waiting: VecDeque<Snapshot>,
+    /// Whether somebody digests.
+    busy: bool,
 }
 
 impl Trust {
@@ -43,7 +57,8 @@ impl Trust {
             found: Mutex::new(recorded),
             distrusted,
             appealed: AtomicBool::new(false),
-            audits: watch::Sender::new(None),
+            audits: watch::Sender::default(),
+            views: Mutex::default(),
         }
     }
 
@@ -84,14 +99,46 @@ impl Trust {
         self.appealed.store(false, Ordering::Release);
     }
 
-    /// Digests `state` on a task of its own: it may be as large as the memory.
+    /// Digests `state` beside the group's other work (it may be as large as the memory), after those that came before it.
     pub fn audit(self: &Arc<Trust>, state: Snapshot) {
-        tokio::spawn(digest(Arc::clone(self), state));
+        let mut views = self.views();
+        views.waiting.push_back(state);
+        if !std::mem::replace(&mut views.busy, true) {
+            tokio::spawn(digest(Arc::clone(self)));
+        }
     }
 
     /// The newest audit whose digest is there.
-    pub fn audits(&self) -> watch::Receiver<Option<Audit>> {
-        self.audits.subscribe()
+    pub fn newest_audit(&self) -> Option<Audit> {
+        self.audits.borrow().back().copied()
+    }
+
+    /// The digest of the audit at `index`, once it is there; `None` when a later one is and this replica has none of it.
+    pub async fn audited(&self, index: u64) -> Option<u32> {
+        let mut audits = self.audits.subscribe();
+        let there = audits.wait_for(|audits| audits.back().is_some_and(|newest| newest.index >= index));
+        let audits = there.await.ok()?;
+        audits.iter().find(|audit| audit.index == index).map(|audit| audit.digest)
+    }
+
+    fn remember(&self, audit: Audit) {
+        self.audits.send_modify(|audits| {
+            audits.push_back(audit);
+            if audits.len() > REMEMBERED {
+                audits.pop_front();
+            }
+        });
+    }
+
+    fn next_view(&self) -> Option<Snapshot> {
+        let mut views = self.views();
+        let next = views.waiting.pop_front();
+        views.busy = next.is_some();
+        next
+    }
+
+    fn views(&self) -> MutexGuard<'_, Views> {
+        self.views.lock().expect("no code panics while it holds this lock")
     }
 
     fn found(&self) -> MutexGuard<'_, Option<Difference>> {
@@ -99,20 +146,16 @@ impl Trust {
     }
 }
 
-async fn digest(trust: Arc<Trust>, state: Snapshot) {
-    let mut digest = StateDigest::default();
-    for chunk in state.chunks() {
-        digest.add(&chunk);
-        tokio::task::yield_now().await;
-    }
-    let audit = Audit { index: state.applied(), digest: digest.value() };
-    trust.audits.send_if_modified(|newest| {
-        let newer = newest.is_none_or(|newest| newest.index < audit.index);
-        if newer {
-            *newest = Some(audit);
+/// Digests what waits, until nothing does.
+async fn digest(trust: Arc<Trust>) {
+    while let Some(state) = trust.next_view() {
+        let mut digest = StateDigest::default();
+        for chunk in state.chunks() {
+            digest.add(&chunk);
+            tokio::task::yield_now().await;
         }
-        newer
-    });
+        trust.remember(Audit { index: state.applied(), digest: digest.value() });
+    }
 }
 
 #[cfg(test)]
@@ -135,17 +178,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_audit_that_ends_late_replaces_no_newer_one() {
+    async fn each_of_several_audits_gets_its_own_digest() {
         let trust = Arc::new(Trust::new(None));
         let mut machine = quoris_engine::Machine::new(1);
-        let mut states = Vec::new();
-        for index in [1, 2] {
-            machine.skip(quoris_engine::Position { term: 1, index });
-            states.push(machine.snapshot());
+        let last = REMEMBERED as u64 + 3;
+        for index in 1..=last {
+            machine.skip(quoris_engine::Position { term: 1, index: 2 * index });
+            trust.audit(machine.snapshot());
         }
-        for state in states.into_iter().rev() {
-            digest(Arc::clone(&trust), state).await;
-        }
-        assert_eq!(*trust.audits().borrow(), Some(Audit { index: 2, digest: machine.digest() }));
+        assert_eq!(trust.audited(2 * last).await, Some(machine.digest()));
+        assert_eq!(trust.newest_audit().map(|audit| audit.index), Some(2 * last));
+        assert!(trust.audited(2 * last - 2).await.is_some(), "the one before is remembered");
+        assert_eq!(trust.audited(2 * last - 1).await, None, "there was no such audit, and none will be");
+        assert_eq!(trust.audited(2).await, None, "it is forgotten");
     }
 }

@@ -1,8 +1,9 @@
 //! Client-side caching (CLIENT TRACKING): which client has read which key, and the word to it when the key changes.
 //!
 //! Invariants: a key is noted *before* it is read (by a transaction that also writes: in its place in the log, so that the
-//! client is not told of what the transaction did to the key before), and what is posted to a client while its calls run leaves behind their
-//! replies: so whoever caches what it read is told of every later change, sometimes of an earlier one, never of too few.
+//! client is not told of what the transaction did to the key before), and what is posted to a client while its calls run
+//! leaves behind their replies: so whoever caches what it read is told of every later change, sometimes of an earlier one,
+//! never of too few.
 //! A client of which this node can no longer say that (its table is full, its replica was replaced, it has ceased to lead a
 //! group) is told that the keys concerned, or all, are no longer good.
 //!
