@@ -378,16 +378,16 @@ fn distrusted(catalog: &Catalog, group: GroupId) -> Option<Difference> {
 }
 
 fn open_log(env: &Env, config: &NodeConfig, is_voter: bool) -> Result<SharedLog, LogError> {
-    let defaults = LogOptions::default();
-    // Spares count as well: a small log has no room for many.
-    let room_for_spares = config.limits.log_bytes / config.limits.log_segment_bytes / 4;
+    // A log that is busy is purged when half of it is live: then what was live is enough for all that comes, and none
+    // of it need be made anew.
+    let max_spares = config.limits.log_bytes / config.limits.log_segment_bytes / 2;
     let options = LogOptions {
         segment_bytes: config.limits.log_segment_bytes,
         cache_bytes: config.limits.log_cache_bytes as usize,
         max_bytes: config.limits.log_bytes,
         // A voter that finds no log has lost its votes.
         must_exist: is_voter,
-        max_spares: defaults.max_spares.min(room_for_spares as usize),
+        max_spares: max_spares as usize,
     };
     SharedLog::open(Arc::clone(&env.disk), Arc::clone(&env.rng), &config.data_dir.join("log"), options)
 }

@@ -242,7 +242,7 @@ pub async fn keep_log_bounded(node: Weak<Node>) {
         let usage = node.log.usage();
         // Half of the bound: there must be room for what arrives while snapshots are written.
         let half = usage.max_bytes / 2;
-        if usage.bytes_used <= half {
+        if usage.bytes_live <= half {
             pause = calm;
             continue;
         }

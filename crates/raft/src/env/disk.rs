@@ -46,6 +46,12 @@ pub trait Disk: Send + Sync {
 
     /// Creates a file, or empties an existing one. Its name survives only after [`Disk::sync_dir`].
     fn create(&self, path: &Path) -> io::Result<Box<dyn File>>;
+    /// Like [`Disk::create`], for a file that is written in whole [`SECTOR`]s and read later, if ever: a disk that can
+    /// leaves nothing in the page cache, so that [`File::sync`] finds little to do.
+    fn create_uncached(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        self.create(path)
+    }
+
     /// Renames within a directory, replacing the target. Survives only after [`Disk::sync_dir`].
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file. Survives only after [`Disk::sync_dir`].

@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, OFlags};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
@@ -73,19 +73,27 @@ impl File for OsFile {
     }
 }
 
-/// A file whose writes are durable when they return. Reads go through the page cache, which the kernel keeps true.
-struct DurableFile {
+/// A file that is written past the page cache. Reads go through it; the kernel keeps it true.
+struct DirectFile {
     direct: Direct,
     cached: OsFile,
+    /// Whether writes are durable when they return.
+    durable: bool,
 }
 
-impl File for DurableFile {
+impl DirectFile {
+    fn sync_if(&self, wanted: bool) -> io::Result<()> {
+        if wanted { self.cached.sync() } else { Ok(()) }
+    }
+}
+
+impl File for DirectFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         if self.direct.takes(bytes, offset) {
             return self.direct.write_at(bytes, offset);
         }
         self.cached.write_at(bytes, offset)?;
-        self.cached.sync()
+        self.sync_if(self.durable)
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -93,7 +101,7 @@ impl File for DurableFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        Ok(())
+        self.sync_if(!self.durable)
     }
 
     fn len(&self) -> io::Result<u64> {
@@ -102,13 +110,26 @@ impl File for DurableFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.cached.set_len(len)?;
-        self.cached.sync()
+        self.sync_if(self.durable)
     }
 }
 
 impl OsFile {
     fn open(path: &Path) -> io::Result<OsFile> {
         Ok(OsFile(fs::OpenOptions::new().read(true).write(true).open(path)?))
+    }
+
+    fn create(path: &Path) -> io::Result<OsFile> {
+        Ok(OsFile(fs::OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?))
+    }
+
+    /// This file, written past the page cache if that can be.
+    fn past_the_cache(self, path: &Path, flags: OFlags) -> io::Result<Box<dyn File>> {
+        let durable = flags.contains(OFlags::DSYNC);
+        Ok(match Direct::open(path, SECTOR, flags)? {
+            Some(direct) => Box::new(DirectFile { direct, cached: self, durable }),
+            None => Box::new(self),
+        })
     }
 }
 
@@ -118,11 +139,7 @@ impl Disk for OsDisk {
     }
 
     fn open_durable(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        let cached = OsFile::open(path)?;
-        Ok(match Direct::open(path, SECTOR)? {
-            Some(direct) => Box::new(DurableFile { direct, cached }),
-            None => Box::new(cached),
-        })
+        OsFile::open(path)?.past_the_cache(path, OFlags::DSYNC)
     }
 
     fn read_system(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -130,8 +147,11 @@ impl Disk for OsDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
-        Ok(Box::new(OsFile(file)))
+        Ok(Box::new(OsFile::create(path)?))
+    }
+
+    fn create_uncached(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        OsFile::create(path)?.past_the_cache(path, OFlags::empty())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

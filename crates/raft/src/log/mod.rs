@@ -17,6 +17,7 @@ mod group;
 mod recovery;
 mod segment;
 mod shared;
+mod spare;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -143,6 +144,8 @@ pub struct LogState {
 pub struct LogUsage {
     /// Bytes of all its files.
     pub bytes_used: u64,
+    /// Bytes of those that are live: the others wait to be used again.
+    pub bytes_live: u64,
     /// [`LogOptions::max_bytes`].
     pub max_bytes: u64,
     /// For each group with entries on disk: the bytes of log from its oldest entry on, most first. Nothing
@@ -178,8 +181,10 @@ impl SharedLog {
     ) -> Result<SharedLog, LogError> {
         let recovered = recovery::recover(&disk, &rng, dir, &options)?;
         let shared = Arc::new(Shared::new(recovered.groups, recovered.segments, &options));
+        let maker = recovered.files.maker();
         let writer = writer::Writer::new(shared.clone(), recovered.files, recovered.end);
         disk.spawn_worker("log", Box::new(writer))
+            .and_then(|()| disk.spawn_worker("log-spare", maker))
             .map_err(|source| LogError::Io { file: dir.to_path_buf(), source })?;
         Ok(SharedLog { handle: Arc::new(Handle { shared, disk }) })
     }

@@ -12,12 +12,10 @@ use std::sync::Arc;
 
 use super::LogOptions;
 use super::format::{SECTOR, SegmentHeader};
-use crate::env::disk::File;
+use super::spare::{NextSpare, make_zeroed};
+use crate::env::disk::{File, Worker};
 use crate::env::{Disk, Rng};
 use crate::planted::{Bug, is_planted};
-
-/// Zeros are written in pieces of this many bytes.
-const ZERO_CHUNK: usize = 1 << 20;
 
 /// A live segment. Readers share it; it is let go when the log alone holds it.
 pub struct Segment {
@@ -39,6 +37,7 @@ pub struct Files {
     newest: Option<Arc<Segment>>,
     live_bytes: u64,
     spares: Vec<PathBuf>,
+    next: Arc<NextSpare>,
     /// Whether a name has changed that a power cut could still change back.
     names_dirty: bool,
 }
@@ -53,15 +52,18 @@ impl Files {
         live: &VecDeque<Arc<Segment>>,
         spares: Vec<PathBuf>,
     ) -> Files {
+        let segment_bytes = options.segment_len();
+        let next = Arc::new(NextSpare::new(disk.clone(), dir, segment_bytes));
         Files {
             disk,
             rng,
             dir: dir.to_path_buf(),
-            segment_bytes: options.segment_len(),
+            segment_bytes,
             max_spares: options.max_spares,
             newest: live.back().cloned(),
             live_bytes: live.iter().map(|segment| segment.header.len).sum(),
             spares,
+            next,
             names_dirty: true,
         }
     }
@@ -71,7 +73,12 @@ impl Files {
         self.newest.as_ref().expect("recovery leaves a segment")
     }
 
-    /// Bytes of all files.
+    /// Bytes of the live segments.
+    pub fn live_bytes(&self) -> u64 {
+        self.live_bytes
+    }
+
+    /// Bytes of all files but the one that is being made.
     pub fn bytes(&self) -> u64 {
         self.live_bytes + self.spares.len() as u64 * self.segment_bytes
     }
@@ -83,10 +90,10 @@ impl Files {
         // A spare that could turn back into a live segment must not be overwritten yet.
         self.sync_names()?;
         let (from, len) = if needed > self.segment_bytes {
-            (self.make_zeroed(needed)?, needed)
+            (self.make_larger(needed)?, needed)
         } else {
-            self.make_spare()?;
-            (self.spares.pop().expect("just made sure"), self.segment_bytes)
+            let spare = self.spares.pop().map_or_else(|| self.next.finish(), Ok)?;
+            (spare, self.segment_bytes)
         };
         let header = SegmentHeader { segment: number, first_batch, salt: self.rng.next_u64(), len };
         let file = self.disk.open_durable(&from)?;
@@ -103,10 +110,17 @@ impl Files {
         Ok(segment)
     }
 
-    /// Makes sure that there is a file to go on with.
-    pub fn make_spare(&mut self) -> io::Result<()> {
-        if self.spares.is_empty() {
-            let made = self.make_zeroed(self.segment_bytes)?;
+    /// The worker that makes the next file.
+    pub fn maker(&self) -> Box<dyn Worker> {
+        self.next.worker()
+    }
+
+    /// Has the file to go on with made ahead of need: it is ready when the newest segment, filled up to `offset`, is half
+    /// full.
+    pub fn make_ahead(&mut self, offset: u64) -> io::Result<()> {
+        if self.spares.is_empty()
+            && let Some(made) = self.next.want(offset.saturating_mul(2))
+        {
             // Its number will be a live segment's, which may be let go of while this one still waits.
             let spare = self.dir.join(format!("{:016x}-new.spare", self.next_number()));
             self.disk.rename(&made, &spare)?;
@@ -115,23 +129,10 @@ impl Files {
         Ok(())
     }
 
-    /// Makes a file of zeros; on failure it leaves nothing behind.
-    fn make_zeroed(&self, len: u64) -> io::Result<PathBuf> {
-        let number = self.next_number();
-        let path = self.dir.join(format!("{number:016x}.tmp"));
-        let written = self.disk.create(&path).and_then(|file| {
-            let zeros = vec![0; ZERO_CHUNK.min(len as usize)];
-            for offset in (0..len).step_by(ZERO_CHUNK) {
-                let piece = (len - offset).min(ZERO_CHUNK as u64) as usize;
-                file.write_at(&zeros[..piece], offset)?;
-            }
-            file.sync()
-        });
-        if let Err(e) = written {
-            // What was written is removed to give the room back; failing that, the next start removes it.
-            let _ = self.disk.remove(&path);
-            return Err(e);
-        }
+    /// Makes a file that is longer than others.
+    fn make_larger(&self, len: u64) -> io::Result<PathBuf> {
+        let path = self.dir.join(format!("{:016x}.tmp", self.next_number()));
+        make_zeroed(&*self.disk, &path, len)?;
         Ok(path)
     }
 
@@ -162,6 +163,12 @@ impl Files {
             self.names_dirty = false;
         }
         Ok(())
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        self.next.close();
     }
 }
 
@@ -199,7 +206,11 @@ mod tests {
         let mut oldest = begin(&mut files);
         // One that waits while files that were let go of are used before it, until its number's has been, too.
         let mut newest = begin(&mut files);
-        files.make_spare().expect("a good disk");
+        let mut maker = files.maker();
+        files.make_ahead(u64::MAX).expect("a good disk");
+        maker.write();
+        files.make_ahead(u64::MAX).expect("a good disk");
+        assert_eq!(files.spares.len(), 1);
         for _ in 0..3 {
             files.release(vec![oldest]).expect("a good disk");
             oldest = newest;

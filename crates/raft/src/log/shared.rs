@@ -50,6 +50,8 @@ pub struct Inner {
     pub segments: VecDeque<Arc<Segment>>,
     /// Bytes of all files.
     pub bytes_used: u64,
+    /// Bytes of those that are live.
+    pub bytes_live: u64,
     /// Where the next batch goes: segment and offset.
     pub end: (u64, u64),
     /// Entries whose bytes are kept though they are on disk, oldest first.
@@ -92,6 +94,7 @@ impl Shared {
             next_id: 1,
             segments,
             bytes_used: 0,
+            bytes_live: 0,
             end: (0, 0),
             cached: VecDeque::new(),
             cached_bytes: 0,
@@ -172,7 +175,8 @@ impl Shared {
             .filter_map(|(id, group)| Some((*id, inner.bytes_from(group.first_place()?))))
             .collect();
         held.sort_by_key(|(id, bytes)| (std::cmp::Reverse(*bytes), *id));
-        LogUsage { bytes_used: inner.bytes_used, max_bytes: self.max_bytes, held }
+        let Inner { bytes_used, bytes_live, .. } = *inner;
+        LogUsage { bytes_used, bytes_live, max_bytes: self.max_bytes, held }
     }
 
     /// Notes where an operation's entries have been written, and keeps their bytes as long as there is room.

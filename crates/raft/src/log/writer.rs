@@ -52,6 +52,7 @@ impl Writer {
 
     fn publish(&self, inner: &mut Inner) {
         inner.bytes_used = self.files.bytes();
+        inner.bytes_live = self.files.live_bytes();
         self.shared.note_use(inner.bytes_used);
         inner.end = (self.files.newest().header.segment, self.end.offset);
     }
@@ -170,10 +171,8 @@ impl Writer {
         if self.flight.closing {
             return Ok(());
         }
-        if self.end.offset > self.files.newest().header.len / 2 {
-            // Ahead of need, so that no batch waits for zeros. If it fails, it fails again when needed, and counts.
-            let _ = self.files.make_spare();
-        }
+        // If it fails, it fails again when the file is needed, and counts.
+        let _ = self.files.make_ahead(self.end.offset);
         Ok(())
     }
 
