@@ -23,7 +23,7 @@ use crate::node::{NodeConfig, ReadMode};
 use crate::peer::Link;
 pub use crate::propose::Waiter;
 use crate::propose::{self, Proposal};
-use crate::read_gate;
+use crate::read_gate::{self, ReadGate};
 use crate::storage::Replica;
 use crate::trust::Trust;
 use crate::types::{GroupId, GroupStatus, NodeId, ReadOutcome, Refusal, Watcher, WriteOutcome};
@@ -78,6 +78,16 @@ impl Group {
         let (proposals, waiting) = mpsc::channel(limits::WAITING_WRITES);
         let (reads, readers) = mpsc::channel(limits::WAITING_WRITES);
         let vacancy = Vacancy::new(config, raft.clone(), Links::clone(&links));
+        let read_gate = ReadGate {
+            group: id,
+            node_id: config.node_id,
+            raft: raft.clone(),
+            vacancy: vacancy.clone(),
+            log: log.group(id),
+            links: Links::clone(&links),
+            mode: config.read_mode,
+            settled: None,
+        };
         tokio::spawn(propose::run(
             id,
             raft.clone(),
@@ -87,7 +97,7 @@ impl Group {
             Arc::clone(&watcher),
             waiting,
         ));
-        tokio::spawn(read_gate::run(raft.clone(), vacancy.clone(), config.read_mode, readers));
+        tokio::spawn(read_gate.run(readers));
         let group = Arc::new(Group {
             id,
             node_id: config.node_id,

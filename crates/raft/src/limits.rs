@@ -20,6 +20,9 @@ pub const TURNS_PER_ENTRY: usize = 2;
 /// The same for a confirmation of leadership, and the reads that share it.
 pub const TURNS_PER_CONFIRMATION: usize = 1;
 
+/// How long a quorum may take to say that it knows of no newer leader, before openraft is asked, which takes its own time.
+pub const CONFIRMATION_TIMEOUT: Duration = Duration::from_millis(100);
+
 /// Writes of one group that may wait to be proposed; more are refused.
 pub const WAITING_WRITES: usize = 64 * 1024;
 

@@ -25,6 +25,8 @@ pub enum Bug {
     ApplyDiverges,
     /// The catalog is replaced by a file that was not fsynced.
     CatalogNotDurable,
+    /// Who is asked whether it knows of a newer leader says no, whatever it knows.
+    ConfirmBlindly,
     /// One replica, once, applies an entry without its calls.
     EntryLost,
     /// A write whose relay broke is answered as certainly not applied.
@@ -77,11 +79,12 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Bug; 28] = [
+    pub const ALL: [Bug; 29] = [
         Bug::AcknowledgeBeforeFsync,
         Bug::ApplyBeforeCommit,
         Bug::ApplyDiverges,
         Bug::CatalogNotDurable,
+        Bug::ConfirmBlindly,
         Bug::EntryLost,
         Bug::ForwardLostIsRefused,
         Bug::FoundTwice,

@@ -23,6 +23,7 @@ use crate::network::parts;
 use crate::planted::{Bug, is_planted};
 use crate::snapshot_store::SnapshotStore;
 use crate::standing::Standing;
+use crate::storage::stored_vote;
 use crate::types::{GroupId, Watcher};
 use crate::wire;
 use crate::wire::proto::{
@@ -118,6 +119,12 @@ impl Service {
             frame::Body::Found(_) => {
                 let ready = self.inner.standing.accept_founding(self.inner.groups.values()).await;
                 Ok(frame::Body::FoundReply(proto::FoundReply { ready }))
+            }
+            frame::Body::Confirm(_) => {
+                self.inner.standing.check_may_follow()?;
+                let vote = stored_vote(&self.inner.log.group(group.id())).map_err(|error| words(&error))?;
+                let term = vote.filter(|_| !is_planted(Bug::ConfirmBlindly)).map_or(0, |vote| vote.term);
+                Ok(frame::Body::ConfirmReply(proto::ConfirmReply { term }))
             }
             frame::Body::Recall(_) => {
                 let vote = group.vote().await.map_err(|error| words(&error))?;

@@ -45,6 +45,11 @@ impl LogStore {
     }
 }
 
+/// The vote that was last given to the log to be saved, durable or not: what anybody was granted is no newer.
+pub fn stored_vote(log: &GroupLog) -> io::Result<Option<wire::proto::Vote>> {
+    log.vote().map(wire::proto::Vote::decode).transpose().map_err(io::Error::other)
+}
+
 impl RaftLogReader<TypeConfig> for LogStore {
     async fn try_get_log_entries<R: RangeBounds<u64> + Clone + Debug + OptionalSend>(
         &mut self,
@@ -65,8 +70,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
-        let decode = |bytes| wire::proto::Vote::decode(bytes).map(|vote| wire::from_vote(&vote));
-        self.log.vote().map(decode).transpose().map_err(io::Error::other)
+        Ok(stored_vote(&self.log)?.as_ref().map(wire::from_vote))
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {

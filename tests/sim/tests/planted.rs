@@ -18,7 +18,7 @@ fn faults(bug: Bug) -> &'static [&'static str] {
         Bug::FsyncErrorIgnored => &["DiskError", "PowerCut", "PowerCutOfAll"],
         Bug::NewcomerVotes => &["Isolate", "PowerCutOfAllBut", "Wipe"],
         Bug::ReadBeforeApply => &["Isolate", "Kill", "SlowDisk"],
-        Bug::ReadWithoutLeadership => &["Isolate", "Pause"],
+        Bug::ConfirmBlindly | Bug::ReadWithoutLeadership => &["Isolate", "Pause"],
         Bug::RecoveredNotHardened => &["DiskError", "Kill", "PowerCutOfAll", "SlowDisk"],
         Bug::SegmentNameNotDurable => &["PowerCut", "PowerCutOfAll"],
         Bug::TimeoutIsRefused => &["Pause", "SlowDisk"],
