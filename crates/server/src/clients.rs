@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use quoris_engine::command::Resolved;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::blocking::{End, Ending};
@@ -27,7 +26,7 @@ pub struct Client {
     state: Mutex<ClientState>,
     /// What it is sent without having asked just then.
     pub mail: Mailbox,
-    killed: watch::Sender<bool>,
+    killed: AtomicBool,
     /// Its call that may block, until that is answered or ended.
     waiting: Mutex<Option<Waiting>>,
     /// The others.
@@ -109,7 +108,7 @@ impl Client {
             memory: Held::default(),
             counted: 0,
         };
-        let (mail, killed) = (Mailbox::default(), watch::Sender::new(false));
+        let (mail, killed) = (Mailbox::default(), AtomicBool::new(false));
         let (state, waiting) = (Mutex::new(state), Mutex::default());
         Client { id, addr, laddr, since: now, state, mail, killed, waiting, clients }
     }
@@ -126,12 +125,13 @@ impl Client {
 
     /// Has its connection closed.
     pub fn kill(&self) {
-        self.killed.send_replace(true);
+        self.killed.store(true, Ordering::Release);
+        self.mail.nudge();
     }
 
     /// Whether it is about to be gone.
     pub fn is_killed(&self) -> bool {
-        *self.killed.borrow()
+        self.killed.load(Ordering::Acquire)
     }
 
     /// Everything that it holds on this node, in bytes.
@@ -178,11 +178,6 @@ impl Client {
     /// When it connected.
     pub fn age_s(&self) -> u64 {
         self.since.elapsed().as_secs()
-    }
-
-    /// Turns true when the client is killed.
-    pub fn killed(&self) -> watch::Receiver<bool> {
-        self.killed.subscribe()
     }
 
     /// It has made a call that may block; `end` ends it.
@@ -290,6 +285,7 @@ impl Client {
 pub struct Clients {
     connected: Mutex<BTreeMap<u64, Arc<Client>>>,
     last_id: AtomicU64,
+    stopping: AtomicBool,
     /// What they hold together.
     pub memory: ClientMemory,
 }
@@ -310,6 +306,17 @@ impl Clients {
     /// Those connected now, in the order they came.
     pub fn all(&self) -> Vec<Arc<Client>> {
         self.lock().values().cloned().collect()
+    }
+
+    /// Has every connection end with the calls that it has begun.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.all().iter().for_each(|client| client.mail.nudge());
+    }
+
+    /// Whether [`Clients::stop`] has been called.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
     }
 
     /// Sets `maxmemory-clients`, in bytes.

@@ -12,7 +12,6 @@ use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use quoris_raft::env::Stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::sync::watch;
 
 use crate::clients::Client;
 use crate::limits;
@@ -42,11 +41,10 @@ enum Event {
     Unblocked,
     Read(io::Result<usize>),
     Wrote(io::Result<usize>),
-    Mail,
+    /// There is mail, or the client is killed, or the server is stopping.
+    News,
     Idle,
     Rested,
-    Killed,
-    Stopping,
 }
 
 impl Connection {
@@ -59,10 +57,12 @@ impl Connection {
         Connection { server, session, reader, writer, decoder, inbox, out, room, broken: None }
     }
 
-    /// Serves the client until it leaves, is killed, breaks the protocol, or the server is `stopping`.
-    pub async fn serve(mut self, mut stopping: watch::Receiver<bool>) {
-        let mut killed = self.session.client.killed();
-        loop {
+    /// Serves the client until it leaves, is killed, breaks the protocol, or the server is stopping.
+    pub async fn serve(mut self) {
+        while !self.session.client.is_killed() {
+            if self.server.clients.is_stopping() && !self.session.closing {
+                self.session.stop();
+            }
             self.take_mail();
             if !self.session.closing && !self.session.is_blocked() && self.out.len() < limits::OUTPUT_BYTES {
                 let calls = self.decode();
@@ -75,17 +75,16 @@ impl Connection {
             if self.session.closing && self.out.is_empty() && !self.session.is_blocked() {
                 break;
             }
-            match self.wait(&mut killed, &mut stopping).await {
+            match self.wait().await {
                 Event::Unblocked => self.session.resume(&mut self.out).await,
                 // What it has asked for last would be taken from others and given to nobody.
                 Event::Read(Ok(0)) if self.session.is_blocked() => break,
                 // The client has sent its last call; it may still read.
                 Event::Read(Ok(0)) => self.session.closing = true,
-                Event::Stopping => self.session.stop(),
                 Event::Read(Ok(read)) => self.server.stats.input_bytes.add(read as u64),
                 Event::Wrote(Ok(wrote)) if wrote > 0 => self.server.stats.output_bytes.add(wrote as u64),
-                Event::Mail | Event::Rested => {}
-                Event::Read(Err(_)) | Event::Wrote(_) | Event::Idle | Event::Killed => break,
+                Event::News | Event::Rested => {}
+                Event::Read(Err(_)) | Event::Wrote(_) | Event::Idle => break,
             }
         }
         self.session.leave().await;
@@ -147,26 +146,16 @@ impl Connection {
         }
     }
 
-    async fn wait(
-        &mut self,
-        killed: &mut watch::Receiver<bool>,
-        stopping: &mut watch::Receiver<bool>,
-    ) -> Event {
+    /// One thing at a time to wait for beside the socket: registering with each costs more than a small call.
+    async fn wait(&mut self) -> Event {
         self.make_room();
-        let timeout_s = self.server.settings.get().timeout_s;
-        let listens = self.session.is_subscribed() || self.session.client.state().monitor;
-        let blocked = self.session.is_blocked();
         let client = self.session.client.clone();
-        let idle = async {
-            match timeout_s {
-                // Who waits for an answer is not idle.
-                _ if blocked => std::future::pending().await,
-                0 => std::future::pending().await,
-                // Who listens is not idle, however quiet its channels.
-                _ if listens => std::future::pending().await,
-                seconds => tokio::time::sleep(Duration::from_secs(seconds)).await,
-            }
-        };
+        let timeout_s = self.server.settings.get().timeout_s;
+        let blocked = self.session.is_blocked();
+        // Who waits for an answer is not idle, nor who listens, however quiet its channels.
+        let may_idle = timeout_s > 0 && !blocked && !self.session.is_subscribed() && !client.state().monitor;
+        // The clock is read only if it counts.
+        let idle = async { tokio::time::sleep(Duration::from_secs(timeout_s)).await };
         let shrinks_at = self.room.shrinks_at(&self.server.peak_life);
         let rested = async {
             match shrinks_at {
@@ -179,14 +168,11 @@ impl Connection {
         let may_read = !self.session.closing && has_room;
         tokio::select! {
             biased;
-            // The sender lives as long as the client, which the session holds.
-            _ = killed.wait_for(|killed| *killed) => Event::Killed,
             () = self.session.unblocked(), if blocked => Event::Unblocked,
             wrote = self.writer.write_buf(&mut self.out), if !self.out.is_empty() => Event::Wrote(wrote),
             read = self.reader.read_buf(&mut self.inbox), if may_read => Event::Read(read),
-            () = client.mail.arrived(), if self.out.len() < limits::OUTPUT_BYTES => Event::Mail,
-            _ = stopping.wait_for(|stopping| *stopping), if !self.session.closing => Event::Stopping,
-            () = idle => Event::Idle,
+            () = client.mail.arrived() => Event::News,
+            () = idle, if may_idle => Event::Idle,
             () = rested, if self.out.is_empty() => Event::Rested,
         }
     }

@@ -8,7 +8,6 @@ use bytes::BytesMut;
 use quoris_engine::CommandError;
 use quoris_raft::env::{Listener, Stream};
 use tokio::io::AsyncWriteExt;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::connection::Connection;
@@ -23,7 +22,6 @@ pub async fn serve(
     mut listener: Box<dyn Listener>,
     end: impl Future<Output = Result<(), ServeError>>,
 ) -> Result<(), ServeError> {
-    let (stop, stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
     tokio::pin!(end);
     let ended = loop {
@@ -33,7 +31,7 @@ pub async fn serve(
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, addr)) => {
-                    connections.spawn(welcome(server.clone(), stream, addr, stopping.clone()));
+                    connections.spawn(welcome(server.clone(), stream, addr));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a client");
@@ -43,7 +41,7 @@ pub async fn serve(
         }
     };
     drop(listener);
-    stop.send_replace(true);
+    server.clients.stop();
     let patience = server.settings.get().write_timeout_ms + limits::DRAIN_MS;
     let all_gone = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(Duration::from_millis(patience), all_gone).await.is_err() {
@@ -53,12 +51,7 @@ pub async fn serve(
 }
 
 /// One client from its first byte to its last.
-async fn welcome(
-    server: Arc<Server>,
-    mut stream: Box<dyn Stream>,
-    addr: String,
-    stopping: watch::Receiver<bool>,
-) {
+async fn welcome(server: Arc<Server>, mut stream: Box<dyn Stream>, addr: String) {
     server.stats.connections.add(1);
     let config = server.settings.get();
     let Some(place) = server.clients.enter(addr, config.listen.clone(), config.maxclients) else {
@@ -71,5 +64,5 @@ async fn welcome(
         let _ = tokio::time::timeout(patience, stream.write_all(&out)).await;
         return;
     };
-    Connection::new(server, place.client.clone(), stream).serve(stopping).await;
+    Connection::new(server, place.client.clone(), stream).serve().await;
 }

@@ -113,7 +113,12 @@ impl Mailbox {
         any
     }
 
-    /// Ready when something has been posted since it was last taken.
+    /// Has [`Mailbox::arrived`] be ready though nothing was posted: there is other news for the connection.
+    pub fn nudge(&self) {
+        self.arrived.notify_one();
+    }
+
+    /// Ready when something has been posted since it was last ready.
     pub async fn arrived(&self) {
         self.arrived.notified().await;
     }
