@@ -13,6 +13,7 @@ mod tracking;
 use bytes::Bytes;
 use quoris_engine::args::Args;
 use quoris_engine::command::{Outcome, Resolved, Verb};
+use quoris_engine::commands::generic;
 use quoris_engine::hash_slot::slot_of;
 use quoris_engine::value::number;
 use quoris_engine::{CommandError, Reply, SLOT_COUNT, SlotId};
@@ -45,7 +46,7 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         Verb::Echo => Ok(Reply::Bulk(args.bytes(1).clone())),
         Verb::Hello => connection::hello(session, args),
         Verb::Auth => connection::auth(session, args),
-        Verb::Select => connection::select(args),
+        Verb::Select => generic::select(args),
         Verb::Quit => {
             session.closing = true;
             Ok(Reply::OK)
