@@ -6,6 +6,7 @@ mod config;
 mod connection;
 pub mod debug;
 mod info;
+mod key_flags;
 mod pubsub;
 mod timing;
 mod tracking;
