@@ -108,6 +108,8 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         Verb::ConfigResetstat => {
             session.server.stats.reset();
             session.server.lazyfree.freed.reset();
+            let groups = session.server.node.groups();
+            groups.iter().for_each(|group| group.with_machine(|machine| machine.lookups().reset()));
             session.server.clients.memory.evictions.reset();
             Ok(Reply::OK)
         }
