@@ -151,6 +151,11 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         Verb::MemoryStats => Ok(debug::stats(session)),
         Verb::Multi => session.begin(),
         Verb::QuorisForwarded => {
+            session.on_behalf_of = match args.len() {
+                2 => 0,
+                3 => args.int(2)?.cast_unsigned(),
+                _ => return Err(CommandError::Syntax),
+            };
             session.kind = session::Kind::Relay;
             session.client.state().relay = true;
             Ok(Reply::Int(session.client.id as i64))
