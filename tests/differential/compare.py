@@ -101,6 +101,13 @@ def keys_uncounted(call, redis, quoris):
     return text_of(redis).startswith(b"CROSSSLOT") and is_error(quoris) and call[0].upper() in COUNTED
 
 
+def alike_until_nul(call, redis, quoris):
+    if not (isinstance(redis, list) and isinstance(quoris, list) and b"ALPHA" in map(bytes.upper, call)):
+        return False
+    theirs, mine = ([item and item.split(b"\0")[0] for item in reply] for reply in (redis, quoris))
+    return theirs == mine
+
+
 def endless_timeout(call, redis, quoris):
     return b"timeout is negative" in text_of(redis) and b"timeout is out of range" in text_of(quoris)
 
@@ -123,6 +130,7 @@ DELIBERATE = [
     Deliberate("SDIFFSTORE's result is as compact as its members allow; Redis's is not always", compact_difference),
     Deliberate("XREAD takes + for the newest entry, as Redis 7.4 does", newest_entry),
     Deliberate("Redis's error texts end where a name in them has a NUL byte; quoris's do not", cut_at_nul),
+    Deliberate("SORT ALPHA compares up to a NUL byte: of a set's elements that are alike up to there, either comes first", alike_until_nul),
     Deliberate("A count of keys that is no number, or a wrong one, is refused before keys are looked for", keys_uncounted),
     Deliberate("An endless timeout is told to be out of range, as Redis 7.2 does, not negative", endless_timeout),
 ]

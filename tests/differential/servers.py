@@ -65,5 +65,7 @@ def quoris(binary, port):
     server = Server("quoris", port, lambda connection: connection.call("SET", "ready", 1) == Typed("+", b"OK"))
     cluster = f"1=127.0.0.1:{port}@127.0.0.1:{port + 1}"
     flags = ["--node-id", "1", "--initial-cluster", cluster, "--groups", "1", "--enable-debug-command", "yes"]
+    # A disk that others keep busy is no difference.
+    flags += ["--write-timeout-ms", "60000"]
     server.start([binary, "serve", *flags, "--data-dir", str(Path(server.dir.name) / "data")])
     return server

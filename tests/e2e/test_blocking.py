@@ -100,6 +100,21 @@ def test_blpop_through_the_death_of_the_leader(cluster):
     assert set(seen) <= producer.acknowledged | producer.unknown
 
 
+def test_a_blocked_read_is_safe_to_try_again_when_its_leader_dies(cluster):
+    group, slot = next(iter(cluster.slotted_groups().items()))
+    key = f"{{{tag_for(slot)}}}:stream"
+    leader = cluster.wait_led(group)
+    other = next(node for node in cluster.nodes if node is not leader)
+    with Connection(other.client_addr, ANSWER_LIMIT_S) as blocked:
+        blocked.send("XREAD", "BLOCK", 0, "STREAMS", key, "$")
+        time.sleep(0.3)
+        leader.kill()
+        try:
+            raise AssertionError(f"not an error: {blocked.read_reply()}")
+        except ReplyError as error:
+            assert error.word == "UNBLOCKED", "it has only looked"
+
+
 def test_a_blocked_client_that_leaves_takes_nothing_with_it(cluster):
     slot = next(iter(cluster.slotted_groups().values()))
     key = f"{{{tag_for(slot)}}}:queue"

@@ -173,6 +173,25 @@ def test_a_cached_key_is_invalidated_wherever_it_is_written(cluster):
     assert watcher.push() == [b"invalidate", [b"k"]]
 
 
+def test_a_client_with_noloop_is_not_told_of_its_own_writes_wherever_they_go(cluster):
+    leader = leader_of(cluster, "k")
+    for node in cluster.nodes:
+        client = Listener(node.client_addr)
+        client.send("CLIENT", "TRACKING", "ON", "NOLOOP")
+        assert client.reply() == "OK"
+        client.send("GET", "k")
+        client.reply()
+        client.send("SET", "k", "own")
+        assert client.reply() == "OK"
+        assert client.is_silent(), "its own write"
+        # The relay that brought it bears its mark no longer.
+        with Connection(node.client_addr) as other:
+            client.send("GET", "k")
+            client.reply()
+            other.call("SET", "k", "another's")
+        assert client.push() == [b"invalidate", [b"k"]], node is leader
+
+
 def test_events_of_all_keys_are_heard_at_one_node(cluster):
     node = cluster.nodes[0]
     listener = Listener(node.client_addr)

@@ -20,6 +20,7 @@ pub mod geohash;
 pub mod glob;
 pub mod hash_slot;
 pub mod keyspace;
+pub mod lookups;
 pub mod machine;
 mod prefetch;
 pub mod rdb;

@@ -14,6 +14,7 @@ use crate::events::{EventClass, KeyEvent};
 use crate::garbage::Garbage;
 use crate::hash_slot::{SlotId, slot_of};
 use crate::keyspace::Keyspace;
+use crate::lookups::Lookups;
 use crate::reply::Reply;
 use crate::rng::Rng;
 use crate::script::{self, Budget, ReadOnly, Reads, Scripts};
@@ -98,6 +99,7 @@ pub struct Machine {
     pub(crate) term: u64,
     pub(crate) digest: Digest,
     pub(crate) scripts: Scripts,
+    lookups: Lookups,
 }
 
 impl Machine {
@@ -111,6 +113,7 @@ impl Machine {
             term: 0,
             digest: Digest::default(),
             scripts: Scripts::default(),
+            lookups: Lookups::default(),
         }
     }
 
@@ -248,6 +251,7 @@ impl Machine {
                     let rng = Rng::for_call(seed, i as u64);
                     let mut context = self.read_context(now_ms, rng, Reads::Later(&mut script));
                     let reply = run(&mut context, Args(&call.args)).unwrap_or_else(Reply::Error);
+                    self.lookups.note(&self.keyspace, row, Args(&call.args));
                     script.map_or(Read::Reply(reply), |script| Read::Script(Box::new(script)))
                 }
                 _ => unreachable!("the caller sends only reads here, not {}", row.name),
@@ -272,6 +276,11 @@ impl Machine {
 
     fn read_context<'a>(&'a self, now_ms: u64, rng: Rng, scripting: Reads<'a>) -> ReadContext<'a> {
         ReadContext { keys: &self.keyspace, now_ms, rng, scripts: &self.scripts, scripting }
+    }
+
+    /// How often calls have found the keys that they read here.
+    pub fn lookups(&self) -> &Lookups {
+        &self.lookups
     }
 
     /// The group's scripts and libraries.
@@ -428,6 +437,7 @@ impl Machine {
             }
             Run::Read(_) if replies == Replies::Unwanted => return Reply::Null,
             Run::Read(handler) => {
+                self.lookups.note(&self.keyspace, row, args);
                 let scripting = Reads::Within(run.budget());
                 handler(&mut self.read_context(self.keyspace.now_ms(), rng, scripting), args)
             }

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use quoris_engine::command::Command;
+use quoris_engine::command::{Command, Flags};
 use quoris_engine::machine::BatchOutcome;
 use quoris_engine::waiters::WaiterId;
 use quoris_engine::{Batch, Call, CommandError, Reply};
@@ -190,6 +190,11 @@ pub async fn run(
             Some(next) => place = next,
             None => break forward::for_client(answer, caller.plain),
         }
+    };
+    let answer = match row.flags.contains(Flags::READONLY) && answer.is_unknown() {
+        // What only looks has done nothing, whatever became of it.
+        true => Answer::error(CommandError::Unblocked),
+        false => answer,
     };
     // How long it waited is not how long it took.
     server.ran(&caller.client, row, Some(&call.args), 0, answer.is_error());

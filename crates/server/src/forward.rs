@@ -150,6 +150,32 @@ pub async fn forward(
     answers
 }
 
+/// [`forward`] for a client whose writes are marked `origin`, unless that is 0: the relay bears its mark for as long as they run.
+pub async fn forward_for(
+    server: &Server,
+    to: NodeId,
+    protocol: Protocol,
+    calls: &[Call],
+    write: bool,
+    origin: u64,
+) -> Vec<Answer> {
+    if origin == 0 || !write {
+        return forward(server, to, protocol, calls, write).await;
+    }
+    let mark = |origin: u64| {
+        Call::new([
+            Bytes::from("QUORIS"),
+            Bytes::from("FORWARDED"),
+            Bytes::from(origin.cast_signed().to_string()),
+        ])
+    };
+    let marked = [&[mark(origin)], calls, &[mark(0)]].concat();
+    let mut answers = forward(server, to, protocol, &marked, write).await;
+    answers.pop();
+    answers.remove(0);
+    answers
+}
+
 /// [`forward`] for one call whose reply this node is to understand.
 pub async fn ask(server: &Server, to: NodeId, call: Call, write: bool) -> Reply {
     let mut answers = forward(server, to, Protocol::Resp2, &[call], write).await;

@@ -31,6 +31,7 @@ pub mod outgoing;
 pub mod pause;
 pub mod process;
 pub mod pubsub;
+pub mod rates;
 pub mod replicas;
 pub mod reply_room;
 pub mod resp;

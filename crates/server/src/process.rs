@@ -21,6 +21,11 @@ pub fn memory(disk: &dyn Disk) -> Option<(u64, u64)> {
     Some((kilobytes(&text, "VmRSS:")? * 1024, kilobytes(&text, "VmHWM:")? * 1024))
 }
 
+/// What the machine has, in bytes.
+pub fn system_memory(disk: &dyn Disk) -> Option<u64> {
+    Some(kilobytes(&read(disk, "/proc/meminfo")?, "MemTotal:")? * 1024)
+}
+
 fn kilobytes(status: &str, name: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()
@@ -58,5 +63,6 @@ mod tests {
         assert_eq!(parse_cpu("12 (a"), None);
         let disk = quoris_raft::env::os::OsDisk::new().expect("a disk");
         assert!(memory(&disk).is_some_and(|(rss, peak)| rss > 0 && peak >= rss));
+        assert!(system_memory(&disk) > memory(&disk).map(|(rss, _)| rss));
     }
 }

@@ -151,7 +151,10 @@ impl Run {
             let rest = &self.calls[from..];
             let got = match place {
                 Place::Here => self.here(server, caller, rest.to_vec(), from).await,
-                Place::At(node) => forward::forward(server, node, caller.protocol, rest, self.write).await,
+                Place::At(node) => {
+                    let (protocol, origin) = (caller.protocol, caller.origin);
+                    forward::forward_for(server, node, protocol, rest, self.write, origin).await
+                }
             };
             // Nothing is run again that another call of this client has overtaken.
             let settled = got.iter().rposition(|answer| !answer.is_misplaced()).map_or(0, |last| last + 1);

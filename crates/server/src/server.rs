@@ -24,6 +24,7 @@ use crate::migrate::{self, Targets};
 use crate::monitor::Monitors;
 use crate::pause::Pause;
 use crate::pubsub::PubSub;
+use crate::rates::{self, Rates};
 use crate::reply_room::PeakLife;
 use crate::save::Saves;
 use crate::scripts::{self, Scripts};
@@ -77,6 +78,8 @@ pub struct Server {
     pub shutdown: Shutdown,
     /// Figures.
     pub stats: Arc<Stats>,
+    /// How fast some of them grow.
+    pub rates: Rates,
     /// When it started.
     pub started: Instant,
     /// 40 hex digits, new with each start.
@@ -154,6 +157,7 @@ impl Server {
             saves: Saves::default(),
             shutdown: Shutdown::default(),
             stats,
+            rates: Rates::default(),
             started: Instant::now(),
             run_id: run_id[..40].to_string(),
         });
@@ -161,6 +165,7 @@ impl Server {
         server.observe();
         server.watch_leadership();
         tokio::spawn(memory::keep_room(Arc::downgrade(&server)));
+        tokio::spawn(rates::sample(Arc::downgrade(&server)));
         Ok(server)
     }
 

@@ -71,6 +71,8 @@ pub struct Session {
     pub closing: bool,
     /// What it has shown itself to be.
     pub kind: Kind,
+    /// Of a relay: the mark of the client whose writes it brings, 0 if that does not care.
+    pub on_behalf_of: u64,
     /// What has been queued since MULTI.
     pub transaction: Option<Transaction>,
     /// What WATCH remembers.
@@ -99,6 +101,7 @@ impl Session {
             tracking: None,
             closing: false,
             kind: Kind::Plain,
+            on_behalf_of: 0,
             transaction: None,
             watched: Watched::default(),
             written: BTreeSet::new(),
@@ -123,7 +126,7 @@ impl Session {
 
     /// For whom calls run.
     pub fn caller(&self) -> Caller {
-        let origin = self.tracking.filter(|mode| mode.noloop).map_or(0, |mode| mode.origin);
+        let origin = self.tracking.filter(|mode| mode.noloop).map_or(self.on_behalf_of, |mode| mode.origin);
         Caller { client: self.client.clone(), protocol: self.protocol, plain: self.access().plain, origin }
     }
 

@@ -204,20 +204,21 @@ fn moved(context: &mut WriteContext, from: &[u8], to: &[u8]) -> bool {
 
 fn copy(context: &mut WriteContext, args: Args) -> Outcome {
     let (from, to) = (args.bytes(1), args.bytes(2));
-    let mut replace = false;
+    let (mut replace, mut db) = (false, 0);
     let mut i = 3;
     while i < args.len() {
         if args.is(i, "replace") {
             replace = true;
             i += 1;
         } else if args.is(i, "db") && i + 1 < args.len() {
-            if args.int(i + 1)? != 0 {
-                return Err(CommandError::DbIndex);
-            }
+            db = database(args, i + 1)?;
             i += 2;
         } else {
             return Err(CommandError::Syntax);
         }
+    }
+    if db != 0 {
+        return Err(CommandError::Text("ERR Copying to another database is not allowed in cluster mode"));
     }
     if from == to {
         return Err(CommandError::SameObject);
@@ -231,6 +232,29 @@ fn copy(context: &mut WriteContext, args: Args) -> Outcome {
     context.keys.set(to, value, expire_ms);
     context.keys.notify(EventClass::GENERIC, "copy_to", to);
     Ok(Reply::flag(true))
+}
+
+/// A database's number, among as many as Redis has unless it is told otherwise.
+fn database(args: Args, i: usize) -> Result<i32, CommandError> {
+    const DATABASES: i32 = 16;
+    match int32(args, i)? {
+        db @ 0..DATABASES => Ok(db),
+        _ => Err(CommandError::DbIndex),
+    }
+}
+
+fn int32(args: Args, i: usize) -> Result<i32, CommandError> {
+    i32::try_from(args.int(i)?).map_err(|_| {
+        CommandError::Text("ERR value is out of range, value must between -2147483648 and 2147483647")
+    })
+}
+
+/// SELECT, which a session and a script may call: a cluster has one database.
+pub fn select(args: Args) -> Outcome {
+    match int32(args, 1)? {
+        0 => Ok(Reply::OK),
+        _ => Err(CommandError::Text("ERR SELECT is not allowed in cluster mode")),
+    }
 }
 
 fn keys(context: &mut ReadContext, args: Args) -> Outcome {

@@ -277,7 +277,7 @@ const QUORIS: &[Command] = &[
         Verb::QuorisDurable,
         "Returns an index of a group (0: the last applied) and the voters that have it on disk.",
     ),
-    between_nodes("forwarded", 2, Verb::QuorisForwarded, "Says that another node's clients speak here.")
+    between_nodes("forwarded", -2, Verb::QuorisForwarded, "Says that another node's clients speak here.")
         .with(Flags::NO_MULTI),
     between_nodes("group", -4, Verb::QuorisGroup, "Runs a command over all keys in one group."),
     on_server("help", 2, Verb::Help, "7.4.0", "Prints this help."),

@@ -166,7 +166,7 @@ impl<'a> Sort<'a> {
         let weighed = elements.into_iter().map(|element| (weight(&element), element));
         if self.alpha {
             let mut weighed: Vec<(Option<Bytes>, Bytes)> = weighed.collect();
-            weighed.sort_by(|(a, _), (b, _)| self.directed(a.cmp(b)));
+            weighed.sort_by(|(a, _), (b, _)| self.directed(self.text_order(a.as_deref(), b.as_deref())));
             return Ok(weighed.into_iter().map(|(_, element)| element).collect());
         }
         let mut scored = Vec::new();
@@ -181,9 +181,22 @@ impl<'a> Sort<'a> {
         Ok(scored.into_iter().map(|(_, element)| element).collect())
     }
 
+    /// How texts are ordered: those that are shown end at a NUL byte, as C's do; what is equal up to there keeps its order.
+    fn text_order(&self, a: Option<&[u8]>, b: Option<&[u8]>) -> Ordering {
+        match self.store {
+            Some(_) => a.cmp(&b),
+            None => a.map(until_nul).cmp(&b.map(until_nul)),
+        }
+    }
+
     fn directed(&self, order: Ordering) -> Ordering {
         if self.descending { order.reverse() } else { order }
     }
+}
+
+fn until_nul(text: &[u8]) -> &[u8] {
+    let end = text.iter().position(|&byte| byte == 0);
+    &text[..end.unwrap_or(text.len())]
 }
 
 const NO_SCORE: CommandError = CommandError::Text("ERR One or more scores can't be converted into double");

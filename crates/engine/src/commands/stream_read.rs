@@ -64,28 +64,31 @@ struct Words {
 }
 
 impl Words {
-    /// `None` if the words name no streams.
+    /// `None` if the words name no streams, or what stands before them is no option: it is refused, whatever the keys.
     fn of(words: &[Bytes]) -> Option<Words> {
         let (blocks, streams) = options(words);
+        let streams = streams?;
         let count = words.len().saturating_sub(streams);
         (count > 0 && count.is_multiple_of(2)).then_some(Words { blocks, streams })
     }
 }
 
-/// Whether there is a BLOCK, and the first word behind STREAMS.
-fn options(words: &[Bytes]) -> (bool, usize) {
+/// Whether there is a BLOCK, and the first word behind STREAMS if nothing but options comes before it.
+fn options(words: &[Bytes]) -> (bool, Option<usize>) {
     let args = Args(words);
     let mut blocks = false;
     let mut i = 1;
-    while i < words.len() && !args.is(i, "streams") {
+    while i < words.len() {
         blocks |= args.is(i, "block");
         i += match () {
+            () if args.is(i, "streams") => return (blocks, Some(i + 1)),
             () if args.is(i, "block") || args.is(i, "count") => 2,
             () if args.is(i, "group") => 3,
-            () => 1,
+            () if args.is(i, "noack") => 1,
+            () => return (blocks, None),
         };
     }
-    (blocks, i + 1)
+    (blocks, None)
 }
 
 /// Whether a call of XREAD or XREADGROUP asks to block.

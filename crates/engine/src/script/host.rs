@@ -8,7 +8,7 @@ use super::scripts::Scripts;
 use super::{Budget, Ending, Reads, Run as ScriptRun, ScriptFlags, Stop};
 use crate::args::Args;
 use crate::command::{self, Chapter, Command, Flags, ReadContext, Run, Verb, WriteContext};
-use crate::commands::{debug, stream_read};
+use crate::commands::{debug, generic, stream_read};
 use crate::error::CommandError;
 use crate::hash_slot::{SlotId, slot_of};
 use crate::keyspace::Keyspace;
@@ -235,11 +235,9 @@ impl Host {
             Verb::DebugSleep => args.float(2).map(|_| Reply::OK),
             Verb::DebugProtocol => debug::sample(args.bytes(2)),
             Verb::Ping if args.len() == 1 => Ok(Reply::Simple("PONG")),
+            Verb::Ping if args.len() > 2 => Err(CommandError::WrongArity("ping".to_string())),
             Verb::Ping | Verb::Echo => Ok(Reply::Bulk(args.bytes(1).clone())),
-            Verb::Select => match args.int(1)? {
-                0 => Ok(Reply::OK),
-                _ => Err(CommandError::DbIndex),
-            },
+            Verb::Select => generic::select(args),
             Verb::Time => {
                 let now_ms = self.keys.now_ms();
                 let (seconds, micros) = (now_ms / 1000, now_ms % 1000 * 1000);

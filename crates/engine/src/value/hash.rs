@@ -62,9 +62,10 @@ impl HashValue {
         HashValue::default()
     }
 
-    /// The name that OBJECT ENCODING answers.
+    /// The name that OBJECT ENCODING answers; Redis keeps deadlines in a form of its own.
     pub fn encoding(&self) -> &'static str {
         match &self.repr {
+            Repr::Small(_) if self.next_deadline_ms != NEVER => "listpackex",
             Repr::Small(_) => "listpack",
             Repr::Big(_) => "hashtable",
         }

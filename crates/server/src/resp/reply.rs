@@ -48,6 +48,15 @@ impl Answer {
         }
     }
 
+    /// Whether it says that nobody knows what was done.
+    pub fn is_unknown(&self) -> bool {
+        match self {
+            Answer::Own(reply) => matches!(reply, Reply::Error(CommandError::Unknown(_))),
+            Answer::Raw(bytes) => bytes.starts_with(b"-UNKNOWN "),
+            Answer::Many(_) => false,
+        }
+    }
+
     /// Appends it to what a client is sent.
     pub fn encode(&self, protocol: Protocol, out: &mut BytesMut) {
         match self {

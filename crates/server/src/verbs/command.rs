@@ -5,6 +5,8 @@ use quoris_engine::args::Args;
 use quoris_engine::command::{self, Chapter, Command, Flags, Keys, MoreKeys, Outcome, Resolved};
 use quoris_engine::{CommandError, Reply, glob};
 
+use super::key_flags::{self, KeyFlags};
+
 const FLAGS: [(Flags, &str); 14] = [
     (Flags::WRITE, "write"),
     (Flags::READONLY, "readonly"),
@@ -75,63 +77,20 @@ pub(super) fn get_keys(args: Args) -> Outcome {
 pub(super) fn get_keys_and_flags(args: Args) -> Outcome {
     let words = args.from(2);
     keys_of(args, |row, nth, key| {
-        // Only with GET does SET read what is there.
-        let is_blind =
-            row.name == "set" && !words.iter().skip(3).any(|word| word.eq_ignore_ascii_case(b"get"));
-        let flags = if is_blind { OVERWRITTEN } else { flags_of_key(row, nth) };
-        let flags = flags.iter().copied().map(Reply::Simple).collect();
-        Reply::Array(vec![Reply::Bulk(key.clone()), Reply::Set(flags)])
+        Reply::Array(vec![Reply::Bulk(key.clone()), shown(key_flags::of_call(row, words, nth))])
     })
 }
 
-type KeyFlags = &'static [&'static str];
-
-const OVERWRITTEN: KeyFlags = &["OW", "update"];
-const LOOKED_AT: KeyFlags = &["RO", "access"];
-const TAKEN_FROM: KeyFlags = &["RW", "access", "delete"];
-const ADDED_TO: KeyFlags = &["RW", "insert"];
-
-/// What a command does to the `nth` of its keys, the first being 0.
-fn flags_of_key(row: &Command, nth: usize) -> KeyFlags {
-    match row.name {
-        "mset" | "psetex" | "setex" => OVERWRITTEN,
-        "msetnx" => &["OW", "insert"],
-        "del" | "unlink" => &["RM", "delete"],
-        "migrate" => &["RW", "access", "delete"],
-        "blmove" | "brpoplpush" | "lmove" | "rpoplpush" | "smove" if nth == 0 => TAKEN_FROM,
-        "blmove" | "brpoplpush" | "lmove" | "rpoplpush" | "smove" => ADDED_TO,
-        "rename" | "renamenx" if nth == 0 => TAKEN_FROM,
-        "rename" => OVERWRITTEN,
-        "renamenx" => &["OW", "insert"],
-        "copy" | "sort" if nth == 0 => LOOKED_AT,
-        "copy" | "sort" => OVERWRITTEN,
-        "bitop" | "geosearchstore" | "sdiffstore" | "sinterstore" | "sunionstore" | "zdiffstore"
-        | "zinterstore" | "zrangestore" | "zunionstore"
-            if nth == 0 =>
-        {
-            OVERWRITTEN
-        }
-        "bitop" | "geosearchstore" | "sdiffstore" | "sinterstore" | "sunionstore" | "zdiffstore"
-        | "zinterstore" | "zrangestore" | "zunionstore" => LOOKED_AT,
-        "pfmerge" if nth == 0 => &["RW", "access", "insert"],
-        "pfmerge" => LOOKED_AT,
-        _ => key_flags(row),
-    }
-}
-
-/// What a command does to its keys, in the words of key specifications.
-fn key_flags(row: &Command) -> KeyFlags {
-    match (row.flags.contains(Flags::WRITE), row.flags.contains(Flags::PUBSUB)) {
-        (_, true) => &["not_key"],
-        (true, _) => &["RW", "update"],
-        (false, _) => LOOKED_AT,
-    }
+fn shown(flags: KeyFlags) -> Reply {
+    Reply::Set(flags.iter().copied().map(Reply::Simple).collect())
 }
 
 /// A script's calls say how many keys they have, and that may be none.
 fn may_do_without_keys(row: &Command) -> bool {
     row.chapter == Chapter::Scripting && matches!(row.keys.more, MoreKeys::Counted(_))
 }
+
+const NO_KEYS: CommandError = CommandError::Text("ERR The command has no key arguments");
 
 fn keys_of(args: Args, show: impl Fn(&Command, usize, &Bytes) -> Reply) -> Outcome {
     let words = args.from(2);
@@ -142,9 +101,13 @@ fn keys_of(args: Args, show: impl Fn(&Command, usize, &Bytes) -> Reply) -> Outco
         }
         Err(_) => return Err(CommandError::Text("ERR Invalid command specified")),
     };
+    if row.flags.contains(Flags::PUBSUB) {
+        // Channels only look like keys, to find their slot.
+        return Err(NO_KEYS);
+    }
     let keys: Vec<Reply> = row.keys.of(words).enumerate().map(|(nth, key)| show(row, nth, key)).collect();
     if keys.is_empty() && !may_do_without_keys(row) {
-        return Err(CommandError::Text("ERR The command has no key arguments"));
+        return Err(NO_KEYS);
     }
     Ok(Reply::Array(keys))
 }
@@ -187,7 +150,7 @@ fn describe(row: Resolved) -> Reply {
         Reply::count(if keys.first == 0 { 0 } else { keys.step }),
         simple(&mut categories(row.command).into_iter()),
         Reply::Set(Vec::new()),
-        Reply::Set(key_specification(row.command).into_iter().collect()),
+        Reply::Set(key_specifications(row.command)),
         if subcommands.is_empty() { Reply::Set(subcommands) } else { Reply::Array(subcommands) },
     ])
 }
@@ -236,26 +199,38 @@ fn categories(row: &Command) -> Vec<&'static str> {
     categories
 }
 
-fn key_specification(row: &Command) -> Option<Reply> {
-    let Keys { first, last, step, .. } = row.keys;
-    if first == 0 {
-        return None;
-    }
-    // Positive: counted from the first key; negative: from the end of the call.
-    let last = if last < 0 { i64::from(last) } else { i64::from(last) - first as i64 };
-    let spec = |kind: &str, spec: Vec<(Reply, Reply)>| {
-        Reply::Map(vec![(Reply::bulk("type"), Reply::bulk(kind)), (Reply::bulk("spec"), Reply::Map(spec))])
+/// Where the keys are that stand at fixed words, and those that a word counts. Others only the call's words tell.
+fn key_specifications(row: &Command) -> Vec<Reply> {
+    let Keys { first, last, step, more } = row.keys;
+    let spec = |kind: &str, figures: &[(&str, i64)]| {
+        let figures = figures.iter().map(|(name, figure)| (Reply::bulk(name), Reply::Int(*figure))).collect();
+        Reply::Map(vec![(Reply::bulk("type"), Reply::bulk(kind)), (Reply::bulk("spec"), Reply::Map(figures))])
     };
-    let range = vec![
-        (Reply::bulk("lastkey"), Reply::Int(last)),
-        (Reply::bulk("keystep"), Reply::count(step)),
-        (Reply::bulk("limit"), Reply::Int(0)),
-    ];
-    Some(Reply::Map(vec![
-        (Reply::bulk("flags"), Reply::Set(key_flags(row).iter().copied().map(Reply::Simple).collect())),
-        (Reply::bulk("begin_search"), spec("index", vec![(Reply::bulk("index"), Reply::count(first))])),
-        (Reply::bulk("find_keys"), spec("range", range)),
-    ]))
+    let specification = |nth: usize, index: usize, find_keys: Reply| {
+        Reply::Map(vec![
+            (Reply::bulk("flags"), shown(key_flags::of_key(row, nth))),
+            (Reply::bulk("begin_search"), spec("index", &[("index", index as i64)])),
+            (Reply::bulk("find_keys"), find_keys),
+        ])
+    };
+    let mut specifications = Vec::new();
+    if first > 0 {
+        // Positive: counted from the first key; negative: from the end of the call.
+        let last = if last < 0 { i64::from(last) } else { i64::from(last) - first as i64 };
+        let range = |last: i64| [("lastkey", last), ("keystep", step as i64), ("limit", 0)];
+        let alike = last == 0 || key_flags::of_key(row, 0) == key_flags::of_key(row, 1);
+        specifications.push(specification(0, first, spec("range", &range(if alike { last } else { 0 }))));
+        if !alike {
+            // Counted from the second key, then.
+            let last = if last < 0 { last } else { last - step as i64 };
+            specifications.push(specification(1, first + step, spec("range", &range(last))));
+        }
+    }
+    if let MoreKeys::Counted(at) = more {
+        let counted = [("keynumidx", 0), ("firstkey", 1), ("keystep", 1)];
+        specifications.push(specification(specifications.len(), at, spec("keynum", &counted)));
+    }
+    specifications
 }
 
 fn document(row: Resolved) -> (Reply, Reply) {

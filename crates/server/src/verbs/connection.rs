@@ -25,16 +25,6 @@ pub(super) fn ping(session: &Session, args: Args) -> Outcome {
     }
 }
 
-pub(super) fn select(args: Args) -> Outcome {
-    match args.int(1)? {
-        0 => Ok(Reply::OK),
-        number if i32::try_from(number).is_err() => Err(CommandError::Text(
-            "ERR value is out of range, value must between -2147483648 and 2147483647",
-        )),
-        _ => Err(CommandError::Text("ERR SELECT is not allowed in cluster mode")),
-    }
-}
-
 pub(super) fn set_readonly(session: &mut Session, readonly: bool) -> Outcome {
     session.readonly = readonly;
     session.client.state().readonly = readonly;

@@ -6,6 +6,7 @@ mod config;
 mod connection;
 pub mod debug;
 mod info;
+mod key_flags;
 mod pubsub;
 mod timing;
 mod tracking;
@@ -13,6 +14,7 @@ mod tracking;
 use bytes::Bytes;
 use quoris_engine::args::Args;
 use quoris_engine::command::{Outcome, Resolved, Verb};
+use quoris_engine::commands::generic;
 use quoris_engine::hash_slot::slot_of;
 use quoris_engine::value::number;
 use quoris_engine::{CommandError, Reply, SLOT_COUNT, SlotId};
@@ -45,7 +47,7 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         Verb::Echo => Ok(Reply::Bulk(args.bytes(1).clone())),
         Verb::Hello => connection::hello(session, args),
         Verb::Auth => connection::auth(session, args),
-        Verb::Select => connection::select(args),
+        Verb::Select => generic::select(args),
         Verb::Quit => {
             session.closing = true;
             Ok(Reply::OK)
@@ -106,6 +108,8 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         Verb::ConfigResetstat => {
             session.server.stats.reset();
             session.server.lazyfree.freed.reset();
+            let groups = session.server.node.groups();
+            groups.iter().for_each(|group| group.with_machine(|machine| machine.lookups().reset()));
             session.server.clients.memory.evictions.reset();
             Ok(Reply::OK)
         }
@@ -147,6 +151,11 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         Verb::MemoryStats => Ok(debug::stats(session)),
         Verb::Multi => session.begin(),
         Verb::QuorisForwarded => {
+            session.on_behalf_of = match args.len() {
+                2 => 0,
+                3 => args.int(2)?.cast_unsigned(),
+                _ => return Err(CommandError::Syntax),
+            };
             session.kind = session::Kind::Relay;
             session.client.state().relay = true;
             Ok(Reply::Int(session.client.id as i64))

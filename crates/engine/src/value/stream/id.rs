@@ -81,8 +81,11 @@ fn put_number_before(text: &mut [u8], end: usize, mut number: u64) -> usize {
     }
 }
 
-/// Digits only; leading zeros are allowed, as in Redis.
-fn parse_number(digits: &[u8]) -> Option<u64> {
+/// Digits; leading zeros are allowed, and spaces and a `+` before them, as in Redis, where C's `strtoull` reads them.
+fn parse_number(text: &[u8]) -> Option<u64> {
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
+    let digits = &text[text.iter().take_while(|byte| is_space(byte)).count()..];
+    let digits = digits.strip_prefix(b"+").unwrap_or(digits);
     if digits.is_empty() {
         return None;
     }
@@ -110,7 +113,14 @@ mod tests {
             ("1--1", None),
             ("1-1-1", None),
             ("1-*", None),
-            ("+1", None),
+            ("+1", id(1, 9)),
+            (" 1-\r+2", id(1, 2)),
+            ("\u{b}\u{c}\t\n1", id(1, 9)),
+            ("1 ", None),
+            ("++1", None),
+            ("+ 1", None),
+            ("+", None),
+            (" ", None),
         ] {
             assert_eq!(StreamId::parse(text.as_bytes(), 9), parsed, "{text}");
         }
