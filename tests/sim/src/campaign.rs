@@ -14,7 +14,7 @@ use crate::Options;
 use ledger::Ledger;
 
 /// Most simulations of one process, one after the other: what a process costs is shared out, and what one leaks is small.
-const PER_PROCESS: u64 = 50;
+pub const PER_PROCESS: u64 = 50;
 
 /// What came of them.
 #[derive(Default)]
@@ -51,14 +51,15 @@ struct Batch {
 pub fn seeds(seeds: Range<u64>, options: &Options) -> ExitCode {
     let mut common: Vec<String> = options.only.iter().map(|kind| format!("--only={kind:?}")).collect();
     common.extend(options.plant.iter().map(|bug| format!("--plant={bug:?}")));
-    let even =
-        (seeds.end.saturating_sub(seeds.start) / (4 * options.jobs.max(1) as u64)).clamp(1, PER_PROCESS);
+    let share = seeds.end.saturating_sub(seeds.start) / (4 * options.jobs.max(1) as u64);
     // The first seed that finds a planted bug is to be the last.
-    let step = if options.plant.is_some() { 1 } else { even };
-    let starts = seeds.clone().step_by(step as usize);
-    let end = seeds.end;
-    let batches =
-        starts.map(|start| Batch { seeds: start..end.min(start + step), common: common.clone() }).collect();
+    let step = if options.plant.is_some() { 1 } else { share.clamp(1, PER_PROCESS) };
+    let (mut batches, mut start) = (Vec::new(), seeds.start);
+    while start < seeds.end {
+        let end = seeds.end.min(start + step).min((start / PER_PROCESS + 1) * PER_PROCESS);
+        batches.push(Batch { seeds: start..end, common: common.clone() });
+        start = end;
+    }
     run_all(batches, options)
 }
 
