@@ -228,6 +228,11 @@ impl Keyspace {
         self.slots.get(slot)
     }
 
+    /// The slots that have keys, in ascending order.
+    pub fn occupied_slots(&self) -> impl Iterator<Item = (SlotId, &Arc<Slot>)> {
+        self.slots.occupied()
+    }
+
     /// The earliest deadline, in milliseconds since the Unix epoch.
     pub fn next_deadline_ms(&self) -> Option<u64> {
         self.deadlines.first().map(|(at, _)| *at)

@@ -15,19 +15,22 @@ type Page = [Arc<Slot>; SLOTS_PER_PAGE];
 #[derive(Clone)]
 pub struct Slots {
     pages: Vec<Arc<Page>>,
+    /// The page that stands wherever no slot has ever been changed.
+    blank: Option<Arc<Page>>,
 }
 
 impl Slots {
     /// Empty slots. `hash_seed`: see [`Slot::new`].
     pub fn new(hash_seed: u64) -> Slots {
         let empty = Arc::new(Slot::new(hash_seed));
-        let page = Arc::new(std::array::from_fn(|_| Arc::clone(&empty)));
-        Slots { pages: vec![page; usize::from(SLOT_COUNT) / SLOTS_PER_PAGE] }
+        let blank: Arc<Page> = Arc::new(std::array::from_fn(|_| Arc::clone(&empty)));
+        let pages = vec![Arc::clone(&blank); usize::from(SLOT_COUNT) / SLOTS_PER_PAGE];
+        Slots { pages, blank: Some(blank) }
     }
 
     /// No slots, which must not be asked for one.
     pub fn none() -> Slots {
-        Slots { pages: Vec::new() }
+        Slots { pages: Vec::new(), blank: None }
     }
 
     /// A slot.
@@ -45,6 +48,14 @@ impl Slots {
     pub fn from(&self, slot: usize) -> impl Iterator<Item = &Arc<Slot>> {
         let (page, rest) = (slot / SLOTS_PER_PAGE, slot % SLOTS_PER_PAGE);
         self.pages.iter().skip(page).flat_map(|page| page.iter()).skip(rest)
+    }
+
+    /// Those that are not empty, in ascending order. Costs no look at slots that have never been changed.
+    pub fn occupied(&self) -> impl Iterator<Item = (SlotId, &Arc<Slot>)> {
+        let is_blank = |page: &Arc<Page>| self.blank.as_ref().is_some_and(|blank| Arc::ptr_eq(page, blank));
+        let ids = (0..SLOT_COUNT).step_by(SLOTS_PER_PAGE);
+        let changed = ids.zip(&self.pages).filter(move |(_, page)| !is_blank(page));
+        changed.flat_map(|(id, page)| (id..).zip(page.iter())).filter(|(_, slot)| !slot.is_empty())
     }
 }
 
@@ -70,6 +81,9 @@ mod tests {
             slots.from(0).enumerate().filter(|(_, slot)| !slot.is_empty()).map(|(i, _)| i).collect()
         };
         assert_eq!((full(&copy), full(&slots)), (vec![200], vec![200, 201, 16383]));
+        let occupied = |slots: &Slots| -> Vec<SlotId> { slots.occupied().map(|(id, _)| id).collect() };
+        assert_eq!((occupied(&copy), occupied(&slots)), (vec![200], vec![200, 201, 16383]));
+        assert_eq!(occupied(&Slots::none()), []);
         assert_eq!(slots.from(200).filter(|slot| !slot.is_empty()).count(), 3);
         assert_eq!(slots.from(201).filter(|slot| !slot.is_empty()).count(), 2);
     }

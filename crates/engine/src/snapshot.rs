@@ -32,7 +32,7 @@ pub struct SnapshotError {
     pub reason: &'static str,
 }
 
-/// A machine's state at one index. Taking it costs a pointer for each slot; it shares its contents with the
+/// A machine's state at one index. Taking it costs a pointer for each slot that has keys; it shares its contents with the
 /// machine until the machine changes them.
 pub struct Snapshot {
     state: MachineState,
@@ -42,11 +42,7 @@ pub struct Snapshot {
 impl Machine {
     /// The state as it is now.
     pub fn snapshot(&self) -> Snapshot {
-        let slots = (0..SLOT_COUNT)
-            .map(|id| (id, self.keyspace.slot(id)))
-            .filter(|(_, slot)| !slot.is_empty())
-            .map(|(id, slot)| (id, Arc::clone(slot)))
-            .collect();
+        let slots = self.keyspace.occupied_slots().map(|(id, slot)| (id, Arc::clone(slot))).collect();
         let state = MachineState {
             applied: self.applied,
             term: self.term,

@@ -222,10 +222,10 @@ impl<'a> Cluster<'a> {
         &self.nodes[id as usize - 1]
     }
 
-    /// The hosts of all other nodes and of all clients.
+    /// The hosts of all other nodes, and that of the clients.
     fn everybody_but(&self, id: u64) -> impl Iterator<Item = String> + use<> {
         let nodes = (1..=self.plan.nodes).filter(move |other| *other != id).map(host);
-        nodes.chain((0..self.plan.load.clients).map(client_host))
+        nodes.chain([CLIENTS.to_owned()])
     }
 
     fn is_running(&mut self, id: u64) -> bool {
@@ -296,10 +296,8 @@ impl<'a> Cluster<'a> {
     }
 }
 
-/// The host of client `me`.
-pub fn client_host(me: u64) -> String {
-    format!("client-{me}")
-}
+/// The host of all clients.
+pub const CLIENTS: &str = "clients";
 
 /// The product's server, as its `main` runs it, with a watcher beside it.
 async fn serve(env: Env, config: Config, observed: &observe::Shared) -> Result<(), ServeError> {

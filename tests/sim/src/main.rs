@@ -1,20 +1,27 @@
-//! `quoris-sim`: runs simulations, each from its seed and in a process of its own.
+//! `quoris-sim`: runs simulations, each from its seed and in a thread of its own.
 
 mod campaign;
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use quoris_raft::planted::{self, Bug};
 use quoris_sim::plan::{CrashPoint, Kind, Plan};
+use quoris_sim::workload::table::Table;
+
+/// As the product's own: simulations allocate as much as nodes do.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Runs simulations of a whole quoris cluster.
 #[derive(Parser)]
 struct Options {
     /// One seed, or a range such as 1..201 (its end excluded).
     seeds: String,
-    /// Print every call, outcome and fault (one seed only).
+    /// Print every call, outcome and fault (one seed, or with --here).
     #[arg(long)]
     trace: bool,
     /// Print what the nodes log, too, as this filter says (one seed only), such as openraft=debug.
@@ -23,6 +30,12 @@ struct Options {
     /// Simulations at a time.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
+    /// Run all seeds in this process, one after the other.
+    #[arg(long)]
+    here: bool,
+    /// Note in this file what has been run, and leave out what it says has been.
+    #[arg(long, conflicts_with_all = ["plant", "crash_points"])]
+    ledger: Option<PathBuf>,
     /// Have faults of these kinds alone, by their names in quoris_sim::plan, separated by commas.
     #[arg(long, value_delimiter = ',', value_parser = kind_named)]
     only: Vec<Kind>,
@@ -49,8 +62,9 @@ fn main() -> ExitCode {
     let options = Options::parse();
     match parse(&options.seeds) {
         Some(Seeds::One(seed)) if options.crash_points => campaign::crash_points(seed..seed + 1, &options),
-        Some(Seeds::One(seed)) => one(seed, &options),
+        Some(Seeds::One(seed)) => here(seed..seed + 1, &options),
         Some(Seeds::Many(seeds)) if options.crash_points => campaign::crash_points(seeds, &options),
+        Some(Seeds::Many(seeds)) if options.here => here(seeds, &options),
         Some(Seeds::Many(seeds)) => campaign::seeds(seeds, &options),
         None => refuse(&format!("seeds: got '{}', takes a number or a range such as 1..201", options.seeds)),
     }
@@ -101,7 +115,58 @@ fn parse(text: &str) -> Option<Seeds> {
     }
 }
 
-fn one(seed: u64, options: &Options) -> ExitCode {
+/// A simulation's stack, in bytes.
+const STACK: usize = 8 << 20;
+
+/// Runs the seeds one after the other, each in a thread of its own: nothing that one leaves in its thread reaches the next.
+fn here(seeds: Range<u64>, options: &Options) -> ExitCode {
+    if let Some(filter) = &options.log {
+        // No times of their own: a line stands below the trace's line of its moment.
+        let format = tracing_subscriber::fmt().with_env_filter(filter).without_time().with_ansi(false);
+        format.init();
+    }
+    let table = match Table::load() {
+        Ok(table) => Arc::new(table),
+        Err(error) => return refuse(&format!("the golden scripts: {error}")),
+    };
+    let (mut all_passed, mut threads) = (true, 0);
+    for seed in seeds {
+        let place = seed % campaign::PER_PROCESS;
+        if threads > place {
+            return refuse("--here: takes seeds without a multiple of 50 after the first");
+        }
+        (threads..place).for_each(|_| let_a_thread_go_by());
+        threads = place + 1;
+        if options.here {
+            println!("{}{seed}", campaign::BEGINS);
+        }
+        let passed = std::thread::scope(|scope| {
+            let run = || one(seed, Arc::clone(&table), options);
+            let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, run);
+            thread.expect("a thread").join().expect("its panics end the process")
+        });
+        if options.here && passed {
+            println!("{}", campaign::PASSED);
+        }
+        all_passed &= passed;
+    }
+    if all_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// `select!` of the crate futures tries its branches in an order that begins, in each thread, with how many threads of the
+/// process have used it before: to be a run, a seed needs a place in its process, which is its remainder.
+fn let_a_thread_go_by() {
+    let select = || {
+        futures::executor::block_on(async {
+            let (mut one, mut other) = (futures::future::ready(()), futures::future::ready(()));
+            futures::select! { () = one => {}, () = other => {} }
+        });
+    };
+    std::thread::spawn(select).join().expect("it does next to nothing");
+}
+
+/// Runs a seed and says what it has shown; whether nothing is wrong.
+fn one(seed: u64, table: Arc<Table>, options: &Options) -> bool {
     if let Some(bug) = options.plant {
         planted::plant(bug);
     }
@@ -110,22 +175,11 @@ fn one(seed: u64, options: &Options) -> ExitCode {
         println!("seed {seed}: VIOLATION nothing panics: {panic}");
         std::process::exit(1);
     }));
-    if let Some(filter) = &options.log {
-        // No times of their own: a line stands below the trace's line of its moment.
-        let format = tracing_subscriber::fmt().with_env_filter(filter).without_time().with_ansi(false);
-        format.init();
-    }
     let plan = match options.crash_at {
         Some(CrashAt(point)) => Plan::with_crash_point(seed, point),
         None => Plan::of(seed, &options.only),
     };
-    let report = match quoris_sim::run::run(seed, plan, options.trace) {
-        Ok(report) => report,
-        Err(error) => {
-            println!("seed {seed}: {error:#}");
-            return ExitCode::FAILURE;
-        }
-    };
+    let report = quoris_sim::run::run(seed, plan, table, options.trace);
     let mut told: Vec<&str> = Vec::new();
     for violation in &report.violations {
         let invariant = violation.split(':').next().unwrap_or_default();
@@ -149,5 +203,5 @@ fn one(seed: u64, options: &Options) -> ExitCode {
         println!("operations {}", report.ops.iter().map(u64::to_string).collect::<Vec<_>>().join(" "));
         println!("crashed in {}", report.crashed_in.as_deref().unwrap_or("nothing"));
     }
-    if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    report.violations.is_empty()
 }

@@ -32,6 +32,8 @@ pub struct Plan {
     pub faults_ms: u64,
     /// The faults, in the order of their time.
     pub faults: Vec<(u64, Fault)>,
+    /// One more, if none of them was a power cut within an operation that came to pass.
+    pub last_crash: Option<Fault>,
     /// One more, counted in operations of a disk.
     pub crash_point: Option<CrashPoint>,
 }
@@ -183,6 +185,7 @@ impl Plan {
             latency_ms: draw(1, 10),
             faults_ms: draw(2000, 7000),
             faults: Vec::new(),
+            last_crash: None,
             crash_point: None,
         };
         let share = |kind: &Kind| match only.is_empty() {
@@ -207,6 +210,8 @@ impl Plan {
             at += draw(10, longest_pause_ms);
         }
         plan.faults.sort_by_key(|(at, _)| *at);
+        let crash = Fault::PowerCutInOperation(draw(1, plan.nodes), draw(0, 10));
+        plan.last_crash = only.is_empty().then_some(crash);
         plan
     }
 }
@@ -248,6 +253,7 @@ impl Plan {
             latency_ms: 2,
             faults_ms: 1200,
             faults,
+            last_crash: None,
             crash_point: point,
         }
     }

@@ -3,10 +3,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
+
 use crate::client::{Client, ClientKind};
-use crate::cluster::{Cluster, client_addr, client_host};
+use crate::cluster::{CLIENTS, Cluster, client_addr};
 use crate::coverage::{Coverage, Event};
 use crate::history::{Fate, History};
 use crate::invariants::{acknowledged_is_never_lost, reads_are_linearizable, unknown_appears_at_most_once};
@@ -58,14 +61,14 @@ pub struct Report {
     pub ops: Vec<u64>,
 }
 
-/// Runs `seed` as `plan` says; with `tracing`, every call and every fault is printed.
-pub fn run(seed: u64, plan: Plan, tracing: bool) -> anyhow::Result<Report> {
+/// Runs `seed` as `plan` says, with calls of `table` among others; with `tracing`, every call and every fault is printed.
+pub fn run(seed: u64, plan: Plan, table: Arc<Table>, tracing: bool) -> Report {
     TRACING.set(tracing);
     trace(|| format!("{plan:?}"));
     let observed = Rc::new(RefCell::new(Observed::default()));
     let shared = Shared {
         history: Rc::default(),
-        table: Rc::new(Table::load()?),
+        table,
         load: Rc::new(plan.load.clone()),
         coverage: Rc::default(),
         over: Rc::default(),
@@ -84,7 +87,7 @@ pub fn run(seed: u64, plan: Plan, tracing: bool) -> anyhow::Result<Report> {
     count_fates(&history, &mut observed.coverage);
     observed.coverage.add_all(&shared.coverage.borrow());
     let Observed { coverage, violations, .. } = observed;
-    Ok(Report { history, faults: plan.faults.len(), coverage, violations, crashed_in, ops })
+    Report { history, faults: plan.faults.len(), coverage, violations, crashed_in, ops }
 }
 
 /// Founding, faults, healing.
@@ -96,13 +99,15 @@ fn act(
     observed: &observe::Shared,
 ) -> anyhow::Result<()> {
     let nodes: Vec<String> = (1..=plan.nodes).map(client_addr).collect();
-    for me in 0..plan.load.clients {
-        let (shared, nodes) = (shared.clone(), nodes.clone());
-        cluster.sim.client(client_host(me), async move {
-            workload::run(shared, nodes, me, seed).await;
-            Ok(())
-        });
-    }
+    let client = |me| workload::run(shared.clone(), nodes.clone(), me, seed);
+    let clients: Vec<_> = (0..plan.load.clients).map(client).collect();
+    // One host for all: each costs as much as a node at every step, whether anything happens on it or not.
+    cluster.sim.client(CLIENTS, async move {
+        let mut running = JoinSet::new();
+        clients.into_iter().for_each(|client| drop(running.spawn_local(client)));
+        running.join_all().await;
+        Ok(())
+    });
     step_until(cluster, FOUNDING_MS, || shared.history.borrow().acknowledged > 0)
         .map_err(|error| error.context("no write was acknowledged"))?;
     let mut faults = plan.faults.iter().peekable();
@@ -114,8 +119,18 @@ fn act(
         cluster.step()?;
     }
     cluster.mend();
+    // No run without one: a crash at a random point of a write.
+    let none_yet = observed.borrow().coverage.of(Event::PowerCutInOperation) == 0;
+    let last_crash = plan.last_crash.filter(|_| none_yet);
+    if let Some(fault) = last_crash {
+        trace(|| format!("{fault:?}"));
+        cluster.strike(fault);
+    }
     for _ in 0..AFTERMATH_MS {
         cluster.step()?;
+    }
+    if last_crash.is_some() {
+        cluster.mend();
     }
     shared.over.set(true);
     let done = read_all(cluster, shared, nodes);

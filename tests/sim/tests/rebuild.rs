@@ -9,7 +9,7 @@ use quoris::status::Status;
 use quoris::verify::Audit;
 use quoris_raft::planted::{Bug, plant};
 use quoris_sim::client::{Client, ClientKind, Outcome, Reply};
-use quoris_sim::cluster::{Cluster, client_addr, client_host};
+use quoris_sim::cluster::{CLIENTS, Cluster, client_addr};
 use quoris_sim::plan::{Fault, Plan};
 
 const NODES: u64 = 3;
@@ -99,15 +99,14 @@ fn run(seed: u64, power_fails_after: Option<u64>) -> u32 {
     let mut cluster = Cluster::new(&plan, seed, Rc::default());
     let (seen, over) = (Shared::default(), Rc::new(Cell::new(false)));
     let (operator, writer) = (Rc::clone(&seen), Rc::clone(&over));
-    cluster.sim.client(client_host(0), async move {
+    cluster.sim.client("operator", async move {
         operate(operator).await;
         Ok(())
     });
-    cluster.sim.client(client_host(1), async move {
+    cluster.sim.client(CLIENTS, async move {
         write(writer).await;
         Ok(())
     });
-    cluster.sim.client(client_host(2), async { Ok(()) });
     let mut power = power_fails_after;
     for ms in 0..60_000 {
         cluster.step().expect("a simulation that runs");

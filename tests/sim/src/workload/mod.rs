@@ -6,6 +6,7 @@ pub mod table;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use quoris_raft::env::Rng;
@@ -24,7 +25,7 @@ pub struct Shared {
     /// What they saw.
     pub history: Rc<RefCell<History>>,
     /// The calls they make up.
-    pub table: Rc<Table>,
+    pub table: Arc<Table>,
     /// What they do, and how often.
     pub load: Rc<Load>,
     /// What they reached.
