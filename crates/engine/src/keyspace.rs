@@ -18,7 +18,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::entry::Call;
 use crate::error::CommandError;
 use crate::events::{EventClass, KeyEvent};
 use crate::garbage::Garbage;
@@ -298,7 +297,7 @@ impl Keyspace {
     }
 
     /// Has what `calls` need at hand for when they run.
-    pub(crate) fn prefetch<'a>(&'a self, calls: impl Iterator<Item = &'a Call>) {
+    pub(crate) fn prefetch<'a>(&'a self, calls: impl Iterator<Item = &'a [Bytes]>) {
         prefetch(&self.slots, calls);
     }
 
