@@ -4,7 +4,6 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use indexmap::IndexMap;
 
 use crate::args::Args;
 use crate::commands;
@@ -247,6 +246,16 @@ impl Keys {
     /// Whether calls have keys.
     pub fn any(&self) -> bool {
         self.first > 0 || !matches!(self.more, MoreKeys::None)
+    }
+
+    /// The only key among `words`, where that much is plain: what most calls have.
+    pub fn only<'a>(&self, words: &'a [Bytes]) -> Option<&'a Bytes> {
+        match *self {
+            Keys { first, last, more: MoreKeys::None, .. } if first > 0 && last == first as i32 => {
+                words.get(first)
+            }
+            _ => None,
+        }
     }
 
     /// The keys among `words`, those of the range first.
@@ -555,19 +564,53 @@ impl Resolved {
     }
 }
 
-static TABLE: LazyLock<IndexMap<&'static str, &'static Command, foldhash::fast::FixedState>> =
-    LazyLock::new(|| {
-        let mut table = IndexMap::with_hasher(foldhash::fast::FixedState::default());
-        for command in commands::all() {
-            let earlier = table.insert(command.name, command);
-            assert!(earlier.is_none(), "two rows named {}", command.name);
+/// All rows, and where each is found by its name.
+struct Table {
+    rows: Vec<&'static Command>,
+    /// Each row at the first free place from its name's hash on; three of four stay free.
+    places: Vec<Option<&'static Command>>,
+}
+
+static TABLE: LazyLock<Table> = LazyLock::new(|| {
+    let rows: Vec<_> = commands::all().collect();
+    let mut table = Table { places: vec![None; (4 * rows.len()).next_power_of_two()], rows };
+    for row in table.rows.clone() {
+        let place = table.place(row.name.as_bytes());
+        assert!(table.places[place].is_none(), "two rows named {}", row.name);
+        table.places[place] = Some(row);
+    }
+    table
+});
+
+impl Table {
+    /// Where the row of `name` is, or would be.
+    fn place(&self, name: &[u8]) -> usize {
+        let last = self.places.len() - 1;
+        let mut place = hash_of_name(name) & last;
+        let is_it = |row: &Command| {
+            let same = |(lower, byte): (u8, &u8)| lower == byte.to_ascii_lowercase();
+            row.name.len() == name.len() && row.name.bytes().zip(name).all(same)
+        };
+        while let Some(row) = self.places[place]
+            && !is_it(row)
+        {
+            place = (place + 1) & last;
         }
-        table
-    });
+        place
+    }
+}
+
+/// FNV-1a, the same for a letter and its capital, which differ in one bit.
+fn hash_of_name(name: &[u8]) -> usize {
+    const CASE: u8 = 0x20;
+    let step = |hash: u32, byte: &u8| (hash ^ u32::from(byte | CASE)).wrapping_mul(0x0100_0193);
+    let hash = name.iter().fold(0x811c_9dc5, step);
+    (hash ^ hash >> 16) as usize
+}
 
 /// Every row, containers included, subcommands not, in the table's order.
 pub fn table() -> impl ExactSizeIterator<Item = &'static Command> {
-    TABLE.values().copied()
+    TABLE.rows.iter().copied()
 }
 
 /// The row of `name`, whatever its case.
@@ -576,11 +619,7 @@ pub fn find(name: &[u8]) -> Option<&'static Command> {
     if name.len() > LONGEST {
         return None;
     }
-    let mut lower = [0u8; LONGEST];
-    let lower = &mut lower[..name.len()];
-    lower.copy_from_slice(name);
-    lower.make_ascii_lowercase();
-    TABLE.get(std::str::from_utf8(lower).ok()?).copied()
+    TABLE.places[TABLE.place(name)]
 }
 
 /// The row that `words` call, with their number checked.

@@ -20,6 +20,9 @@ use crate::reply::Reply;
 /// Entries for which the digest is remembered, for checks that come a little later.
 const REMEMBERED: usize = 4096;
 
+/// At most so many bytes are noted before they are folded in.
+const NOTED_BYTES: usize = 1024;
+
 /// Two replicas that should be the same at an index, and are not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Difference {
@@ -36,6 +39,8 @@ pub struct Difference {
 pub struct Digest {
     value: u64,
     effects: crc32fast::Hasher,
+    /// What is noted next in `effects`: a checksum is quick over many bytes, and replies are short.
+    noted: Vec<u8>,
     /// Index and digest, ascending; the last one is the newest.
     past: VecDeque<(u64, u64)>,
     /// The newest entry that was more than a check.
@@ -60,7 +65,18 @@ impl Digest {
 
     /// Folds in an entry's bytes, or any other part of what it is or does.
     pub fn note(&mut self, bytes: &[u8]) {
-        self.effects.update(bytes);
+        if self.noted.len() + bytes.len() > NOTED_BYTES {
+            self.fold_noted();
+        }
+        match bytes.len() > NOTED_BYTES {
+            true => self.effects.update(bytes),
+            false => self.noted.extend_from_slice(bytes),
+        }
+    }
+
+    fn fold_noted(&mut self) {
+        self.effects.update(&self.noted);
+        self.noted.clear();
     }
 
     /// Folds in what a call that writes has answered.
@@ -96,6 +112,7 @@ impl Digest {
 
     /// Ends the entry at `index`, which may have been a check.
     pub fn end_entry(&mut self, index: u64, check: Option<&Check>) {
+        self.fold_noted();
         let effects = u64::from(std::mem::take(&mut self.effects).finalize());
         self.value = mix(self.value ^ index ^ (effects << 32 | effects));
         if self.past.len() == REMEMBERED {
@@ -142,8 +159,8 @@ impl Digest {
     }
 
     fn tagged(&mut self, tag: u8, bytes: &[u8]) {
-        self.note(&[tag]);
-        self.note(&(bytes.len() as u64).to_le_bytes());
+        let [a, b, c, d, e, f, g, h] = (bytes.len() as u64).to_le_bytes();
+        self.note(&[tag, a, b, c, d, e, f, g, h]);
         self.note(bytes);
     }
 

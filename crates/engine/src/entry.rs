@@ -1,16 +1,34 @@
 //! The log entry's types, generated from `proto/entry.proto`, and how they are built.
 
+pub(crate) mod decode;
+mod encode;
+#[cfg(test)]
+mod tests;
+
 #[allow(missing_docs, clippy::all)]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/quoris.entry.rs"));
 }
 
+pub use encode::encode;
 pub use generated::{
     Batch, Bounds, Call, Check, Entry, Genesis, GroupInfo, NodeInfo, SlotRange, Stamp, Topology, Waiter,
     Watch,
 };
 pub(crate) use generated::{Function as FunctionState, Library as LibraryState, MachineState};
 pub use prost::{DecodeError, Message};
+
+/// Keys of fields, with the wire type of bytes and messages, as `entry.proto` numbers them.
+mod delimited {
+    pub const ENTRY_STAMP: u8 = field(1);
+    pub const ENTRY_BATCHES: u8 = field(2);
+    pub const BATCH_CALLS: u8 = field(1);
+    pub const CALL_ARGS: u8 = field(1);
+
+    const fn field(number: u8) -> u8 {
+        number << 3 | 2
+    }
+}
 
 impl Call {
     /// A call of `args`, the command's name first.

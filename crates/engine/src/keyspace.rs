@@ -10,16 +10,14 @@
 //! happened. A key that was there cannot come back with the version it had.
 
 mod due;
+mod undo;
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use foldhash::fast::FixedState;
-use indexmap::IndexMap;
 
-use crate::entry::Call;
 use crate::error::CommandError;
 use crate::events::{EventClass, KeyEvent};
 use crate::garbage::Garbage;
@@ -30,6 +28,7 @@ use crate::slot::{Key, NEVER, Object, Slot};
 use crate::slots::Slots;
 use crate::value::{Bounds, Collection, HashValue, StringValue, Value, ZsetValue};
 use crate::waiters::Waiters;
+use undo::{Move, Undo};
 
 /// The keys of one group.
 pub struct Keyspace {
@@ -303,7 +302,7 @@ impl Keyspace {
     }
 
     /// Has what `calls` need at hand for when they run.
-    pub(crate) fn prefetch<'a>(&'a self, calls: impl Iterator<Item = &'a Call>) {
+    pub(crate) fn prefetch<'a>(&'a self, calls: impl Iterator<Item = &'a [Bytes]>) {
         prefetch(&self.slots, calls);
     }
 
@@ -375,114 +374,24 @@ impl Keyspace {
         }
     }
 
-    /// From now on remembers what it was, until [`Keyspace::keep`] or [`Keyspace::roll_back`].
-    pub(crate) fn begin_undo(&mut self) {
-        let (events, garbage) = (self.events.len(), self.garbage.mark());
-        let (key_count, bytes) = (self.key_count, self.bytes);
-        self.undo = Some(Undo { events, garbage, key_count, bytes, ..Undo::default() });
+    /// Where `key` stands, live or not.
+    fn spot(&self, key: &[u8]) -> Option<Spot> {
+        let slot = slot_of(key);
+        let place = self.slots.get(slot).place(key)?;
+        Some(Spot { slot, place })
     }
 
-    /// What has changed stays.
-    pub(crate) fn keep(&mut self) {
-        let Some(undo) = self.undo.take() else { return };
-        for (key, earlier) in &undo.journal {
-            if let (Earlier::Noted { .. }, Some(object)) = (earlier, self.slot_mut(key).get_mut(key)) {
-                object.value.forget_changes();
-            }
-        }
+    fn live_spot(&self, key: &[u8]) -> Option<Spot> {
+        self.spot(key).filter(|spot| self.is_live(self.at(*spot)))
     }
 
-    /// Everything is again as it was at [`Keyspace::begin_undo`], the order of keys in their slots included: another replica
-    /// may have had no reason to roll back before it ran the same script.
-    pub(crate) fn roll_back(&mut self) {
-        let Some(mut undo) = self.undo.take() else { return };
-        if let Some(before) = undo.cleared.take() {
-            let Cleared { slots, deadlines, journal, moves } = *before;
-            self.slots = slots;
-            self.deadlines = deadlines;
-            undo.journal = journal;
-            undo.moves = moves;
-        }
-        for key in undo.journal.keys() {
-            let now = self.slot(slot_of(key)).get(key).map_or(NEVER, deadline_of);
-            self.move_deadline(key, now, NEVER);
-        }
-        for change in undo.moves.into_iter().rev() {
-            match change {
-                Move::Inserted(key) => self.slot_mut(&key).take_back_insertion(&key),
-                Move::Removed(key, place) => {
-                    // Its object comes from the journal below, or a further step back takes the key away again.
-                    let object = Object { value: Value::string(b""), expire_ms: NEVER, version: 0 };
-                    self.slot_mut(&key.clone()).take_back_removal(key, place, object);
-                }
-            }
-        }
-        for (key, earlier) in undo.journal {
-            if !matches!(earlier, Earlier::Absent) {
-                let place = self.slot_mut(&key).get_mut(&key).expect("a key that was there is there again");
-                earlier.put_back(place);
-                let deadline = deadline_of(place);
-                self.move_deadline(&key, NEVER, deadline);
-            }
-            self.changed(&key);
-        }
-        self.key_count = undo.key_count;
-        self.bytes = undo.bytes;
-        self.events.truncate(undo.events);
-        self.garbage.take_back(undo.garbage);
+    fn at(&self, spot: Spot) -> &Object {
+        let (_, object) = self.slots.get(spot.slot).at(spot.place).expect("a spot is where a key stands");
+        object
     }
 
-    /// Remembers that the order of a slot's keys has changed.
-    fn moved(&mut self, change: impl FnOnce() -> Move) {
-        if let Some(undo) = &mut self.undo
-            && undo.cleared.is_none()
-        {
-            undo.moves.push(change());
-        }
-    }
-
-    /// Remembers `key`'s object before a change of any kind.
-    fn remember(&mut self, key: &[u8]) {
-        let Some(undo) = &mut self.undo else { return };
-        if undo.cleared.is_some() {
-            return;
-        }
-        match undo.journal.get_mut(key) {
-            None => {
-                let object = self.slots.get(slot_of(key)).get(key);
-                let earlier = object.map_or(Earlier::Absent, |object| Earlier::Was(object.clone()));
-                undo.journal.insert(Key::from(key), earlier);
-            }
-            Some(earlier @ Earlier::Noted { .. }) => {
-                let object =
-                    self.slots.get_mut(slot_of(key)).get_mut(key).expect("it is where its changes are noted");
-                let mut was = object.clone();
-                object.value.forget_changes();
-                std::mem::replace(earlier, Earlier::Absent).put_back(&mut was);
-                *earlier = Earlier::Was(was);
-            }
-            Some(Earlier::Absent | Earlier::Was(_)) => {}
-        }
-    }
-
-    /// Remembers `key`'s object, which is there, before an edit of its elements: by what the edit replaces, if its value can
-    /// tell, which saves the copies of what a clone would share with it.
-    fn remember_edit(&mut self, key: &[u8]) {
-        /// Beyond so many, a clone takes less memory.
-        const MOST_NOTED: usize = 1000;
-        let Some(undo) = &mut self.undo else { return };
-        if undo.cleared.is_some() {
-            return;
-        }
-        let Some(object) = self.slots.get_mut(slot_of(key)).get_mut(key) else { return };
-        match undo.journal.get(key) {
-            None if object.value.note_changes() => {
-                undo.journal.insert(Key::from(key), Earlier::Noted { version: object.version });
-            }
-            Some(Earlier::Noted { .. }) if object.value.changes().is_some_and(|noted| noted < MOST_NOTED) => {
-            }
-            _ => self.remember(key),
-        }
+    fn at_mut(&mut self, spot: Spot) -> &mut Object {
+        self.slots.get_mut(spot.slot).at_mut(spot.place)
     }
 
     /// Stores `value` at `key`, replacing whatever it held, to expire at `expire_ms` ([`NEVER`]: not at all;
@@ -496,39 +405,45 @@ impl Keyspace {
         // It may be a copy of one that notes them.
         object.value.forget_changes();
         self.remember(key);
-        let deadline = deadline_of(&object);
-        self.bytes += object_bytes(key, &object);
-        let earlier = match self.slot_mut(key).get_mut(key) {
-            Some(place) => Some(std::mem::replace(place, object)),
-            None => {
-                self.slot_mut(key).insert(Key::from(key), object);
-                self.moved(|| Move::Inserted(Key::from(key)));
-                None
-            }
-        };
-        let earlier_deadline = match &earlier {
-            Some(earlier) => {
-                self.bytes -= object_bytes(key, earlier);
-                deadline_of(earlier)
-            }
-            None => {
-                self.key_count += 1;
-                NEVER
-            }
-        };
-        self.move_deadline(key, earlier_deadline, deadline);
-        if earlier.is_none() {
-            self.notify(EventClass::NEW, "new", key);
+        match self.spot(key) {
+            Some(spot) => self.change(key, spot, |place| *place = object),
+            None => self.insert(key, object),
         }
+    }
+
+    /// Stores a string of `bytes` as [`Keyspace::set`] does, in place of one of the same length if it can.
+    pub fn set_string(&mut self, key: &[u8], bytes: &[u8], expire_ms: u64) {
+        let same_length =
+            |value: &Value| matches!(value, Value::String(old) if old.as_bytes().len() == bytes.len());
+        match self.spot(key) {
+            Some(spot) if expire_ms >= self.now_ms && same_length(&self.at(spot).value) => {
+                self.remember(key);
+                self.change(key, spot, |object| {
+                    object.expire_ms = expire_ms;
+                    object.value.replace_string(bytes);
+                });
+            }
+            _ => self.set(key, Value::string(bytes), expire_ms),
+        }
+    }
+
+    /// Puts `object` at `key`, which is not there.
+    fn insert(&mut self, key: &[u8], object: Object) {
+        self.bytes += object_bytes(key, &object);
+        self.key_count += 1;
+        self.move_deadline(key, NEVER, deadline_of(&object));
+        self.slot_mut(key).push(Key::from(key), object);
+        self.moved(|| Move::Inserted(Key::from(key)));
+        self.notify(EventClass::NEW, "new", key);
         self.changed(key);
     }
 
     /// Removes `key`; its object if it was there and live.
     pub fn remove(&mut self, key: &[u8]) -> Option<Object> {
         // A look first: nothing is copied for a key that is not there.
-        let place = self.slot(slot_of(key)).place(key)?;
+        let Spot { slot, place } = self.spot(key)?;
         self.remember(key);
-        let object = self.slot_mut(key).remove(key)?;
+        let object = self.slots.get_mut(slot).take(place);
         self.moved(|| Move::Removed(Key::from(key), place));
         self.key_count -= 1;
         self.bytes -= object_bytes(key, &object);
@@ -540,12 +455,15 @@ impl Keyspace {
     /// Changes `key`'s object by `change`, which is certain to change it (look with [`Keyspace::get`] first).
     /// `None` if the key is absent. A change that leaves nothing, or an expiry that has passed, removes the key.
     pub fn update<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Object) -> R) -> Option<R> {
-        if !self.contains(key) {
-            return None;
-        }
+        let spot = self.live_spot(key)?;
         self.remember(key);
+        Some(self.change(key, spot, change))
+    }
+
+    /// Changes by `change` the object of `key`, which stands at `spot` and has been remembered.
+    fn change<R>(&mut self, key: &[u8], spot: Spot, change: impl FnOnce(&mut Object) -> R) -> R {
         let (now_ms, version) = (self.now_ms, self.version);
-        let object = self.slot_mut(key).get_mut(key)?;
+        let object = self.at_mut(spot);
         let (before, bytes_before) = (deadline_of(object), object.value.bytes());
         let result = change(object);
         object.version = version;
@@ -557,7 +475,7 @@ impl Keyspace {
             true => drop(self.remove(key)),
             false => self.changed(key),
         }
-        Some(result)
+        result
     }
 
     /// Edits the collection at `key`, an empty one if the key is absent; `WrongType` if it holds something else.
@@ -567,8 +485,8 @@ impl Keyspace {
         key: &[u8],
         edit: impl FnOnce(&mut C) -> Edit<R>,
     ) -> Result<R, CommandError> {
-        if self.collection::<C>(key)?.is_some() {
-            return self.edit_there(key, edit);
+        if let Some(spot) = self.spot_of::<C>(key)? {
+            return Ok(self.edit_there(key, spot, edit));
         }
         let mut collection = C::empty();
         let edit = edit(&mut collection);
@@ -585,23 +503,30 @@ impl Keyspace {
         key: &[u8],
         edit: impl FnOnce(&mut C) -> Edit<R>,
     ) -> Result<Option<R>, CommandError> {
-        match self.collection::<C>(key)? {
-            Some(_) => self.edit_there(key, edit).map(Some),
-            None => Ok(None),
+        let spot = self.spot_of::<C>(key)?;
+        Ok(spot.map(|spot| self.edit_there(key, spot, edit)))
+    }
+
+    /// Where the collection at `key` stands; `WrongType` if it holds something else.
+    fn spot_of<C: Collection>(&self, key: &[u8]) -> Result<Option<Spot>, CommandError> {
+        match self.live_spot(key) {
+            Some(spot) if C::of(&self.at(spot).value).is_none() => Err(CommandError::WrongType),
+            spot => Ok(spot),
         }
     }
 
+    /// Edits the collection of `key`, which stands at `spot`.
     fn edit_there<C: Collection, R>(
         &mut self,
         key: &[u8],
+        spot: Spot,
         edit: impl FnOnce(&mut C) -> Edit<R>,
-    ) -> Result<R, CommandError> {
+    ) -> R {
         self.remember_edit(key);
         let (now_ms, version) = (self.now_ms, self.version);
-        let object = self.slot_mut(key).get_mut(key).ok_or(CommandError::NoSuchKey)?;
+        let object = self.at_mut(spot);
         let (before, bytes_before) = (deadline_of(object), object.value.bytes());
-        let collection = C::of_mut(&mut object.value).ok_or(CommandError::WrongType)?;
-        let edit = edit(collection);
+        let edit = edit(C::of_mut(&mut object.value).expect("the caller has seen its type"));
         if edit.changed {
             object.version = version;
         }
@@ -616,7 +541,7 @@ impl Keyspace {
                 false => self.changed(key),
             }
         }
-        Ok(edit.answer)
+        edit.answer
     }
 
     /// Moves `from`'s object, expiry included, to `to`, whatever is there. Whether `from` was there.
@@ -649,12 +574,7 @@ impl Keyspace {
         let deadlines = std::mem::take(&mut self.deadlines);
         self.key_count = 0;
         self.bytes = 0;
-        if let Some(undo) = &mut self.undo
-            && undo.cleared.is_none()
-        {
-            let (journal, moves) = (std::mem::take(&mut undo.journal), std::mem::take(&mut undo.moves));
-            undo.cleared = Some(Box::new(Cleared { slots, deadlines, journal, moves }));
-        }
+        self.remember_all(slots, deadlines);
         self.waiters.all_changed();
         if self.observed {
             self.events.push(KeyEvent::AllChanged);
@@ -691,70 +611,17 @@ impl Keyspace {
     }
 }
 
+/// Where a key stands: until the next insertion into its slot, or removal from it.
+#[derive(Clone, Copy)]
+struct Spot {
+    slot: SlotId,
+    place: usize,
+}
+
 /// What a key takes in memory, about: the fixed sum is its place in the slot's array and in the index over it.
 pub fn object_bytes(key: &[u8], object: &Object) -> usize {
     const KEY_BYTES: usize = 88;
     KEY_BYTES + key.len() + object.value.bytes()
-}
-
-/// What to put back if a script is to leave no trace.
-#[derive(Default)]
-struct Undo {
-    /// Each changed key's object before its first change, in the order of those changes.
-    journal: IndexMap<Key, Earlier, FixedState>,
-    /// How the order of keys has changed since.
-    moves: Vec<Move>,
-    /// What FLUSHALL removed, if it was called.
-    cleared: Option<Box<Cleared>>,
-    key_count: usize,
-    bytes: usize,
-    /// How many events had been noted.
-    events: usize,
-    /// How much garbage there was.
-    garbage: (usize, usize),
-}
-
-/// What a key held before its first change.
-enum Earlier {
-    /// Nothing.
-    Absent,
-    /// This.
-    Was(Object),
-    /// What its object still holds, but for the changes that its value has noted: nothing else of it has changed.
-    Noted {
-        /// The object's version.
-        version: u64,
-    },
-}
-
-impl Earlier {
-    /// Makes of `object`, which stands at the key, what was there.
-    fn put_back(self, object: &mut Object) {
-        match self {
-            Earlier::Absent => {}
-            Earlier::Was(was) => *object = was,
-            Earlier::Noted { version } => {
-                object.value.take_back_changes();
-                object.version = version;
-            }
-        }
-    }
-}
-
-/// A change of the order of a slot's keys.
-enum Move {
-    /// A new key at the end.
-    Inserted(Key),
-    /// A key gone from its place, which the last one took.
-    Removed(Key, usize),
-}
-
-/// A keyspace as it was before it was cleared, and what had been changed by then.
-struct Cleared {
-    slots: Slots,
-    deadlines: BTreeSet<(u64, Key)>,
-    journal: IndexMap<Key, Earlier, FixedState>,
-    moves: Vec<Move>,
 }
 
 /// When something of an object is due next: the key itself, or the earliest of a hash's fields.

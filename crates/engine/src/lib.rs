@@ -19,6 +19,7 @@ pub mod garbage;
 pub mod geohash;
 pub mod glob;
 pub mod hash_slot;
+pub mod key;
 pub mod keyspace;
 pub mod lookups;
 pub mod machine;

@@ -8,7 +8,8 @@ use crate::args::Args;
 use crate::command::{self, Command, Flags, ReadContext, Run, WriteContext};
 use crate::commands;
 use crate::digest::{Difference, Digest};
-use crate::entry::{Batch, Call, Check, DecodeError, Entry, Genesis, Message, Stamp, Topology, Watch};
+use crate::entry::decode::{Received, ReceivedBatch};
+use crate::entry::{Batch, Call, Check, DecodeError, Entry, Genesis, Stamp, Topology, Watch};
 use crate::error::CommandError;
 use crate::events::{EventClass, KeyEvent};
 use crate::garbage::Garbage;
@@ -180,7 +181,7 @@ impl Machine {
         replies: Replies,
     ) -> Result<Applied, DecodeError> {
         self.digest.note(&bytes);
-        Ok(self.apply(at, &Entry::decode(bytes)?, replies))
+        Ok(self.apply_received(at, &Received::decode(&bytes)?, replies))
     }
 
     /// Applies the entry at `at`.
@@ -188,6 +189,11 @@ impl Machine {
     /// # Panics
     /// If entries do not arrive in order: to go on would be to diverge.
     pub fn apply(&mut self, at: Position, entry: &Entry, replies: Replies) -> Applied {
+        self.apply_received(at, &Received::from(entry.clone()), replies)
+    }
+
+    fn apply_received(&mut self, at: Position, received: &Received, replies: Replies) -> Applied {
+        let entry = &received.entry;
         let mut applied = self.skip(at);
         let stamp = entry.stamp.unwrap_or_default();
         self.keyspace.begin_entry(at.index, stamp.now_ms, Bounds::of(stamp.bounds));
@@ -197,12 +203,12 @@ impl Machine {
         if let Some(genesis) = &entry.genesis {
             self.found(genesis);
         }
-        self.keyspace.prefetch(entry.batches.iter().flat_map(|batch| &batch.calls));
+        self.keyspace.prefetch(received.calls());
         let mut run = EntryRun { stamp, calls: 0, replies };
         self.serve_waiters(&mut run, &mut applied.served);
-        for batch in &entry.batches {
-            self.keyspace.origin = batch.origin;
-            let outcome = self.run_batch(batch, &mut run);
+        for batch in received.batches() {
+            self.keyspace.origin = batch.batch.origin;
+            let outcome = self.run_batch(&batch, &mut run);
             self.keyspace.origin = 0;
             if replies == Replies::Wanted {
                 applied.outcomes.push(outcome);
@@ -210,7 +216,7 @@ impl Machine {
             self.serve_waiters(&mut run, &mut applied.served);
         }
         applied.events = self.keyspace.take_events();
-        applied.tick = entry.batches.is_empty();
+        applied.tick = received.batches().len() == 0;
         applied.expired = self.keyspace.take_expired();
         applied.garbage = self.keyspace.take_garbage();
         applied.audit = entry.audit;
@@ -243,8 +249,10 @@ impl Machine {
     /// The caller has made sure that this replica is fresh enough for what it promises its clients.
     pub fn read(&self, calls: &[Call], now_ms: u64, seed: u64) -> Vec<Read> {
         let now_ms = now_ms.max(self.keyspace.now_ms());
-        self.keyspace.prefetch(calls.iter());
-        let read = |(i, call): (usize, &Call)| match self.row_of(call) {
+        if calls.len() > 1 {
+            self.keyspace.prefetch(calls.iter().map(|call| &call.args[..]));
+        }
+        let read = |(i, call): (usize, &Call)| match self.row_of(&call.args) {
             Ok(row) => match row.run_for(&call.args) {
                 Run::Read(run) => {
                     let mut script = None;
@@ -263,7 +271,7 @@ impl Machine {
 
     /// The script that a call runs in the log, to be tried out beforehand; `None` if that does not come to run one.
     pub fn rehearsal(&self, call: &Call, seed: u64) -> Option<ReadOnly> {
-        self.row_of(call).ok()?;
+        self.row_of(&call.args).ok()?;
         let run = commands::script::writing(&self.scripts, Args(&call.args))?;
         script::rehearsal(&self.keyspace, Rng::for_call(seed, 0), &run)
     }
@@ -271,7 +279,7 @@ impl Machine {
     /// What a call answers that names no key although its command has keys: an error, whatever any replica holds.
     pub fn refuse(call: &Call) -> Reply {
         let mut run = EntryRun { stamp: Stamp::default(), calls: 0, replies: Replies::Wanted };
-        Machine::new(0).run_call(call, &mut run, Replies::Wanted, Blocking::Never)
+        Machine::new(0).run_call(&call.args, &mut run, Replies::Wanted, Blocking::Never)
     }
 
     fn read_context<'a>(&'a self, now_ms: u64, rng: Rng, scripting: Reads<'a>) -> ReadContext<'a> {
@@ -327,7 +335,8 @@ impl Machine {
         }
     }
 
-    fn run_batch(&mut self, batch: &Batch, run: &mut EntryRun) -> BatchOutcome {
+    fn run_batch(&mut self, received: &ReceivedBatch, run: &mut EntryRun) -> BatchOutcome {
+        let ReceivedBatch { batch, .. } = *received;
         if batch.cancel != 0 {
             return BatchOutcome::Ran(vec![Reply::flag(self.keyspace.waiters.remove(batch.cancel))]);
         }
@@ -342,8 +351,8 @@ impl Machine {
             return BatchOutcome::WatchFailed;
         }
         let wanted = run.replies == Replies::Wanted;
-        let mut answers = Vec::with_capacity(if wanted { batch.calls.len() } else { 0 });
-        for call in &batch.calls {
+        let mut answers = Vec::with_capacity(if wanted { received.calls().len() } else { 0 });
+        for call in received.calls() {
             let answer = self.run_call(call, run, run.replies, Blocking::of(batch));
             if batch.tracked {
                 self.note_read(call, batch.origin);
@@ -384,12 +393,12 @@ impl Machine {
     }
 
     /// Notes which keys a call has read, if it is one that only reads. Of a script's, whoever waits for it knows.
-    fn note_read(&mut self, call: &Call, origin: u64) {
-        if let Ok(row) = command::resolve(&call.args)
+    fn note_read(&mut self, words: &[Bytes], origin: u64) {
+        if let Ok(row) = command::resolve(words)
             && row.command.flags.contains(Flags::READONLY)
             && !row.command.runs_script()
         {
-            self.keyspace.read_by(origin, row.command.keys.of(&call.args));
+            self.keyspace.read_by(origin, row.command.keys.of(words));
         }
     }
 
@@ -402,7 +411,7 @@ impl Machine {
                     continue;
                 }
                 let call = waiter.call.clone().unwrap_or_default();
-                match self.run_call(&call, run, Replies::Wanted, Blocking::Woken) {
+                match self.run_call(&call.args, run, Replies::Wanted, Blocking::Woken) {
                     // A key that has come to hold another type is as good as absent to who waits for it.
                     Reply::Block(_) | Reply::Error(CommandError::WrongType) => {}
                     answer => {
@@ -414,14 +423,20 @@ impl Machine {
         }
     }
 
-    fn run_call(&mut self, call: &Call, run: &mut EntryRun, replies: Replies, blocking: Blocking) -> Reply {
+    fn run_call(
+        &mut self,
+        words: &[Bytes],
+        run: &mut EntryRun,
+        replies: Replies,
+        blocking: Blocking,
+    ) -> Reply {
         let rng = run.rng();
-        let row = match self.row_of(call) {
+        let row = match self.row_of(words) {
             Ok(row) => row,
             Err(error) => return Reply::Error(error),
         };
-        let args = Args(&call.args);
-        let outcome = match row.run_for(&call.args) {
+        let args = Args(words);
+        let outcome = match row.run_for(words) {
             Run::Write(handler) => {
                 let mut context = WriteContext {
                     keys: &mut self.keyspace,
@@ -449,13 +464,15 @@ impl Machine {
     }
 
     /// The call's row, if the group serves its keys.
-    fn row_of(&self, call: &Call) -> Result<&'static Command, CommandError> {
-        let row = command::resolve(&call.args)?.command;
-        for key in row.keys.of(&call.args) {
-            let slot = slot_of(key);
-            if !self.keyspace.owns(slot) {
-                return Err(CommandError::WrongGroup { slot });
-            }
+    fn row_of(&self, words: &[Bytes]) -> Result<&'static Command, CommandError> {
+        let row = command::resolve(words)?.command;
+        let is_served = |key: &Bytes| match slot_of(key) {
+            slot if self.keyspace.owns(slot) => Ok(()),
+            slot => Err(CommandError::WrongGroup { slot }),
+        };
+        match row.keys.only(words) {
+            Some(key) => is_served(key)?,
+            None => row.keys.of(words).try_for_each(is_served)?,
         }
         Ok(row)
     }

@@ -1,6 +1,6 @@
 //! Brings what the keys of many calls need into the processor's caches, all at once.
 //!
-//! A key's object is found by following five pointers, each to memory that no cache holds when there are many keys: one
+//! A key's object is found by following four pointers, each to memory that no cache holds when there are many keys: one
 //! after the other, these loads take longer than everything else that a small command does. Loads that do not depend on
 //! each other overlap. So the calls of an entry, or of a run of reads, are looked up in step, each step for all of them,
 //! before the first one runs.
@@ -8,7 +8,8 @@
 //! It looks and changes nothing: whatever it guesses wrong costs time alone. The keys are taken to be each call's second
 //! word, which for most commands is true.
 
-use crate::entry::Call;
+use bytes::Bytes;
+
 use crate::hash_slot::slot_of;
 use crate::slot::Slot;
 use crate::slots::Slots;
@@ -26,8 +27,8 @@ struct Sought<'a> {
 }
 
 /// Looks up the first keys of `calls`, unless there is but one.
-pub fn prefetch<'a>(slots: &'a Slots, calls: impl Iterator<Item = &'a Call>) {
-    let mut keys = calls.filter_map(|call| call.args.get(1));
+pub fn prefetch<'a>(slots: &'a Slots, calls: impl Iterator<Item = &'a [Bytes]>) {
+    let mut keys = calls.filter_map(|words| words.get(1));
     loop {
         let mut step = [Sought::default(); IN_STEP];
         let mut count = 0;

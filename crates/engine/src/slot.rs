@@ -13,8 +13,7 @@ use hashbrown::HashTable;
 
 use crate::value::Value;
 
-/// A key's name.
-pub type Key = Box<[u8]>;
+pub use crate::key::Key;
 
 /// `Object::expire_ms` of a key that does not expire.
 pub const NEVER: u64 = u64::MAX;
@@ -30,11 +29,25 @@ pub struct Object {
     pub version: u64,
 }
 
+/// A key with its object, in one line of the processor's caches.
+#[derive(Clone, Debug)]
+#[repr(align(64))]
+struct Held {
+    key: Key,
+    object: Object,
+}
+
+impl Held {
+    fn as_pair(&self) -> (&Key, &Object) {
+        (&self.key, &self.object)
+    }
+}
+
 /// The keys of one slot, and an index over them that holds places alone: with a thousand slots to a gigabyte of short
 /// values, what a key costs besides its name and value is most of the memory there is to save.
 #[derive(Clone, Debug)]
 pub struct Slot {
-    entries: Vec<(Key, Object)>,
+    entries: Vec<Held>,
     places: HashTable<u32>,
     hasher: FixedState,
 }
@@ -57,22 +70,27 @@ impl Slot {
 
     /// The key and object at `position` (0 to `len - 1`).
     pub fn at(&self, position: usize) -> Option<(&Key, &Object)> {
-        self.entries.get(position).map(|(key, object)| (key, object))
+        self.entries.get(position).map(Held::as_pair)
     }
 
     /// Keys and objects in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Key, &Object)> {
-        self.entries.iter().map(|(key, object)| (key, object))
+        self.entries.iter().map(Held::as_pair)
     }
 
     /// The object of `key`, due or not.
     pub(crate) fn get(&self, key: &[u8]) -> Option<&Object> {
-        self.place(key).map(|place| &self.entries[place].1)
+        self.place(key).map(|place| &self.entries[place].object)
     }
 
     /// The object of `key`, due or not, to change.
     pub(crate) fn get_mut(&mut self, key: &[u8]) -> Option<&mut Object> {
-        self.place(key).map(|place| &mut self.entries[place].1)
+        self.place(key).map(|place| self.at_mut(place))
+    }
+
+    /// The object at `place`, to change.
+    pub(crate) fn at_mut(&mut self, place: usize) -> &mut Object {
+        &mut self.entries[place].object
     }
 
     /// Puts `object` at `key`; the one that was there.
@@ -80,42 +98,52 @@ impl Slot {
         if let Some(place) = self.get_mut(&key) {
             return Some(std::mem::replace(place, object));
         }
+        self.push(key, object);
+        None
+    }
+
+    /// Puts `object` at `key`, which is not here.
+    pub(crate) fn push(&mut self, key: Key, object: Object) {
         let place = u32::try_from(self.entries.len()).expect("fewer than 2^32 keys to a slot");
         let (entries, hasher) = (&self.entries, &self.hasher);
         let hash = hasher.hash_one(&key);
-        self.places.insert_unique(hash, place, |&place| hasher.hash_one(&entries[place as usize].0));
+        self.places.insert_unique(hash, place, |&place| hasher.hash_one(&entries[place as usize].key));
         if self.entries.len() == self.entries.capacity() {
             self.entries.reserve_exact(1 + self.entries.len() / GROWTH);
         }
-        self.entries.push((key, object));
-        None
+        self.entries.push(Held { key, object });
     }
 
     /// Removes `key`, whose place the last one takes; its object.
     pub(crate) fn remove(&mut self, key: &[u8]) -> Option<Object> {
-        let entries = &self.entries;
-        let here = |&place: &u32| *entries[place as usize].0 == *key;
-        let found = self.places.find_entry(self.hasher.hash_one(key), here).ok()?;
-        let (place, _) = found.remove();
+        self.place(key).map(|place| self.take(place))
+    }
+
+    /// Removes what stands at `place`, which the last one takes; its object.
+    pub(crate) fn take(&mut self, place: usize) -> Object {
+        let hash = self.hasher.hash_one(&self.entries[place].key);
+        let place = place as u32;
+        let found = self.places.find_entry(hash, |&other| other == place).expect("every key is in the index");
+        found.remove();
         let last = (self.entries.len() - 1) as u32;
         if place < last {
-            let hash = self.hasher.hash_one(&self.entries[last as usize].0);
+            let hash = self.hasher.hash_one(&self.entries[last as usize].key);
             let moved =
                 self.places.find_mut(hash, |&other| other == last).expect("every key is in the index");
             *moved = place;
         }
-        let (_, object) = self.entries.swap_remove(place as usize);
+        let Held { object, .. } = self.entries.swap_remove(place as usize);
         if self.entries.capacity() > SPARE + 2 * self.entries.len() {
             self.entries.shrink_to(self.entries.len() + SPARE);
             let (entries, hasher) = (&self.entries, &self.hasher);
-            self.places.shrink_to(0, |&place| hasher.hash_one(&entries[place as usize].0));
+            self.places.shrink_to(0, |&place| hasher.hash_one(&entries[place as usize].key));
         }
-        Some(object)
+        object
     }
 
     /// Undoes the insertion of `key`, the latest change of order that has not been undone.
     pub(crate) fn take_back_insertion(&mut self, key: &[u8]) {
-        let last = self.entries.last().is_some_and(|(last, _)| **last == *key);
+        let last = self.entries.last().is_some_and(|last| *last.key == *key);
         assert!(last, "a new key stands at the end until a later change of order");
         self.remove(key);
     }
@@ -130,7 +158,7 @@ impl Slot {
         }
         // What stands at its place came from the end, and goes back. The two exchange their places in the index.
         const BETWEEN: u32 = u32::MAX;
-        let hash = |place: usize| self.hasher.hash_one(&self.entries[place].0);
+        let hash = |place: usize| self.hasher.hash_one(&self.entries[place].key);
         let (other, own) = (hash(place), hash(last));
         let steps =
             [(own, last as u32, BETWEEN), (other, place as u32, last as u32), (own, BETWEEN, place as u32)];
@@ -149,7 +177,7 @@ impl Slot {
 
     /// Where `key` stands.
     pub(crate) fn place(&self, key: &[u8]) -> Option<usize> {
-        let here = |&place: &u32| *self.entries[place as usize].0 == *key;
+        let here = |&place: &u32| *self.entries[place as usize].key == *key;
         self.places.find(self.hasher.hash_one(key), here).map(|&place| place as usize)
     }
 }
@@ -166,6 +194,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_key_and_its_object_take_a_line_of_the_caches() {
+        assert_eq!(size_of::<Held>(), 64);
+    }
 
     proptest! {
         /// The map that does the same at more cost.

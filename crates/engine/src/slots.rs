@@ -67,7 +67,7 @@ mod tests {
 
     fn insert(slots: &mut Slots, slot: SlotId) {
         let object = Object { value: Value::string(b"v"), expire_ms: NEVER, version: 1 };
-        slots.get_mut(slot).insert(b"k".to_vec().into(), object);
+        slots.get_mut(slot).insert(b"k"[..].into(), object);
     }
 
     #[test]

@@ -10,9 +10,8 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use openraft::errors::ClientWriteError;
 use openraft::raft::ClientWriteResult;
-use prost::Message;
 use quoris_engine::machine::BatchOutcome;
-use quoris_engine::{Batch, Entry, Stamp};
+use quoris_engine::{Batch, Stamp, entry};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::consensus::{Callback, Data, TypeConfig};
@@ -162,20 +161,16 @@ struct Offer {
 }
 
 impl Offer {
-    fn new(env: &Env, conditions: Stamp, combined: Vec<Proposal>, permit: OwnedSemaphorePermit) -> Offer {
+    fn new(env: &Env, conditions: Stamp, mut combined: Vec<Proposal>, permit: OwnedSemaphorePermit) -> Offer {
         let (now_ms, seed) = (env.clock.now_ms(), env.rng.next_u64());
         let stamp = Stamp { now_ms, seed, ..conditions };
-        let mut tells = Vec::with_capacity(combined.len());
-        let mut batches = Vec::with_capacity(combined.len());
-        for proposal in combined {
-            tells.push((proposal.batches.len(), proposal.tell));
-            batches.extend(proposal.batches);
-        }
         if is_planted(Bug::WatchIgnored) {
-            batches.iter_mut().for_each(|batch: &mut Batch| batch.watches.clear());
+            let batches = combined.iter_mut().flat_map(|proposal| &mut proposal.batches);
+            batches.for_each(|batch| batch.watches.clear());
         }
-        let entry = Entry { stamp: Some(stamp), batches, ..Entry::default() };
-        Offer { data: Data(entry.encode_to_vec().into()), tells, _permit: permit }
+        let entry = entry::encode(&stamp, combined.iter().flat_map(|proposal| &proposal.batches));
+        let tells = combined.into_iter().map(|proposal| (proposal.batches.len(), proposal.tell)).collect();
+        Offer { data: Data(entry.into()), tells, _permit: permit }
     }
 
     /// Who has stopped waiting has answered UNKNOWN, which none of these contradicts.

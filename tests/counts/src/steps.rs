@@ -3,14 +3,13 @@
 use std::hint::black_box;
 
 use bytes::{Bytes, BytesMut};
-use prost::Message as _;
 use quoris::resp::{self, DecodeLimits, Decoder, Protocol};
 use quoris_engine::machine::BatchOutcome;
 use quoris_engine::script::scripts::sha1_hex;
 use quoris_engine::snapshot::Restore;
-use quoris_engine::{Batch, Call, Reply};
+use quoris_engine::{Batch, Call, Entry, Reply, entry};
 
-use crate::bank::{BATCHES_PER_ENTRY, Bank, call, entries, entry};
+use crate::bank::{self, BATCHES_PER_ENTRY, Bank, call, entries};
 use crate::counted;
 
 const COMMANDS: usize = 1000;
@@ -134,8 +133,9 @@ fn combine() -> usize {
 
 fn encode_entries(kind: Kind) -> usize {
     let calls = calls(kind);
-    let entries: Vec<_> = calls.chunks(BATCHES_PER_ENTRY).map(entry).collect();
-    counted(&mut || entries.iter().for_each(|entry| drop(black_box(entry.encode_to_vec()))));
+    let entries: Vec<_> = calls.chunks(BATCHES_PER_ENTRY).map(bank::entry).collect();
+    let encoded = |entry: &Entry| entry::encode(&entry.stamp.unwrap_or_default(), entry.batches.iter());
+    counted(&mut || entries.iter().for_each(|entry| drop(black_box(encoded(entry)))));
     COMMANDS
 }
 

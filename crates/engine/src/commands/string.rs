@@ -315,7 +315,7 @@ pub(super) fn store(keys: &mut Keyspace, key: &[u8], value: &[u8], expire_ms: u6
     if expire_ms < keys.now_ms() {
         keys.remove(key);
     } else {
-        keys.set(key, Value::string(value), expire_ms);
+        keys.set_string(key, value, expire_ms);
     }
 }
 

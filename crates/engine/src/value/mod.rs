@@ -211,6 +211,14 @@ impl Value {
         Value::String(StringValue::new(bytes))
     }
 
+    /// Makes it a string of a copy of `bytes`, where the old one stands if that has the same length.
+    pub(crate) fn replace_string(&mut self, bytes: &[u8]) {
+        match self {
+            Value::String(string) => string.replace(bytes),
+            other => *other = Value::string(bytes),
+        }
+    }
+
     /// The name that TYPE answers.
     pub fn type_name(&self) -> &'static str {
         match self {

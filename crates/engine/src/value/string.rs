@@ -44,6 +44,14 @@ impl StringValue {
         StringValue(Repr::Inline(bytes.len() as u8, inline))
     }
 
+    /// Makes it a string of `bytes`, as [`StringValue::new`] does, in the memory of the old one if that is its own and fits.
+    pub fn replace(&mut self, bytes: &[u8]) {
+        match &mut self.0 {
+            Repr::Exact(old) if old.len() == bytes.len() => old.copy_from_slice(bytes),
+            _ => *self = StringValue::new(bytes),
+        }
+    }
+
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {

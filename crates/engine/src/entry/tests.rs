@@ -1,0 +1,79 @@
+//! What is written and read by hand is what generated code writes and reads.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::decode::Received;
+use super::*;
+
+impl From<Received> for Entry {
+    fn from(received: Received) -> Entry {
+        let batch = |of: decode::ReceivedBatch| Batch {
+            calls: of.calls().map(|words| Call { args: words.to_vec() }).collect(),
+            ..of.batch.clone()
+        };
+        Entry { batches: received.batches().map(batch).collect(), ..received.entry.clone() }
+    }
+}
+
+fn calls() -> impl Strategy<Value = Vec<Call>> {
+    let words = prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..6);
+    prop::collection::vec(words.prop_map(Call::new), 0..4)
+}
+
+fn batches() -> impl Strategy<Value = Vec<Batch>> {
+    let batch = (calls(), 0u64..3, any::<bool>()).prop_map(|(calls, n, some)| Batch {
+        calls,
+        origin: n,
+        watches: vec![Watch { key: "k".into(), version: n }; usize::from(some)],
+        tracked: some,
+        expire: vec!["e".into(); n as usize],
+        ..Batch::default()
+    });
+    prop::collection::vec(batch, 0..4)
+}
+
+fn entries() -> impl Strategy<Value = Entry> {
+    let stamp = |now_ms| Stamp { now_ms, seed: 7, ..Stamp::default() };
+    (batches(), prop::option::of(0u64..1000), any::<bool>()).prop_map(move |(batches, at, more)| Entry {
+        stamp: at.map(stamp),
+        batches,
+        genesis: more.then(Genesis::default),
+        check: more.then(Check::default),
+        audit: more,
+    })
+}
+
+proptest! {
+    /// Whatever has come of the bytes: other fields, fields out of order, garbage, the beginning alone.
+    #[test]
+    fn reads_what_generated_code_reads(
+        some in prop::collection::vec(entries(), 1..3),
+        end in any::<prop::sample::Index>(),
+        damage in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+    ) {
+        let mut bytes: Vec<u8> = some.iter().flat_map(Message::encode_to_vec).collect();
+        if let Some((at, byte)) = damage && !bytes.is_empty() {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            bytes.truncate(end.index(bytes.len() + 1));
+        }
+        let bytes = Bytes::from(bytes);
+        prop_assert_eq!(Received::decode(&bytes).ok().map(Entry::from), Entry::decode(bytes).ok());
+    }
+
+    #[test]
+    fn writes_what_generated_code_writes(batches in batches(), now_ms in 0u64..1000) {
+        let stamp = Stamp { now_ms, seed: 7, ..Stamp::default() };
+        let entry = Entry { stamp: Some(stamp), batches, ..Entry::default() };
+        prop_assert_eq!(encode(&stamp, entry.batches.iter()), entry.encode_to_vec());
+    }
+}
+
+#[test]
+fn words_are_not_copied() {
+    let bytes = Bytes::from(encode(&Stamp::default(), [Batch::of(vec![Call::new(["SET"])])].iter()));
+    let received = Received::decode(&bytes).expect("an entry");
+    let words = received.calls().next().expect("a call");
+    assert!(bytes.as_ptr_range().contains(&words[0].as_ptr()));
+}
