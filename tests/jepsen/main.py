@@ -2,9 +2,13 @@
 
 import argparse
 import json
+import os
+import queue
 import signal
+import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import elle
@@ -12,6 +16,7 @@ import history
 import matrix
 import nemeses
 import workloads
+from cluster import CLIENT_PORTS
 from run import Plan, run
 
 HERE = Path(__file__).resolve().parent
@@ -47,6 +52,7 @@ def arguments():
         metavar="NAME=VALUE",
         help="a setting of the nodes, such as read_mode=lease",
     )
+    parser.add_argument("--jobs", type=int, default=1, help="runs of short or all at a time, each with ports of its own")
     parser.add_argument("--resume", action="store_true", help="leave out the runs whose verdict is there")
     parser.add_argument("--out", type=Path, default=HERE / "out")
     return parser.parse_args()
@@ -65,6 +71,45 @@ def again(folder):
     return "\n".join(map(str, anomalies)) or "valid"
 
 
+def side_by_side(pairs, args, seconds):
+    """Some runs at a time, each in a process of its own; how many went well, and how many did not."""
+    share = len(CLIENT_PORTS) // args.jobs
+    ports = queue.Queue()
+    for job in range(args.jobs):
+        own = CLIENT_PORTS[job * share : (job + 1) * share]
+        ports.put(f"{own[0]}-{own[-1] + 1}")
+    under_way = set()
+
+    def one(pair):
+        workload, nemesis = pair
+        if args.resume and (args.out / f"quoris-{workload}-{nemesis}-{args.seed}" / "verdict.json").exists():
+            return None
+        command = [sys.executable, __file__, "one", "--workload", workload, "--nemesis", nemesis, "--seconds", seconds]
+        command += ["--seed", args.seed, "--clients", args.clients, "--rate", args.rate, "--out", args.out]
+        command += ["--nodes", args.nodes] if args.nodes else []
+        command += [word for text in args.set for word in ("--set", text)]
+        own = ports.get()
+        environment = os.environ | {"QUORIS_TEST_PORTS": own}
+        run = subprocess.Popen([str(word) for word in command], env=environment, stdout=subprocess.PIPE, text=True)
+        under_way.add(run)
+        said, _ = run.communicate()
+        under_way.discard(run)
+        ports.put(own)
+        print(said.rsplit("test result:", 1)[0], end="", flush=True)
+        return run.returncode == 0
+
+    with ThreadPoolExecutor(args.jobs) as pool:
+        try:
+            results = list(pool.map(one, pairs))
+        except SystemExit:
+            # Told to end: each takes its nodes with it.
+            pool.shutdown(wait=False, cancel_futures=True)
+            for run in list(under_way):
+                run.terminate()
+            raise
+    return results.count(True), results.count(False)
+
+
 def main():
     args = arguments()
     # A run that is told to end takes its nodes with it.
@@ -81,6 +126,10 @@ def main():
         pairs = matrix.pairs(args.what, args.workload if "--workload" in sys.argv else None)
     system = "redis" if args.what == "redis" else "quoris"
     seconds = args.seconds or {"one": 20, "short": 8, "all": 60, "betrayed": 9, "redis": 30}[args.what]
+    if args.jobs > 1 and args.what in ("short", "all"):
+        good, bad = side_by_side(pairs, args, seconds)
+        print(f"test result: {good} passed, {bad} failed")
+        sys.exit(0 if bad == 0 and good else 1)
     good = bad = 0
     for workload, nemesis in pairs:
         out = args.out / f"{system}-{workload}-{nemesis}-{args.seed}"

@@ -5,7 +5,8 @@ import random
 from checkers import lock, queue, stream
 from history import FAIL, INFO, OK, History, Op
 from workloads.bank import Bank
-from workloads.pubsub import PubSub
+from outcomes import ReplyError
+from workloads.pubsub import PubSub, crossed
 
 
 def op(kind, value, start, end, outcome=OK, result=None, client=1, key="k"):
@@ -107,3 +108,16 @@ def test_messages():
     assert messages("c/1/7/9") == {"foreign message"}
     crossed = op("tagged", 1, 0, 1, result=["('ECHO', 'a') was answered b"])
     assert kinds(PubSub(random.Random(1)).check(History([crossed]))) == {"crossed reply"}
+
+
+def test_crossed_replies():
+    """A tag is demanded of a GET unless a write to its key may not have been done, or may come late."""
+    get = ("GET", "tag:1:2")
+    assert crossed(get, "1:9", b"1:9", {}) is None
+    assert crossed(get, "1:9", b"1:8", {}) is not None
+    held = {"tag:1:2": {"1:8", "1:9", None}}
+    assert crossed(get, "1:9", b"1:8", held) is None
+    assert crossed(get, "1:9", None, held) is None
+    assert crossed(get, "1:9", b"2:8", held) is not None
+    assert crossed(("ECHO", "1:9"), "1:9", b"1:8", held) is not None
+    assert crossed(("SET", "tag:1:2", "1:9"), "OK", ReplyError("UNKNOWN it"), {}) is None

@@ -52,6 +52,7 @@ def publish(worker):
 
 def tagged(worker):
     """A pipeline over many slots; the result lists the replies that are not their calls' own."""
+    sent, unsure = worker.__dict__.setdefault("sent", {}), worker.__dict__.setdefault("unsure", set())
     calls, wanted = [], []
     for _ in range(worker.rng.randint(2, PIPELINE)):
         tag = f"{worker.number}:{worker.number_of('tag')}"
@@ -69,18 +70,33 @@ def tagged(worker):
         else:
             calls += [("GETSET", f"{key}:old", tag), ("GET", f"{key}:old")]
             wanted += [None, tag]
+    writes = [call for call in calls if call[0] in ("SET", "GETSET")]
+    for _, key, tag in writes:
+        sent.setdefault(key, set()).add(tag)
 
     def act():
-        replies = worker.client.exchange(f"tag:{worker.number}:0", calls)
-        return [said for triple in zip(calls, wanted, replies, strict=True) if (said := crossed(*triple))]
+        try:
+            replies = worker.client.exchange(f"tag:{worker.number}:0", calls)
+        except Exception:
+            unsure.update(key for _, key, _ in writes)
+            raise
+        failed = [call for call, reply in zip(calls, replies, strict=True) if isinstance(reply, ReplyError)]
+        unsure.update(call[1] for call in failed if call in writes)
+        held = {key: sent[key] | {None} for key in unsure}
+        return [said for triple in zip(calls, wanted, replies, strict=True) if (said := crossed(*triple, held))]
 
     worker.attempt("tagged", f"client:{worker.number}", len(calls), act)
 
 
-def crossed(call, wanted, reply):
-    """What is wrong with a reply, or None. An error is nobody's; a GET may follow a SET that was refused."""
+def crossed(call, wanted, reply, held):
+    """What is wrong with a reply, or None. An error is nobody's.
+
+    `held`: what a GET may find at keys to which a write was refused, or is of unknown fate and may come late.
+    """
     reply = [text(part) for part in reply] if isinstance(reply, list) else text(reply)
     if isinstance(reply, ReplyError) or wanted is None or reply == wanted:
+        return None
+    if call[0] == "GET" and call[1] in held and reply in held[call[1]]:
         return None
     return f"{call} was answered {reply}"
 
