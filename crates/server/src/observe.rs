@@ -12,6 +12,7 @@ use quoris_engine::{Call, CommandError, Reply};
 
 use crate::client_memory::Held;
 use crate::clients::Client;
+use crate::config::Config;
 use crate::memory;
 use crate::resp::Protocol;
 use crate::route::{Place, Route};
@@ -96,9 +97,25 @@ impl Server {
         }
     }
 
-    /// The calls, if somebody may want to see them when they have run.
-    pub(crate) fn kept(&self, calls: &[Call]) -> Option<Vec<Call>> {
-        (self.settings.get().slowlog_log_slower_than_us >= 0).then(|| calls.to_vec())
+    /// The calls, if somebody may want to see them when they have run, or else none.
+    pub(crate) fn kept(&self, calls: &[Call]) -> Vec<Call> {
+        match self.settings.get().slowlog_log_slower_than_us {
+            ..0 => Vec::new(),
+            _ => calls.to_vec(),
+        }
+    }
+
+    /// Notes which keys these calls of `client` use: those that only look at keys, none.
+    pub(crate) fn note_use<'a>(
+        &self,
+        client: &Client,
+        calls: impl Iterator<Item = (&'static Command, &'a [Bytes])>,
+    ) {
+        let no_touch = client.state().no_touch;
+        let counts = |(row, _): &(&Command, &[Bytes])| {
+            (!no_touch || row.name == "touch") && !LOOKS_ONLY.contains(&row.name)
+        };
+        self.memory.access.used(calls.filter(counts).flat_map(|(row, words)| row.keys.of(words)));
     }
 
     /// Notes that a call of `client` took `usec`. `words`: if they have been kept.
@@ -110,7 +127,19 @@ impl Server {
         usec: u64,
         failed: bool,
     ) {
-        let settings = self.settings.get();
+        self.ran_under(&self.settings.get(), client, row, words, usec, failed);
+    }
+
+    /// [`Server::ran`] under such settings.
+    pub(crate) fn ran_under(
+        &self,
+        settings: &Config,
+        client: &Client,
+        row: &'static Command,
+        words: Option<&[Bytes]>,
+        usec: u64,
+        failed: bool,
+    ) {
         self.stats.ran(row, usec, failed, settings.latency_tracking);
         let now_ms = || self.env.clock.now_ms();
         if let Some(words) = words
@@ -145,19 +174,20 @@ impl Session {
         pause.holds(writes).then_some(writes)
     }
 
-    /// Whether there is memory for a call, which is made if need be; and notes which keys it uses.
+    /// Whether there is memory for a call, which is made if need be; and notes which keys it uses, unless that is noted when
+    /// it runs.
     pub(crate) async fn has_room_for(
         &mut self,
         route: Route,
         words: &[Bytes],
+        config: &Config,
     ) -> Result<Route, CommandError> {
-        let server = Arc::clone(&self.server);
         let row = route.row();
-        // Queued calls count when they are queued, and those that only look at keys not at all.
-        if (!self.client.state().no_touch || row.name == "touch") && !LOOKS_ONLY.contains(&row.name) {
-            server.memory.access.used(row.keys.of(words));
+        // Queued calls count when they are queued.
+        if self.transaction.is_some() || !is_in_run(&route) {
+            self.server.note_use(&self.client, std::iter::once((row, words)));
         }
-        if server.settings.get().maxmemory == 0 {
+        if config.maxmemory == 0 {
             return Ok(route);
         }
         let (runs_here, may_grow) = match (&route, &self.transaction) {
@@ -173,7 +203,7 @@ impl Session {
             return Ok(route);
         }
         // Whatever is called: scripts are told whether there is room, and what must go goes before the next reply.
-        let has_room = memory::make_room(&server).await;
+        let has_room = memory::make_room(&Arc::clone(&self.server)).await;
         if may_grow && !has_room {
             return Err(match &route {
                 Route::Session(..) => self.abort(&CommandError::OutOfMemory),
@@ -192,8 +222,13 @@ impl Session {
     }
 
     /// Whether the call may run while a script does.
-    pub(crate) fn check_busy(&mut self, route: Route, words: &[Bytes]) -> Result<Route, CommandError> {
-        let threshold_ms = self.server.settings.get().busy_reply_threshold_ms;
+    pub(crate) fn check_busy(
+        &mut self,
+        route: Route,
+        words: &[Bytes],
+        config: &Config,
+    ) -> Result<Route, CommandError> {
+        let threshold_ms = config.busy_reply_threshold_ms;
         // What other nodes send is not their clients' doing alone.
         if threshold_ms == 0 || self.kind == Kind::Relay || is_for_the_busy(&route, words) {
             return Ok(route);
@@ -302,6 +337,11 @@ impl Session {
         self.tracking = mode;
         self.client.state().tracking = mode;
     }
+}
+
+/// Whether a call is run with others of its turn ([`crate::segment`]).
+pub(crate) fn is_in_run(route: &Route) -> bool {
+    matches!(route, Route::Group(row, _) if !row.flags.contains(Flags::BLOCKING))
 }
 
 /// Commands that do not count as a use of their keys, as in Redis; OBJECT's and DEBUG's by the names of their subcommands.

@@ -25,8 +25,14 @@ pub fn are_enough(config: &Config, group: &Group) -> bool {
 }
 
 /// Whether there are followers enough for a call that is run here. Whoever runs it elsewhere looks at what there is there.
-pub async fn admit(server: &Server, route: Route, words: &[Bytes]) -> Result<Route, CommandError> {
-    if let Route::Group(row, seat) = &route
+pub async fn admit(
+    server: &Server,
+    route: Route,
+    words: &[Bytes],
+    config: &Config,
+) -> Result<Route, CommandError> {
+    if config.min_replicas_to_write > 0
+        && let Route::Group(row, seat) = &route
         && seat.place == Place::Here
         && row.writes(words)
         && !row.runs_script()

@@ -119,13 +119,16 @@ impl Run {
 
     /// The answers, and where they go.
     async fn run(mut self, server: &Server, caller: &Caller) -> (Vec<usize>, Vec<Answer>) {
-        let kept = server.kept(&self.calls);
+        // For all at once: each looks where no cache has looked of late, and need not wait for the other.
+        let calls = self.rows.iter().zip(&self.calls);
+        server.note_use(&caller.client, calls.map(|(row, call)| (*row, &call.args[..])));
         let asked = AskedOfUse::among(&self.rows, &self.calls);
         let began = Instant::now();
         let mut answers = match caller.plain {
             true => self.wherever(server, caller).await,
             false => {
-                let calls = std::mem::take(&mut self.calls);
+                let kept = server.kept(&self.calls);
+                let calls = std::mem::replace(&mut self.calls, kept);
                 self.here(server, caller, calls, 0).await
             }
         };
@@ -135,9 +138,10 @@ impl Run {
             }
         }
         let usec = began.elapsed().as_micros() as u64 / self.rows.len() as u64;
+        let config = server.settings.get();
         for (i, (row, answer)) in self.rows.iter().zip(&answers).enumerate() {
-            let words = kept.as_ref().map(|calls| &calls[i].args[..]);
-            server.ran(&caller.client, row, words, usec, answer.is_error());
+            let words = self.calls.get(i).map(|call| &call.args[..]);
+            server.ran_under(&config, &caller.client, row, words, usec, answer.is_error());
         }
         (self.places, answers)
     }

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::blocking::{self, Ending, Endings};
 use crate::clients::Client;
+use crate::config::Config;
 use crate::config::kinds::Forward;
 use crate::resp::decode::DecodeLimits;
 use crate::resp::{Answer, Protocol, encoded_len};
@@ -111,9 +112,13 @@ impl Session {
         }
     }
 
-    /// What it may do now. A password that is no longer required need not be given.
+    /// What it may do now.
     pub fn access(&self) -> Access {
-        let config = self.server.settings.get();
+        self.access_under(&self.server.settings.get())
+    }
+
+    /// What it may do under such settings. A password that is no longer required need not be given.
+    fn access_under(&self, config: &Config) -> Access {
         let authenticated = self.authenticated || config.requirepass.is_empty();
         let debug = match config.enable_debug_command.as_str() {
             "local" => self.client.is_local(),
@@ -185,11 +190,13 @@ impl Session {
     async fn advance(&mut self, out: &mut BytesMut) {
         let mut segment = Segment::default();
         let mut last = None;
+        // Those of the turn, unless a call that runs by itself changes them.
+        let mut config = self.server.settings.get();
         while !self.closing
             && !self.is_blocked()
             && let Some(words) = self.later.pop_front()
         {
-            let routed = route::route(&self.server.node, &words, self.access());
+            let routed = route::route(&self.server.node, &words, self.access_under(&config));
             if let Some(writes) = self.is_held(&routed, &words) {
                 self.finish(std::mem::take(&mut segment), out).await;
                 self.client.state().held = true;
@@ -197,18 +204,18 @@ impl Session {
                 self.client.state().held = false;
             }
             let routed = match routed {
-                Ok(route) => self.has_room_for(route, &words).await,
+                Ok(route) => self.has_room_for(route, &words, &config).await,
                 refused => refused,
             };
             let routed = match routed {
-                Ok(route) => replicas::admit(&self.server, route, &words).await,
+                Ok(route) => replicas::admit(&self.server, route, &words, &config).await,
                 refused => refused,
             };
             // What went to make room is told of before the reply of the call that made it, unless there are replies before it.
-            if self.server.settings.get().maxmemory > 0 && segment.is_empty() {
+            if config.maxmemory > 0 && segment.is_empty() {
                 self.client.mail.take(self.protocol, out);
             }
-            let routed = routed.and_then(|route| self.check_busy(route, &words));
+            let routed = routed.and_then(|route| self.check_busy(route, &words, &config));
             // With a write beside it, a script that only reads would run in the log, and one that may write is tried out
             // when what came before it is done.
             let apart = routed.as_ref().is_ok_and(|route| self.runs_apart(route, &words));
@@ -230,6 +237,7 @@ impl Session {
                     self.finish(std::mem::take(&mut segment), out).await;
                     last = None;
                     self.barrier(route, words, out).await;
+                    config = self.server.settings.get();
                 }
                 Err(error) => {
                     self.server.stats.refused(words.first().and_then(|name| command::find(name)));

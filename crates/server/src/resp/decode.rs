@@ -1,7 +1,7 @@
 //! Bytes to calls, as they arrive.
 //!
-//! Invariants: nothing is allocated for what a header merely claims; what has been decoded is never looked at
-//! again, wherever a packet was cut; after an error the connection cannot go on, since nobody knows where the
+//! Invariants: nothing is allocated for what a header merely claims; what has been decoded is looked at once more at
+//! most, wherever packets were cut; after an error the connection cannot go on, since nobody knows where the
 //! next call begins.
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -96,9 +96,14 @@ impl Decoder {
             match inbox.first() {
                 None => return Ok(None),
                 Some(b'*') => {
-                    let line = header(inbox, ProtocolError::BigMultibulkCount)?;
-                    let Some(line) = line else { return Ok(None) };
-                    self.missing = words_announced(&line, limits)?;
+                    if let Some(words) = whole_call(inbox, limits) {
+                        return Ok(Some(words));
+                    }
+                    let announced = |line: &[u8]| words_announced(line, limits);
+                    match header(inbox, ProtocolError::BigMultibulkCount, announced)? {
+                        Some(count) => self.missing = count,
+                        None => return Ok(None),
+                    }
                 }
                 Some(_) => match inline_call(inbox)? {
                     None => return Ok(None),
@@ -123,8 +128,9 @@ impl Decoder {
             let length = match self.bulk {
                 Some(length) => length,
                 None => {
-                    let Some(line) = header(inbox, ProtocolError::BigBulkCount)? else { return Ok(None) };
-                    let length = bulk_length(&line, limits)?;
+                    let announced = |line: &[u8]| bulk_length(line, limits);
+                    let header = header(inbox, ProtocolError::BigBulkCount, announced)?;
+                    let Some(length) = header else { return Ok(None) };
                     self.call_bytes = self.call_bytes.saturating_add(length);
                     if self.call_bytes > limits.call_bytes {
                         return Err(ProtocolError::QueryBuffer);
@@ -146,17 +152,57 @@ impl Decoder {
     }
 }
 
-/// Takes a line that ends in CR LF (without them); `None` if it has not arrived whole.
-fn header(inbox: &mut BytesMut, too_long: ProtocolError) -> Result<Option<BytesMut>, ProtocolError> {
+/// Takes a call of few words that has arrived whole, and with nothing to object to: most have. Their words are found before any
+/// is taken, which takes them at once. `None` if it is not such a call, which is then taken word by word.
+fn whole_call(inbox: &mut BytesMut, limits: &DecodeLimits) -> Option<Vec<Bytes>> {
+    const FEW_WORDS: usize = 16;
+    let mut words = [(0, 0); FEW_WORDS];
+    let (count, mut at) = plain_header(b'*', inbox, 0)?;
+    if !(1..=FEW_WORDS).contains(&count) || !limits.authenticated {
+        return None;
+    }
+    let mut bytes = 0;
+    for word in &mut words[..count] {
+        let (length, from) = plain_header(b'$', inbox, at)?;
+        // Redis does not look at the two bytes that end a word either.
+        (*word, at) = ((from, from + length), from + length + 2);
+        bytes += length;
+        if at > inbox.len() || length as i64 > limits.bulk_bytes || bytes > limits.call_bytes {
+            return None;
+        }
+    }
+    let call = inbox.split_to(at).freeze();
+    Some(words[..count].iter().map(|(from, to)| call.slice(from..to)).collect())
+}
+
+/// The number in the line at `at`, if that is no more than `kind`, few digits and CR LF; and where the line ends.
+fn plain_header(kind: u8, inbox: &[u8], at: usize) -> Option<(usize, usize)> {
+    const MOST_DIGITS: usize = 9;
+    let line = inbox.get(at..).filter(|line| line.first() == Some(&kind))?;
+    let digits = line[1..].iter().take(MOST_DIGITS + 1).take_while(|byte| byte.is_ascii_digit());
+    let (count, number) =
+        digits.fold((0, 0), |(count, n), digit| (count + 1, 10 * n + usize::from(digit - b'0')));
+    let is_plain = (1..=MOST_DIGITS).contains(&count)
+        && (count == 1 || line[1] != b'0')
+        && line[1 + count..].starts_with(b"\r\n");
+    is_plain.then_some((number, at + count + 3))
+}
+
+/// Takes a line that ends in CR LF, and what `parse` makes of it (without them); `None` if it has not arrived whole.
+fn header<T>(
+    inbox: &mut BytesMut,
+    too_long: ProtocolError,
+    parse: impl FnOnce(&[u8]) -> Result<T, ProtocolError>,
+) -> Result<Option<T>, ProtocolError> {
     let window = &inbox[..inbox.len().min(limits::INLINE_BYTES + 1)];
     match window.iter().position(|&byte| byte == b'\r') {
         None if inbox.len() > limits::INLINE_BYTES => Err(too_long),
         None => Ok(None),
         Some(end) if inbox.len() < end + 2 => Ok(None),
         Some(end) => {
-            let line = inbox.split_to(end);
-            inbox.advance(2);
-            Ok(Some(line))
+            let parsed = parse(&inbox[..end])?;
+            inbox.advance(end + 2);
+            Ok(Some(parsed))
         }
     }
 }
