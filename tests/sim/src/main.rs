@@ -141,7 +141,10 @@ fn here(seeds: Range<u64>, options: &Options) -> ExitCode {
             println!("{}{seed}", campaign::BEGINS);
         }
         let passed = std::thread::scope(|scope| {
-            let run = || one(seed, Arc::clone(&table), options);
+            let run = || {
+                let_task_numbers_go_by();
+                one(seed, Arc::clone(&table), options)
+            };
             let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, run);
             thread.expect("a thread").join().expect("its panics end the process")
         });
@@ -163,6 +166,15 @@ fn let_a_thread_go_by() {
         });
     };
     std::thread::spawn(select).join().expect("it does next to nothing");
+}
+
+/// A runtime that ends drops its tasks by their numbers modulo a few, and the process counts them: each simulation begins
+/// at a multiple.
+fn let_task_numbers_go_by() {
+    const MULTIPLE: u64 = 64;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let next = || runtime.spawn(async {}).id().to_string().parse::<u64>().expect("a number");
+    while !next().is_multiple_of(MULTIPLE) {}
 }
 
 /// Runs a seed and says what it has shown; whether nothing is wrong.
