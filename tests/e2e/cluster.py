@@ -140,6 +140,12 @@ class Node:
         assert not self.running
         shutil.rmtree(self.data_dir)
 
+    def rejoin(self):
+        """Sets aside what it has, which must be damaged; what was said."""
+        assert not self.running
+        command = [binary(), "rejoin", "--config", str(self.config_path)]
+        return subprocess.run(command, capture_output=True, timeout=CTL_LIMIT_S, check=True, text=True).stdout
+
     def wait_exit(self, limit_s=READY_LIMIT_S):
         """The exit code of a process that is expected to end by itself."""
         return self.process.wait(limit_s)

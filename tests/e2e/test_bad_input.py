@@ -333,8 +333,8 @@ def test_a_torn_tail_is_accepted(cluster):
     cluster.wait_caught_up()
 
 
-def test_a_log_damaged_in_the_middle_is_refused(cluster):
-    filled_log(cluster)
+def test_a_log_damaged_in_the_middle_is_refused_until_the_node_rejoins(cluster):
+    load = filled_log(cluster)
     node = cluster.nodes[0]
     path, data = largest_log(node)
     damaged = bytearray(data)
@@ -342,5 +342,15 @@ def test_a_log_damaged_in_the_middle_is_refused(cluster):
     middle = next(at for at in range(written_end(data) // 2, len(data)) if data[at])
     damaged[middle] ^= 0xFF
     path.write_bytes(damaged)
-    said = refused_start(node, re.escape(path.name), "offset")
+    said = refused_start(node, re.escape(path.name), "offset", "quoris rejoin")
     assert re.search(r"\d", said)
+    with pytest.raises(subprocess.CalledProcessError) as whole:
+        cluster.nodes[1].rejoin()
+    assert "are whole" in whole.value.stderr
+    assert "set-aside/1" in node.rejoin()
+    assert (node.data_dir / "set-aside" / "1" / "log" / path.name).read_bytes() == damaged
+    cluster.start()
+    cluster.wait_ready()
+    load.check()
+    cluster.wait_caught_up()
+    assert not (node.data_dir / "set-aside" / "2").exists()

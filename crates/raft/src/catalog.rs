@@ -16,7 +16,7 @@ use crate::env::Disk;
 use crate::env::offload::offload;
 use crate::planted::{Bug, is_planted};
 use crate::types::NodeId;
-use crate::wire::proto::{Distrusted, Identity};
+use crate::wire::proto::{Distrusted, Identity, Rejoin};
 
 const FORMAT: u32 = 1;
 const FILE: &str = "catalog";
@@ -63,7 +63,7 @@ pub enum CatalogError {
     /// Its bytes are not what was written.
     #[error(
         "the catalog is damaged: {file} at offset 0: its checksum does not match. Restore it from the same disk, or \
-         wipe the node's data directory and let it join again"
+         run quoris rejoin with this node's settings"
     )]
     Damaged {
         /// The file.
@@ -118,17 +118,8 @@ impl Catalog {
         cluster_id: &str,
     ) -> Result<Catalog, CatalogError> {
         let failed = |source| unusable(dir, source);
-        disk.create_dir(dir).map_err(failed)?;
-        let lock = disk.lock(dir).map_err(failed)?;
-        // A catalog that a killed process has renamed may not be durable yet.
-        disk.sync_dir(dir).map_err(failed)?;
-        let own = Identity {
-            format: FORMAT,
-            node_id,
-            cluster_id: cluster_id.into(),
-            voter: false,
-            distrusted: vec![],
-        };
+        let lock = take(disk, dir)?;
+        let own = fresh(node_id, cluster_id);
         let identity = match read(&**disk, dir)? {
             Some(identity) => check(dir, identity, &own)?,
             None => {
@@ -137,12 +128,53 @@ impl Catalog {
                 own
             }
         };
-        Ok(Catalog {
-            disk: Arc::clone(disk),
-            dir: dir.to_path_buf(),
-            identity: Arc::new(Mutex::new(identity)),
-            _lock: lock,
-        })
+        Ok(Catalog::new(disk, dir, identity, lock))
+    }
+
+    /// Like [`Catalog::open`], and whether there was a whole catalog or not: there is one then that says that the node does
+    /// not vote, and that what it has is to be set aside, as number `set_aside` (`rejoin`).
+    pub fn begin_rejoin(
+        disk: &Arc<dyn Disk>,
+        dir: &Path,
+        node_id: NodeId,
+        cluster_id: &str,
+        set_aside: u64,
+    ) -> Result<Catalog, CatalogError> {
+        let lock = take(disk, dir)?;
+        let own = fresh(node_id, cluster_id);
+        match read(&**disk, dir) {
+            Ok(Some(identity)) => drop(check(dir, identity, &own)?),
+            Ok(None) => refuse_foreign(&**disk, dir)?,
+            Err(CatalogError::Damaged { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let identity = Identity { set_aside, rejoin: Rejoin::SetsAside.into(), ..own };
+        write(&**disk, dir, &identity).map_err(|source| unusable(dir, source))?;
+        Ok(Catalog::new(disk, dir, identity, lock))
+    }
+
+    fn new(disk: &Arc<dyn Disk>, dir: &Path, identity: Identity, lock: Box<dyn Send + Sync>) -> Catalog {
+        let identity = Arc::new(Mutex::new(identity));
+        Catalog { disk: Arc::clone(disk), dir: dir.to_path_buf(), identity, _lock: lock }
+    }
+
+    /// What the node has is to be set aside, under this number, before anything else is done with it.
+    pub fn sets_aside(&self) -> Option<u64> {
+        self.read(|identity| (identity.rejoin() == Rejoin::SetsAside).then_some(identity.set_aside))
+    }
+
+    /// Records, durably, that it has been set aside. Blocks.
+    pub fn has_set_aside(&self) -> io::Result<()> {
+        let mut identity = self.identity.lock().expect("no code panics while it holds this lock");
+        let changed = Identity { rejoin: Rejoin::Waits.into(), ..identity.clone() };
+        write(&*self.disk, &self.dir, &changed)?;
+        *identity = changed;
+        Ok(())
+    }
+
+    /// Whether the node waits to vote again in a cluster that it was a part of before.
+    pub fn rejoins(&self) -> bool {
+        self.read(|identity| identity.rejoin() != Rejoin::Done)
     }
 
     /// Whether the node may vote.
@@ -157,7 +189,11 @@ impl Catalog {
 
     /// Records, durably, that the node may vote.
     pub async fn set_voter(&self) -> io::Result<()> {
-        self.change(|identity| identity.voter = true).await
+        let vote = |identity: &mut Identity| {
+            identity.voter = true;
+            identity.set_rejoin(Rejoin::Done);
+        };
+        self.change(vote).await
     }
 
     /// Records, durably, which replicas are not to be trusted.
@@ -182,6 +218,20 @@ impl Catalog {
         };
         offload(&*self.disk, write).await?
     }
+}
+
+/// Locks the directory, which is created if need be.
+fn take(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Box<dyn Send + Sync>, CatalogError> {
+    let failed = |source| unusable(dir, source);
+    disk.create_dir(dir).map_err(failed)?;
+    let lock = disk.lock(dir).map_err(failed)?;
+    // A catalog that a killed process has renamed may not be durable yet.
+    disk.sync_dir(dir).map_err(failed)?;
+    Ok(lock)
+}
+
+fn fresh(node_id: NodeId, cluster_id: &str) -> Identity {
+    Identity { format: FORMAT, node_id, cluster_id: cluster_id.into(), ..Identity::default() }
 }
 
 fn unusable(dir: &Path, source: io::Error) -> CatalogError {

@@ -25,6 +25,7 @@ pub mod planted;
 mod propose;
 mod read_gate;
 pub mod rebuild;
+pub mod rejoin;
 mod replication;
 #[allow(missing_docs)]
 mod service;

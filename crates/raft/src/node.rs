@@ -24,6 +24,7 @@ use crate::log::{LogError, LogOptions, SharedLog};
 use crate::network::{Links, Network};
 use crate::peer::Link;
 use crate::planted::{Bug, is_planted};
+use crate::rejoin;
 use crate::service::Service;
 use crate::snapshot_store::{SnapshotStore, SnapshotStoreError};
 use crate::standing::Standing;
@@ -316,10 +317,12 @@ impl Drop for Node {
 
 async fn start(env: Env, config: NodeConfig, watcher: Arc<dyn Watcher>) -> Result<Arc<Node>, StartError> {
     let catalog = Catalog::open(&env.disk, &config.data_dir, config.node_id, &config.cluster_id)?;
+    rejoin::finish(&env.disk, &config.data_dir, &catalog)?;
     let log = open_log(&env, &config, catalog.is_voter())?;
     let topology = Arc::new(founding::topology(&config));
     let links = start_links(&env, &config);
-    let (mut groups, mut snapshots, mut empty) = (Vec::new(), BTreeMap::new(), true);
+    // Who comes back to a cluster is not empty, whatever it has.
+    let (mut groups, mut snapshots, mut empty) = (Vec::new(), BTreeMap::new(), !catalog.rejoins());
     for id in 0..config.groups {
         let store = SnapshotStore::open(Arc::clone(&env.disk), &config.data_dir.join("snapshots"), id)?;
         empty &= store.current().is_none() && !log.groups().contains(&id);
@@ -377,7 +380,7 @@ fn distrusted(catalog: &Catalog, group: GroupId) -> Option<Difference> {
     Some(Difference { index: recorded.index, ours: recorded.ours, leaders: recorded.theirs })
 }
 
-fn open_log(env: &Env, config: &NodeConfig, is_voter: bool) -> Result<SharedLog, LogError> {
+pub(crate) fn open_log(env: &Env, config: &NodeConfig, is_voter: bool) -> Result<SharedLog, LogError> {
     // A log that is busy is purged when half of it is live: then what was live is enough for all that comes, and none
     // of it need be made anew.
     let max_spares = config.limits.log_bytes / config.limits.log_segment_bytes / 2;

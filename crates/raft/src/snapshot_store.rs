@@ -43,8 +43,8 @@ const TRAILER: usize = 24;
 pub enum SnapshotStoreError {
     /// Bytes that were durable are not what was written.
     #[error(
-        "the snapshot is damaged: {file} at offset {offset}: {reason}. Restore the file from the same disk, or wipe \
-         the node's data directory and let it join again"
+        "the snapshot is damaged: {file} at offset {offset}: {reason}. Restore the file from the same disk, or run \
+         quoris rejoin with this node's settings"
     )]
     Damaged {
         /// The file.

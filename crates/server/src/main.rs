@@ -32,6 +32,7 @@ fn main() -> ExitCode {
     };
     match matches.subcommand() {
         Some(("serve", flags)) => serve(flags),
+        Some(("rejoin", flags)) => rejoin(flags),
         Some(("ctl", flags)) => run_ctl(flags),
         Some(("verify", flags)) => verify(flags),
         _ => unreachable!("a subcommand is required"),
@@ -81,7 +82,15 @@ fn program() -> Command {
         .version(quoris::VERSION)
         .about("A Redis-compatible database whose acknowledged writes are never lost")
         .subcommand_required(true)
-        .subcommand(Command::new("serve").about("Runs a node").arg(file).args(ROWS.iter().map(setting)))
+        .subcommand(
+            Command::new("serve").about("Runs a node").arg(file.clone()).args(ROWS.iter().map(setting)),
+        )
+        .subcommand(
+            Command::new("rejoin")
+                .about("Sets aside what a stopped node has, if it is damaged: it joins its cluster again as a new node would")
+                .arg(file)
+                .args(ROWS.iter().map(setting)),
+        )
         .subcommand(
             Command::new("ctl")
                 .about("Asks a running node")
@@ -127,18 +136,39 @@ fn complain(line: &str) {
     eprintln!("quoris: {line}");
 }
 
-fn serve(flags: &ArgMatches) -> ExitCode {
+/// The settings that are asked for, and the file that some came from; they are also those of this process's own log.
+fn settings(flags: &ArgMatches) -> Result<(Config, Option<PathBuf>), ExitCode> {
     let file = flags.get_one::<String>("config").map(PathBuf::from);
-    let config = match load(flags, file.as_ref()) {
-        Ok(config) => config,
-        Err(error) => {
-            complain(&error.to_string());
-            return ExitCode::from(USAGE);
-        }
-    };
+    let config = load(flags, file.as_ref()).map_err(|error| {
+        complain(&error.to_string());
+        ExitCode::from(USAGE)
+    })?;
     // What openraft warns of is the daily life of a cluster: peers that come and go.
     let level = EnvFilter::new(format!("warn,openraft=error,quoris={0},quoris_raft={0}", config.log_level));
     tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).with_ansi(false).init();
+    Ok((config, file))
+}
+
+fn rejoin(flags: &ArgMatches) -> ExitCode {
+    let config = match settings(flags) {
+        Ok((config, _)) => config,
+        Err(code) => return code,
+    };
+    block_on(1, async {
+        let place = quoris_raft::rejoin::rejoin(os_env()?, &config.node_config()).await?;
+        print(&format!(
+            "What this node had is in {} now. Start it: it takes part again once every other node has answered it, and \
+             votes once it has caught up. Until then do the same to no other node. Then the directory can be removed.\n",
+            place.display()
+        ))
+    })
+}
+
+fn serve(flags: &ArgMatches) -> ExitCode {
+    let (config, file) = match settings(flags) {
+        Ok(settings) => settings,
+        Err(code) => return code,
+    };
     block_on(config.threads, async {
         let shutdown = shutdown()?;
         Ok(Server::run(os_env()?, config, file, shutdown).await?)

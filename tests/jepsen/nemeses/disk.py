@@ -54,8 +54,8 @@ class SlowFsync(Nemesis):
 class Damage(Nemesis):
     """A node is killed and a file of its log or a snapshot is damaged: a flipped bit, or a missing end.
 
-    It may start and catch up, or refuse to start; then it is wiped, as an administrator would, and comes back as a
-    newcomer. Once it is back another node is killed, so that what it may have forgotten would be missed.
+    It may start and catch up, or refuse to start; then it is told to rejoin, as an administrator would, and comes back as
+    a newcomer. Once it is back another node is killed, so that what it may have forgotten would be missed.
     """
 
     name = "damage"
@@ -69,12 +69,12 @@ class Damage(Nemesis):
         node.start()
         refused = not self.stays(node)
         if refused:
-            node.wipe()
+            node.rejoin()
             node.start()
         self.target.wait_rejoined(node, BACK_WITHIN_S)
         other = self.rng.choice([n for n in self.target.nodes if n is not node])
         other.kill()
-        came = "refused to start and was wiped" if refused else "started"
+        came = "refused to start and was told to rejoin" if refused else "started"
         return f"{what} of {names([node])}; it {came}; then kill -9 {names([other])}"
 
     def harm(self, node):

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -12,6 +12,7 @@ use quoris::config::Config;
 use quoris::server::{ServeError, Server};
 use quoris_raft::env::Env;
 use quoris_raft::env::fake_disk::{FakeDisk, FakeDiskOptions};
+use quoris_raft::rejoin::rejoin;
 use turmoil::Sim;
 
 use crate::coverage::Event;
@@ -30,6 +31,8 @@ struct Node {
     ended: Rc<Cell<bool>>,
     /// Its disk was told to fail: it may stop for that.
     excused: Rc<Cell<bool>>,
+    /// Something on its disk was damaged, and it has not started since.
+    damaged: Rc<Cell<bool>>,
 }
 
 /// All nodes, and the simulation that they live in.
@@ -78,16 +81,22 @@ impl<'a> Cluster<'a> {
         let disk = FakeDisk::new(seed.rotate_left(17) ^ id, disk_options(self.plan, 50..self.plan.sync_us));
         let rng = Arc::new(SeededRng::new(seed.rotate_left(31) ^ id));
         let machine = Machine { disk, skew_ms: Arc::new(AtomicI64::new(0)), rng };
-        let node = Node { machine, ended: Rc::default(), excused: Rc::default() };
+        let (ended, excused, damaged) = Default::default();
+        let node = Node { machine, ended, excused, damaged };
         let config = settings(self.plan, id);
         let (machine, ended, excused) =
             (node.machine.clone(), Rc::clone(&node.ended), Rc::clone(&node.excused));
+        let damaged = Rc::clone(&node.damaged);
         let observed = Rc::clone(&self.observed);
         self.sim.host(host(id), move || {
             let (env, config, observed) = (machine.env(), config.clone(), Rc::clone(&observed));
-            let (ended, excused) = (Rc::clone(&ended), Rc::clone(&excused));
+            let (ended, excused, damaged) = (Rc::clone(&ended), Rc::clone(&excused), Rc::clone(&damaged));
             async move {
-                let reason = match serve(env, config, &observed).await {
+                let mut served = serve(env.clone(), config.clone(), &observed, &damaged).await;
+                if damaged.get() {
+                    served = rejoin_and_serve(env, config, &observed, served, &damaged).await;
+                }
+                let reason = match served {
                     Ok(()) => "it was not asked to".into(),
                     Err(error) => error.to_string(),
                 };
@@ -128,6 +137,9 @@ impl<'a> Cluster<'a> {
             )
         });
         self.observed.borrow_mut().coverage.count(Event::PowerCutInOperation);
+        if self.node(id).damaged.get() {
+            self.observed.borrow_mut().coverage.count(Event::PowerCutInRejoin);
+        }
         self.stop(id, FakeDisk::crash);
         let Some(point) = self.plan.crash_point.filter(|point| point.node == id) else { return };
         if point.all {
@@ -165,6 +177,7 @@ impl<'a> Cluster<'a> {
             Fault::StartAll => all.for_each(|id| self.start(id)),
             Fault::DiskError(id, ops) => self.upset_disk(id, |disk| disk.fail_once_after(ops)),
             Fault::Wipe(id) => self.wipe(id),
+            Fault::Damage(id, number) => self.damage(id, number),
             Fault::Partition(a, b) => self.sim.partition(host(a), host(b)),
             Fault::OneWay(a, b) => self.sim.partition_oneway(host(a), host(b)),
             Fault::Isolate(id) => {
@@ -271,15 +284,48 @@ impl<'a> Cluster<'a> {
     }
 
     fn wipe(&mut self, id: u64) {
-        let observed = Rc::clone(&self.observed);
-        let others_vote = (1..=self.plan.nodes).all(|other| other == id || observed.borrow().is_voter(other));
-        if others_vote && observed.borrow().is_voter(id) {
-            if observed.borrow().is_leader(id) {
-                observed.borrow_mut().coverage.count(Event::LeaderWiped);
-            }
+        if self.can_be_spared(id) {
             self.stop(id, FakeDisk::wipe);
-            observed.borrow_mut().wiped(id);
+            self.observed.borrow_mut().wiped(id);
             self.start(id);
+        }
+    }
+
+    /// Whether all nodes vote: one of them may forget what it knew.
+    fn can_be_spared(&mut self, id: u64) -> bool {
+        let mut observed = self.observed.borrow_mut();
+        let spared = (1..=self.plan.nodes).all(|node| observed.is_voter(node));
+        if spared && observed.is_leader(id) {
+            observed.coverage.count(Event::LeaderWiped);
+        }
+        spared
+    }
+
+    /// Flips a bit that is surely noticed: anywhere in the catalog or a snapshot, or in what a segment of the log begins with.
+    fn damage(&mut self, id: u64, number: u64) {
+        const SEGMENT_HEADER: u64 = 48;
+        if !self.can_be_spared(id) {
+            return;
+        }
+        self.stop(id, FakeDisk::kill);
+        let disk = &self.node(id).machine.disk;
+        let kept = |path: &PathBuf| {
+            let is = |extension| path.extension().is_some_and(|it| it == extension);
+            is("log") || is("snap") || path.ends_with("catalog")
+        };
+        let files: Vec<PathBuf> =
+            disk.files().into_iter().filter(|path| kept(path) && !is_set_aside(path)).collect();
+        let file = &files[number as usize % files.len()];
+        let len = disk.content(file).expect("a file that is there").len() as u64;
+        let within = if file.extension().is_some_and(|it| it == "log") { SEGMENT_HEADER } else { len };
+        disk.flip(file, (number >> 8) % within, 1 << (number % 8));
+        trace(|| format!("damaged {}", file.display()));
+        self.node(id).damaged.set(true);
+        self.observed.borrow_mut().wiped(id);
+        self.start(id);
+        // In every other case within what setting aside takes, or soon after.
+        if (number >> 16).is_multiple_of(2) {
+            self.upset_disk(id, |disk| disk.fail_power_after((number >> 24) % 40));
         }
     }
 
@@ -300,16 +346,47 @@ impl<'a> Cluster<'a> {
 pub const CLIENTS: &str = "clients";
 
 /// The product's server, as its `main` runs it, with a watcher beside it.
-async fn serve(env: Env, config: Config, observed: &observe::Shared) -> Result<(), ServeError> {
+async fn serve(
+    env: Env,
+    config: Config,
+    observed: &observe::Shared,
+    damaged: &Cell<bool>,
+) -> Result<(), ServeError> {
     let addr = config.listen.clone();
     let listener = env.net.listen(&addr).await.map_err(|source| ServeError::Listen { addr, source })?;
     let server = Server::start(env, config, None).await?;
+    // What was damaged has been set aside, or is not needed.
+    damaged.set(false);
     let watcher = observe::watch(Rc::clone(observed), Arc::clone(&server.node));
     tokio::select! {
         biased;
         ended = server.serve(listener, std::future::pending()) => ended,
         () = watcher => unreachable!("it watches for ever"),
     }
+}
+
+fn is_set_aside(path: &Path) -> bool {
+    path.starts_with("/data/set-aside")
+}
+
+/// What a person does with a node that does not start because of damage, which is how it was `served`: it is told to rejoin,
+/// and started again.
+async fn rejoin_and_serve(
+    env: Env,
+    config: Config,
+    observed: &observe::Shared,
+    served: Result<(), ServeError>,
+    damaged: &Cell<bool>,
+) -> Result<(), ServeError> {
+    match rejoin(env.clone(), &config.node_config()).await {
+        Ok(place) => trace(|| format!("set aside in {}", place.display())),
+        Err(error) => {
+            trace(|| format!("cannot rejoin: {error}"));
+            return served;
+        }
+    }
+    observed.borrow_mut().coverage.count(Event::DataSetAside);
+    serve(env, config, observed, damaged).await
 }
 
 fn disk_options(plan: &Plan, sync_us: Range<u64>) -> FakeDiskOptions {

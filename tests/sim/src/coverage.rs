@@ -9,6 +9,8 @@ pub enum Event {
     ClockWentBack,
     /// An entry that a leader had not got committed was replaced by another's.
     ConflictTruncated,
+    /// What a node had was damaged, and was set aside.
+    DataSetAside,
     /// A leader was deposed with entries in flight.
     DeposedMidFlight,
     /// Two replicas, or two lives of one, were compared at the same index.
@@ -39,6 +41,8 @@ pub enum Event {
     NewcomerCaughtUp,
     /// The power failed during an operation of the disk.
     PowerCutInOperation,
+    /// The power failed while a node's data were being set aside.
+    PowerCutInRejoin,
     /// The power of all nodes failed at once.
     PowerCutOfAll,
     /// A replica that started again began with a snapshot.
@@ -73,9 +77,10 @@ pub enum Event {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Event; 32] = [
+    pub const ALL: [Event; 34] = [
         Event::ClockWentBack,
         Event::ConflictTruncated,
+        Event::DataSetAside,
         Event::DeposedMidFlight,
         Event::DigestCompared,
         Event::DiskFailed,
@@ -91,6 +96,7 @@ impl Event {
         Event::Moved,
         Event::NewcomerCaughtUp,
         Event::PowerCutInOperation,
+        Event::PowerCutInRejoin,
         Event::PowerCutOfAll,
         Event::RestoredFromSnapshot,
         Event::ScriptUnknown,

@@ -93,6 +93,9 @@ pub enum Fault {
     DiskError(u64, u64),
     /// The node loses its disk and comes back with an empty one, if all others can vote.
     Wipe(u64),
+    /// The node is killed, a bit of its log, its snapshots or its catalog is flipped, as the number says, and it is told to
+    /// rejoin, in the course of which its power may fail; if all others can vote.
+    Damage(u64, u64),
     /// Nothing passes between two nodes.
     Partition(u64, u64),
     /// Nothing passes from the first to the second.
@@ -116,6 +119,7 @@ pub enum Fault {
 #[allow(missing_docs)] // each is the fault of that name
 pub enum Kind {
     ClockJump,
+    Damage,
     DiskError,
     Isolate,
     Kill,
@@ -132,8 +136,9 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 13] = [
+    pub const ALL: [Kind; 14] = [
         Kind::ClockJump,
+        Kind::Damage,
         Kind::DiskError,
         Kind::Isolate,
         Kind::Kill,
@@ -272,6 +277,7 @@ fn draw_fault(draw: &dyn Fn(u64, u64) -> u64, mix: &[u64], nodes: u64) -> Fault 
     });
     match kind.map(|place| Kind::ALL[place]) {
         Some(Kind::ClockJump) => Fault::ClockJump(node, draw(0, 20_000) as i64 - 10_000),
+        Some(Kind::Damage) => Fault::Damage(node, draw(0, u64::MAX - 1)),
         Some(Kind::DiskError) => Fault::DiskError(node, draw(0, 40)),
         Some(Kind::Isolate) => Fault::Isolate(node),
         Some(Kind::Kill) => Fault::Kill(node),

@@ -52,7 +52,8 @@ pub trait Disk: Send + Sync {
         self.create(path)
     }
 
-    /// Renames within a directory, replacing the target. Survives only after [`Disk::sync_dir`].
+    /// Renames, replacing the target. Survives only after [`Disk::sync_dir`] of the target's directory; between two directories,
+    /// of both.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file. Survives only after [`Disk::sync_dir`].
     fn remove(&self, path: &Path) -> io::Result<()>;

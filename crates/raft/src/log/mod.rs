@@ -84,7 +84,7 @@ pub enum LogError {
     /// Bytes that were durable are not what was written.
     #[error(
         "the log is damaged: {file} at offset {offset}: {reason}. This node must not vote on what is left: \
-         restore the file from the same disk, or wipe the node's data directory and let it join again"
+         restore the file from the same disk, or run quoris rejoin with this node's settings"
     )]
     Damaged {
         /// The file.
@@ -96,8 +96,7 @@ pub enum LogError {
     },
     /// There was a log, and it is gone.
     #[error(
-        "no log in {dir}, though this node has had one: restore it, or wipe the node's data directory and let it \
-         join again"
+        "no log in {dir}, though this node has had one: restore it, or run quoris rejoin with this node's settings"
     )]
     Missing {
         /// Where it should be.
