@@ -1,7 +1,9 @@
 """Scripts that do not end, and budgets that differ from node to node."""
 
+import re
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -227,3 +229,55 @@ def test_the_leaders_budget_holds_on_every_replica():
             with cluster_connection(cluster.wait_led(group).client_addr) as connection:
                 values.append(connection.call("GET", tag_for(slot)))
         assert sorted(values, key=str) == [None, b"1", b"1"] or sorted(values, key=str) == [b"1", b"1", None]
+
+
+def each_group_runs(cluster, sha):
+    """Asserts that every group's leader knows the script `sha` and the function `known`."""
+    for group, slot in cluster.slotted_groups().items():
+        with cluster_connection(cluster.wait_led(group).client_addr, LONG_S) as leader:
+            key = tag_for(slot)
+            assert leader.call("EVALSHA", sha, 1, key) == key.encode()
+            assert leader.call("FCALL", "known", 1, key) == key.encode()
+
+
+def test_scripts_and_functions_outlive_failovers_and_restarts(cluster):
+    library = "#!lua name=lasting\nredis.register_function('known', function(keys) return keys[1] end)"
+    with cluster_connection(cluster.nodes[0].client_addr) as connection:
+        sha = connection.call("SCRIPT", "LOAD", "return KEYS[1]").decode()
+        assert connection.call("FUNCTION", "LOAD", library) == b"lasting"
+    each_group_runs(cluster, sha)
+    for node in cluster.nodes:
+        node.kill()
+        each_group_runs(cluster, sha)
+        node.start()
+        cluster.wait_ready()
+    for node in cluster.nodes:
+        node.kill()
+    cluster.start()
+    each_group_runs(cluster, sha)
+    dumps = set()
+    for node in cluster.nodes:
+        with cluster_connection(node.client_addr) as connection:
+            dumps.add(connection.call("FUNCTION", "DUMP"))
+    assert len(dumps) == 1
+
+
+def resident_mb(node):
+    status = Path(f"/proc/{node.process.pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) / 1024
+
+
+def test_many_different_scripts_take_bounded_memory():
+    # What is kept of the last ones, in the log and by the allocator, has its size after some 20,000. The text of those that
+    # follow is 32 MB; what Lua makes of it is more.
+    scripts, warm_up, most_mb = 30_000, 20_000, 20
+    with Cluster(nodes=1, groups=1) as cluster, cluster_connection(cluster.nodes[0].client_addr, LONG_S) as client:
+        for first in range(0, scripts, 100):
+            if first == warm_up:
+                before = resident_mb(cluster.nodes[0])
+            for n in range(first, first + 100):
+                client.send("EVAL", f"local t = {{'{n}{'x' * 2000}', {f'{n}, ' * 200}}} return #t", 0)
+            assert [client.read_reply() for _ in range(100)] == [201] * 100
+        grown = resident_mb(cluster.nodes[0]) - before
+        print(f"{scripts - warm_up} scripts: {grown:.1f} MB more than before")
+        assert grown < most_mb

@@ -1,26 +1,35 @@
 //! What prelude.lua makes `redis.*` of: functions that ask the host.
 
+use std::cell::RefCell;
 use std::fmt;
+use std::rc::Rc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use mlua::{Lua, MultiValue, Table, Value};
 
 use super::host::Host;
 use super::interpreter::Registering;
 use super::library::RegisterError;
-use super::{convert, lib, power};
+use super::{convert, cost, lib, source};
 use crate::REDIS_VERSION;
 use crate::error::CommandError;
 use crate::reply::Reply;
 
+/// Where a state's functions find the host of the run that is under way, if one is.
+pub type World = Rc<RefCell<Option<Host>>>;
+
 /// The functions of `host` in prelude.lua. They answer whether they succeeded, then the value or the error's text.
-pub fn functions(lua: &Lua) -> mlua::Result<Table> {
+pub fn functions(lua: &Lua, world: &World) -> mlua::Result<Table> {
+    lua.set_app_data(world.clone());
     let host = lua.create_table()?;
     host.set("version", REDIS_VERSION)?;
     let number = REDIS_VERSION.split('.').fold(0, |sum, part| sum << 8 | part.parse().unwrap_or(0));
     host.set("version_num", number)?;
-    host.set("call", lua.create_function(call)?)?;
-    host.set("pcall", lua.create_function(pcall)?)?;
+    // These two are what scripts do most, so they need not look for the world.
+    let here = world.clone();
+    host.set("call", lua.create_function(move |lua, words| call(lua, &here, words))?)?;
+    let here = world.clone();
+    host.set("pcall", lua.create_function(move |lua, words| pcall(lua, &here, words))?)?;
     host.set("raised", lua.create_function(raised)?)?;
     host.set("look", lua.create_function(|lua, ()| Ok(with(lua, Host::look)))?)?;
     host.set("where", lua.create_function(locate)?)?;
@@ -28,15 +37,22 @@ pub fn functions(lua: &Lua) -> mlua::Result<Table> {
     host.set("patterns", lib::patterns(lua)?)?;
     let spend = |lua: &Lua, instructions: f64| Ok(with(lua, |host| host.spend(instructions as u64)));
     host.set("spend", lua.create_function(spend)?)?;
+    let made = |lua: &Lua, bytes: f64| Ok(with(lua, |host| host.made(bytes as usize)));
+    host.set("made", lua.create_function(made)?)?;
+    let met = |lua: &Lua, text: mlua::LuaString| {
+        with(lua, |host| host.met(&text.as_bytes()));
+        Ok(())
+    };
+    host.set("met", lua.create_function(met)?)?;
     let out_of_memory = |lua: &Lua, ()| {
         with(lua, Host::run_out_of_memory);
         Ok(())
     };
     host.set("out_of_memory", lua.create_function(out_of_memory)?)?;
     host.set(
-        "by_libm",
+        "prepared",
         lua.create_function(|lua, text: mlua::LuaString| {
-            lua.create_string(power::by_libm(&text.as_bytes()))
+            lua.create_string(source::prepared(&text.as_bytes()))
         })?,
     )?;
     host.set("sha1hex", lua.create_function(sha1hex)?)?;
@@ -55,7 +71,8 @@ type Answer = mlua::Result<(bool, Value)>;
 
 /// Asks the host; the default if there is none.
 pub fn with<R: Default>(lua: &Lua, look: impl FnOnce(&mut Host) -> R) -> R {
-    lua.app_data_mut::<Host>().map(|mut host| look(&mut host)).unwrap_or_default()
+    let world = lua.app_data_ref::<World>();
+    world.and_then(|world| world.borrow_mut().as_mut().map(look)).unwrap_or_default()
 }
 
 fn text(lua: &Lua, text: impl AsRef<[u8]>) -> mlua::Result<Value> {
@@ -66,19 +83,34 @@ fn refused(lua: &Lua, why: &str) -> Answer {
     Ok((false, text(lua, format!("ERR {why}"))?))
 }
 
-fn words_of(args: &MultiValue) -> Result<Vec<Bytes>, CommandError> {
+/// The words of a call, in one piece of memory: nobody keeps them beyond the call's events.
+///
+/// `room`: what the script may still allocate. One string may be a word many times over.
+fn words_of(args: &MultiValue, room: usize) -> Result<Vec<Bytes>, CommandError> {
     const NONE: &str = "ERR Please specify at least one argument for this redis lib call";
     const OTHER: &str = "ERR Lua redis lib command arguments must be strings or integers";
+    const USUAL_BYTES: usize = 160;
     if args.is_empty() {
         return Err(CommandError::Text(NONE));
     }
-    let word = |arg: &Value| match arg {
-        Value::String(text) => Ok(Bytes::copy_from_slice(&text.as_bytes())),
-        Value::Integer(n) => Ok(n.to_string().into()),
-        Value::Number(n) => Ok(lib::format_number(*n).into()),
-        _ => Err(CommandError::Text(OTHER)),
-    };
-    args.iter().map(word).collect()
+    let mut text = BytesMut::with_capacity(USUAL_BYTES);
+    let mut words = Vec::with_capacity(args.len());
+    let mut bytes = 0;
+    for arg in args {
+        match arg {
+            Value::String(word) => text.extend_from_slice(&word.as_bytes()),
+            Value::Integer(n) => text.extend_from_slice(n.to_string().as_bytes()),
+            Value::Number(n) => text.extend_from_slice(lib::format_number(*n).as_bytes()),
+            _ => return Err(CommandError::Text(OTHER)),
+        }
+        let word = text.split().freeze();
+        bytes += word.len();
+        if bytes > room {
+            return Err(CommandError::OutOfMemory);
+        }
+        words.push(word);
+    }
+    Ok(words)
 }
 
 /// An error that redis.call raises. Lua sees an opaque value, of which `raised` makes what scripts see.
@@ -94,54 +126,66 @@ impl fmt::Display for Raised {
 impl std::error::Error for Raised {}
 
 /// redis.call: raises the error that the command answers.
-fn call(lua: &Lua, words: MultiValue) -> mlua::Result<Value> {
-    match run(lua, words) {
-        Reply::Error(error) => Err(mlua::Error::external(Raised(error))),
-        reply => answer(lua, &reply),
+fn call(lua: &Lua, world: &World, words: MultiValue) -> mlua::Result<Value> {
+    match run(lua, world, &words) {
+        Ran { reply: Reply::Error(error), .. } => Err(mlua::Error::external(Raised(error))),
+        ran => answer(lua, &ran),
     }
 }
 
 /// redis.pcall: answers the error that the command answers.
-fn pcall(lua: &Lua, words: MultiValue) -> mlua::Result<Value> {
-    answer(lua, &run(lua, words))
+fn pcall(lua: &Lua, world: &World, words: MultiValue) -> mlua::Result<Value> {
+    answer(lua, &run(lua, world, &words))
 }
 
-fn run(lua: &Lua, words: MultiValue) -> Reply {
+/// A command's reply, and what it takes to hand it to Lua.
+struct Ran {
+    reply: Reply,
+    resp3: bool,
+    bytes_limit: usize,
+}
+
+fn run(lua: &Lua, world: &World, words: &MultiValue) -> Ran {
     const NO_SCRIPT: &str = "ERR redis.call/pcall can only be called inside a script invocation";
-    let words = match words_of(&words) {
-        Ok(words) => words,
-        Err(error) => return Reply::Error(error),
+    let mut world = world.borrow_mut();
+    let Some(host) = world.as_mut() else {
+        return Ran { reply: Reply::Error(CommandError::Text(NO_SCRIPT)), resp3: false, bytes_limit: 0 };
     };
-    match lua.app_data_mut::<Host>() {
-        Some(mut host) => host.call(words),
-        None => Reply::Error(CommandError::Text(NO_SCRIPT)),
-    }
+    let room = host.bytes_limit.saturating_sub(lua.used_memory());
+    let reply = match words_of(words, room) {
+        Ok(words) => host.call(words),
+        Err(error) => {
+            if error == CommandError::OutOfMemory {
+                host.run_out_of_memory();
+            }
+            Reply::Error(error)
+        }
+    };
+    Ran { reply, resp3: host.resp3, bytes_limit: host.bytes_limit }
 }
 
 /// A reply of up to so many bytes is handed to Lua without a guard against a lack of memory.
 const SMALL_TEXT: usize = 4096;
 
-fn answer(lua: &Lua, reply: &Reply) -> mlua::Result<Value> {
-    let resp3 = with(lua, |host| host.resp3);
-    match reply {
-        Reply::Bulk(text) if text.len() <= SMALL_TEXT => {
-            unguarded(lua, |lua| convert::to_lua(lua, reply, resp3))
-        }
-        Reply::Simple(_) => unguarded(lua, |lua| convert::to_lua(lua, reply, resp3)),
-        _ => convert::to_lua(lua, reply, resp3),
+fn answer(lua: &Lua, ran: &Ran) -> mlua::Result<Value> {
+    match &ran.reply {
+        Reply::Int(n) => Ok(Value::Number(*n as f64)),
+        Reply::Null if !ran.resp3 => Ok(Value::Boolean(false)),
+        Reply::Bulk(text) if text.len() <= SMALL_TEXT => small(lua, ran),
+        Reply::Simple(_) => small(lua, ran),
+        reply => convert::to_lua(lua, reply, ran.resp3),
     }
 }
 
 /// Makes a small value without the guard that makes each allocation under a limit dear. It may go beyond the limit by as much
 /// as it needs, once: then there is a guard again, and the next allocation fails.
-fn unguarded<T>(lua: &Lua, make: impl FnOnce(&Lua) -> mlua::Result<T>) -> mlua::Result<T> {
-    let limit = with(lua, |host| host.bytes_limit);
-    if lua.used_memory() >= limit {
-        return make(lua);
+fn small(lua: &Lua, ran: &Ran) -> mlua::Result<Value> {
+    if lua.used_memory() >= ran.bytes_limit {
+        return convert::to_lua(lua, &ran.reply, ran.resp3);
     }
     lua.set_memory_limit(0)?;
-    let made = make(lua);
-    lua.set_memory_limit(limit)?;
+    let made = convert::to_lua(lua, &ran.reply, ran.resp3);
+    lua.set_memory_limit(ran.bytes_limit)?;
     made
 }
 
@@ -210,6 +254,8 @@ fn sha1hex(lua: &Lua, args: MultiValue) -> Answer {
         return refused(lua, "wrong number of arguments");
     }
     let word = lua.coerce_string(args[0].clone())?;
+    let len = word.as_ref().map_or(0, |word| word.as_bytes().len());
+    with(lua, |host| host.spend(cost::of_bytes(len) * 4));
     let digest =
         word.map_or_else(|| super::scripts::sha1_hex(b""), |word| super::scripts::sha1_hex(&word.as_bytes()));
     Ok((true, text(lua, digest)?))

@@ -2,6 +2,7 @@
 
 use mlua::{Lua, Result, Table, Value};
 
+use super::cost;
 use crate::error::CommandError;
 use crate::reply::Reply;
 use crate::value::number::{format_decimal, format_double};
@@ -182,26 +183,50 @@ pub fn number_of(value: &Value) -> f64 {
 }
 
 /// What a client gets of a script's value. `resp3`: after redis.setresp(3).
-pub fn to_reply(value: &Value, resp3: bool) -> Result<Reply> {
-    nested(value, resp3, 0)
+pub fn to_reply(value: &Value, resp3: bool, left: &mut Left) -> Result<Reply> {
+    nested(value, resp3, 0, left)
 }
 
-fn nested(value: &Value, resp3: bool, depth: usize) -> Result<Reply> {
+/// How large a reply may be: a table that holds another one twice, and so on, is endless when it is written out.
+pub struct Left {
+    /// Instructions that may still be spent on it.
+    pub instructions: u64,
+    /// Bytes that its strings may take.
+    pub bytes: usize,
+}
+
+impl Left {
+    fn take(&mut self, bytes: usize) -> Result<()> {
+        let cost = cost::VALUE + cost::of_bytes(bytes);
+        self.bytes = self.bytes.checked_sub(bytes + size_of::<Reply>()).ok_or_else(no_memory)?;
+        let left = self.instructions.checked_sub(cost);
+        // Nothing is left then, either.
+        self.instructions = left.unwrap_or(0);
+        left.map(drop).ok_or_else(|| mlua::Error::runtime("the script has used up its budget"))
+    }
+}
+
+fn no_memory() -> mlua::Error {
+    mlua::Error::MemoryError("not enough memory".to_string())
+}
+
+fn nested(value: &Value, resp3: bool, depth: usize, left: &mut Left) -> Result<Reply> {
     if depth > MAX_DEPTH {
         return Ok(Reply::Error(CommandError::Text("ERR reached lua stack limit")));
     }
+    left.take(value.as_string().map_or(0, |text| text.as_bytes().len()))?;
     Ok(match value {
         Value::String(text) => Reply::bulk(text.as_bytes()),
         Value::Integer(n) => Reply::Int(*n),
         Value::Number(n) => Reply::Int(cut(*n)),
         Value::Boolean(value) if resp3 => Reply::Bool(*value),
         Value::Boolean(true) => Reply::Int(1),
-        Value::Table(table) => of_table(table, resp3, depth)?,
+        Value::Table(table) => of_table(table, resp3, depth, left)?,
         _ => Reply::Null,
     })
 }
 
-fn of_table(table: &Table, resp3: bool, depth: usize) -> Result<Reply> {
+fn of_table(table: &Table, resp3: bool, depth: usize, left: &mut Left) -> Result<Reply> {
     if let Value::String(text) = table.raw_get::<Value>("err")? {
         return Ok(Reply::Error(error_of(&text.to_string_lossy())));
     }
@@ -225,7 +250,7 @@ fn of_table(table: &Table, resp3: bool, depth: usize) -> Result<Reply> {
     if let Value::Table(map) = table.raw_get::<Value>("map")? {
         let pair = |pair: Result<(Key, Value)>| {
             let (key, value) = pair?;
-            Ok((key.to_reply(resp3), nested(&value, resp3, depth + 1)?))
+            Ok((key.to_reply(resp3), nested(&value, resp3, depth + 1, left)?))
         };
         return Ok(Reply::Map(ordered(&map)?.map(pair).collect::<Result<_>>()?));
     }
@@ -236,7 +261,7 @@ fn of_table(table: &Table, resp3: bool, depth: usize) -> Result<Reply> {
     loop {
         match table.raw_get::<Value>(items.len() + 1)? {
             Value::Nil => break,
-            item => items.push(nested(&item, resp3, depth + 1)?),
+            item => items.push(nested(&item, resp3, depth + 1, left)?),
         }
     }
     Ok(Reply::Array(items))

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::lib::JsonSettings;
 use super::library::FunctionInfo;
 use super::scripts::Scripts;
-use super::{Budget, Ending, Reads, Run as ScriptRun, ScriptFlags, Stop};
+use super::{Budget, Ending, Reads, Run as ScriptRun, ScriptFlags, Stop, cost};
 use crate::args::Args;
 use crate::command::{self, Chapter, Command, Flags, ReadContext, Run, Verb, WriteContext};
 use crate::commands::{debug, generic, stream_read};
@@ -17,6 +17,12 @@ use crate::rng::Rng;
 
 /// How often a script looks whether it is over, in instructions.
 pub const INSTRUCTIONS_PER_LOOK: u32 = 1000;
+
+/// Each of Lua's instructions counts once more for every so many bytes of the longest string.
+const LONG_BYTES: usize = 16 << 10;
+
+/// Reading a number takes so many times as long as comparing strings of its length.
+const DIGITS_COST: usize = 30;
 
 /// Why a script must end, whatever it catches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +46,8 @@ pub struct Host {
     looks: u64,
     /// Instructions for work that Lua does not count.
     spent: u64,
+    /// The longest string that there has been, in bytes.
+    longest: usize,
     stop: Option<Stop>,
     pub over: Option<Over>,
     /// What the interpreter may hold, with what it held before; for whoever lifts the limit for a moment.
@@ -68,6 +76,7 @@ impl Host {
         host.stop = stop;
         host.may_write = run.may_write();
         host.may_not_grow = budget.out_of_memory && !run.flags.contains(ScriptFlags::ALLOW_OOM);
+        run.keys.iter().chain(run.args).for_each(|word| host.met(word));
         host.slot = run.slot();
         host.any_slot = run.flags.intersects(ScriptFlags::COMPAT | ScriptFlags::ALLOW_CROSS_SLOT_KEYS);
         host
@@ -83,6 +92,7 @@ impl Host {
             budget,
             looks: 0,
             spent: 0,
+            longest: 0,
             stop: None,
             over: None,
             bytes_limit: 0,
@@ -105,7 +115,23 @@ impl Host {
     /// Called every [`INSTRUCTIONS_PER_LOOK`] instructions. Whether the script must end.
     pub fn look(&mut self) -> bool {
         self.looks += 1;
-        self.spend(0)
+        // One of Lua's own instructions may go over a whole string: a comparison, arithmetic with digits.
+        let dearer = (self.longest / LONG_BYTES) as u64;
+        self.spend(dearer * u64::from(INSTRUCTIONS_PER_LOOK))
+    }
+
+    /// Counts a string that the script has made. Whether the script must end.
+    pub fn made(&mut self, bytes: usize) -> bool {
+        self.longest = self.longest.max(bytes);
+        self.spend(cost::of_bytes(bytes))
+    }
+
+    /// Notes a string that the script may work with.
+    pub fn met(&mut self, text: &[u8]) {
+        let may_be_number =
+            matches!(text.first(), Some(b'0'..=b'9' | b'+' | b'-' | b'.' | b' ' | b'\t'..=b'\r'));
+        let cost = if may_be_number { DIGITS_COST } else { 1 };
+        self.longest = self.longest.max(text.len().saturating_mul(cost));
     }
 
     /// Counts work that is done outside of Lua's instructions. Whether the script must end.
@@ -142,13 +168,25 @@ impl Host {
     /// redis.call: the command's reply, an error included.
     pub fn call(&mut self, words: Vec<Bytes>) -> Reply {
         let reply = self.try_call(&words).unwrap_or_else(Reply::Error);
+        self.saw(&reply);
         self.keys.called(words, reply.is_error());
         reply
+    }
+
+    /// Counts what it takes to hand a reply to the script.
+    fn saw(&mut self, reply: &Reply) {
+        if let Reply::Bulk(text) = reply {
+            self.met(text);
+        }
+        self.spend(cost::of_reply(reply));
     }
 
     fn try_call(&mut self, words: &[Bytes]) -> Result<Reply, CommandError> {
         let row = self.permitted(words)?;
         self.check_slots(row, words)?;
+        if self.spend(cost::of_call(row, words, &self.keys)) {
+            return Err(CommandError::Text("ERR the script has used up its budget"));
+        }
         self.calls += 1;
         let rng = Rng::for_call(self.rng.clone().next_u64(), self.calls);
         let args = Args(words);

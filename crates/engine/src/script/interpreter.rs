@@ -6,10 +6,11 @@ use indexmap::IndexMap;
 use mlua::chunk::ChunkMode;
 use mlua::{Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState};
 
+use super::api::World;
 use super::host::{Host, INSTRUCTIONS_PER_LOOK, Over};
 use super::library::FunctionInfo;
 use super::scripts::sha1_hex;
-use super::{Code, Ending, Run, api, convert, lib, power};
+use super::{Code, Ending, Run, api, convert, lib, source};
 use crate::error::CommandError;
 use crate::keyspace::Keyspace;
 use crate::reply::Reply;
@@ -19,7 +20,8 @@ const PRELUDE: &str = include_str!("prelude.lua");
 /// Compiled chunks that one interpreter keeps.
 const COMPILED: usize = 1000;
 
-/// An interpreter that holds more than this when a script has ended collects its garbage.
+/// An interpreter that has come to hold so much more when a script has ended collects its garbage. Beyond what stays after that:
+/// the code of many scripts alone may be more, and would have each of them collect in vain.
 const GARBAGE_BYTES: usize = 512 << 10;
 
 /// How a run ended.
@@ -69,12 +71,15 @@ pub struct Interpreter {
     eval: Function,
     fcall: Function,
     load: Function,
+    world: World,
     env: Table,
     /// Chunks by the SHA-1 of their text, in hexadecimal digits. Lua's own table, as Lua lends out few values at a time: how
     /// many arguments a call can take must not depend on what has been compiled.
     compiled: Table,
     /// How many of them.
     compiled_count: usize,
+    /// What it held when garbage was last collected.
+    kept_bytes: usize,
 }
 
 impl Interpreter {
@@ -86,8 +91,9 @@ impl Interpreter {
     fn try_new() -> mlua::Result<Interpreter> {
         let libraries = StdLib::STRING | StdLib::TABLE | StdLib::MATH;
         let lua = Lua::new_with(libraries, LuaOptions::new().catch_rust_panics(false))?;
+        let world = World::default();
         let prelude = lua.load(PRELUDE).set_name("@quoris").set_mode(ChunkMode::Text).into_function()?;
-        let api: Table = prelude.call((api::functions(&lua)?, lib::math(&lua)?, lib::all(&lua)?))?;
+        let api: Table = prelude.call((api::functions(&lua, &world)?, lib::math(&lua)?, lib::all(&lua)?))?;
         let env: Table = api.get("env")?;
         lua.set_globals(env.clone())?;
         let compiled = lua.create_table()?;
@@ -96,7 +102,9 @@ impl Interpreter {
             fcall: api.get("fcall")?,
             load: api.get("load")?,
             env,
+            kept_bytes: lua.used_memory(),
             lua,
+            world,
             compiled,
             compiled_count: 0,
         })
@@ -142,7 +150,7 @@ impl Interpreter {
     ) -> (Host, Ended) {
         let limit = self.used_bytes() + host.budget.bytes;
         host.bytes_limit = limit;
-        self.lua.set_app_data(host);
+        self.world.replace(Some(host));
         // The collector rests: else what a weak table still holds would depend on what the state has run before.
         self.lua.gc_stop();
         // Set anew, so that Lua begins to count anew: what it has counted since its last look is another script's.
@@ -151,7 +159,7 @@ impl Interpreter {
         let limited = self.lua.set_memory_limit(limit).is_ok();
         assert!(limited, "a state of our own has a limit of its own");
         let ended = run(self).unwrap_or_else(Ended::Error);
-        let host = self.lua.remove_app_data::<Host>().expect("nothing else takes it");
+        let host = self.world.take().expect("nothing else takes it");
         let ended = match host.over {
             None => ended,
             Some(Over::Instructions) => Ended::OutOfInstructions,
@@ -166,9 +174,10 @@ impl Interpreter {
         let lifted = self.lua.set_memory_limit(0).is_ok();
         assert!(lifted, "a state of our own has a limit of its own");
         self.lua.gc_restart();
-        if self.used_bytes() > GARBAGE_BYTES {
+        if self.used_bytes() > self.kept_bytes + GARBAGE_BYTES {
             // A finalizer could fail; there are none.
             let _ = self.lua.gc_collect();
+            self.kept_bytes = self.used_bytes();
         }
     }
 
@@ -191,8 +200,24 @@ impl Interpreter {
         if !ok {
             return Ok(Ended::Error(uncaught(&value, run.code.name())));
         }
-        let resp3 = self.lua.app_data_ref::<Host>().is_some_and(|host| host.resp3);
-        Ok(Ended::Value(self.settle(convert::to_reply(&value, resp3))?))
+        self.reply(&value).map(Ended::Value)
+    }
+
+    /// What the client is told of a script's value, at the script's cost.
+    fn reply(&self, value: &Value) -> Result<Reply, CommandError> {
+        let used = self.used_bytes();
+        let (resp3, mut left) = {
+            let world = self.world.borrow();
+            let host = world.as_ref().expect("it is there while a script runs");
+            let bytes = host.bytes_limit.saturating_sub(used);
+            (host.resp3, convert::Left { instructions: host.instructions_left(), bytes })
+        };
+        let before = left.instructions;
+        let reply = convert::to_reply(value, resp3, &mut left);
+        // More than there is, if nothing is left: it has been cut off, or would be by the next value.
+        let spent = before - left.instructions + u64::from(left.instructions == 0);
+        api::with(&self.lua, |host| host.spend(spent));
+        self.settle(reply)
     }
 
     /// Compiles a script. The error says where it is wrong.
@@ -230,8 +255,8 @@ impl Interpreter {
         } else {
             0
         };
-        let source = power::by_libm(&text[shebang..]);
-        let chunk = self.lua.load(&*source).set_name(name).set_mode(ChunkMode::Text);
+        let prepared = source::prepared(&text[shebang..]);
+        let chunk = self.lua.load(&*prepared).set_name(name).set_mode(ChunkMode::Text);
         let function =
             chunk.set_environment(self.env.clone()).into_function().map_err(|error| match error {
                 mlua::Error::SyntaxError { message, .. } => message,
@@ -262,10 +287,8 @@ impl Interpreter {
     /// What goes wrong outside of the script's own code is a lack of memory, or a fault of ours.
     fn settle<T>(&self, result: mlua::Result<T>) -> Result<T, CommandError> {
         result.map_err(|error| {
-            if matches!(error, mlua::Error::MemoryError(_))
-                && let Some(mut host) = self.lua.app_data_mut::<Host>()
-            {
-                host.run_out_of_memory();
+            if matches!(error, mlua::Error::MemoryError(_)) {
+                api::with(&self.lua, Host::run_out_of_memory);
             }
             CommandError::Message(format!("ERR Error running script: {}", first_line(&error.to_string())))
         })

@@ -15,13 +15,14 @@
 
 mod api;
 mod convert;
+mod cost;
 mod host;
 mod interpreter;
 mod lib;
 pub mod library;
 mod pool;
-mod power;
 pub mod scripts;
+mod source;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -427,6 +428,64 @@ mod tests {
         for script in SCRIPTS {
             assert_eq!(ended(&mut interpreter, script, 1_000_000), Ended::OutOfInstructions, "{script}");
         }
+    }
+
+    /// However large what they work on is, or what comes of it.
+    #[test]
+    fn what_is_done_by_size_counts_by_size() {
+        const LONG: &str = "local a = string.rep('1', 100000) ";
+        const MANY: &str = "local t = {} for i = 1, 7000 do t[i] = i end ";
+        // One that holds the last one twice, and so on.
+        const TWICE: &str = "local t = {} for i = 1, 15 do t = {t, t, t, t} end ";
+        const SCRIPTS: [(&str, &str); 22] = [
+            (LONG, "while true do local b = a .. 'y' end"),
+            (LONG, "local f = loadstring('local a = ... return a .. a') while true do f(a) end"),
+            (LONG, "local b = a .. 'b' while a < b do end"),
+            (LONG, "while true do local b = a + 1 end"),
+            (LONG, "while true do local b = a:sub(2) end"),
+            (LONG, "while true do local b = a:upper() end"),
+            (LONG, "while true do local b = string.format('%s', a) end"),
+            (LONG, "while true do local b = {a:byte(1, 7000)} end"),
+            (LONG, "while true do local b = redis.sha1hex(a) end"),
+            (LONG, "while true do local b = redis.call('echo', a) end"),
+            (LONG, "while true do local b = struct.pack('s', a) end"),
+            (LONG, "while true do local b = struct.unpack('c100000', a) end"),
+            (LONG, "while true do local b = cmsgpack.pack(a) end"),
+            (LONG, "while true do local b = cjson.encode(a) end"),
+            (MANY, "local s = cjson.encode(t) while true do local b = cjson.decode(s) end"),
+            (MANY, "local s = cmsgpack.pack(t) while true do local b = cmsgpack.unpack(s) end"),
+            (MANY, "while true do local b = bit.bor(unpack(t)) end"),
+            (MANY, "local function f(...) return f(...) end return f(unpack(t))"),
+            (TWICE, "return cjson.encode(t)"),
+            (TWICE, "return cmsgpack.pack(t)"),
+            (TWICE, "return t"),
+            ("", "while true do redis.call('ping') end"),
+        ];
+        let mut interpreter = Interpreter::new();
+        for (head, body) in SCRIPTS {
+            let script: &'static str = Box::leak(format!("{head}{body}").into_boxed_str());
+            assert_eq!(ended(&mut interpreter, script, 100_000), Ended::OutOfInstructions, "{script}");
+        }
+    }
+
+    /// A string may be a word many times over, or an element of the answer.
+    #[test]
+    fn what_lies_outside_of_lua_counts_as_memory() {
+        let budget = Budget { bytes: 4 << 20, ..Budget::default() };
+        for script in [
+            "local t = {} for i = 1, 5000 do t[i] = string.rep('x', 10000) end return redis.pcall('mset', unpack(t))",
+            "local t = {} for i = 1, 5000 do t[i] = string.rep('x', 10000) end return t",
+            "local t = {} for i = 1, 5000 do t[i] = string.rep('x', 10000) end return cjson.encode(t)",
+        ] {
+            assert_eq!(ended_within(&mut Interpreter::new(), script, budget), Ended::OutOfMemory, "{script}");
+        }
+    }
+
+    #[test]
+    fn a_function_may_give_back_many_values() {
+        const SCRIPT: &str =
+            "local t = {} for i = 1, 7000 do t[i] = i end return select('#', pcall(unpack, t))";
+        assert_eq!(ended(&mut Interpreter::new(), SCRIPT, 1_000_000), Ended::Value(Reply::Int(7001)));
     }
 
     /// Memory is measured a second time only if its lack is noticed. So no script may catch it, however little there is.

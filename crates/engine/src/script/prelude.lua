@@ -74,7 +74,8 @@ local function pairs(t)
 end
 
 -- The walk that next is on: it goes on without sorting again.
-local walk = {}
+local NO_WALK = { at = 0, n = 0 }
+local walk = NO_WALK
 local function next(t, key)
     if type(t) ~= "table" then return raw_next(t, key) end
     if key == nil then
@@ -112,14 +113,40 @@ local function tostring(value)
     return kind .. ": 0x0"
 end
 
--- a ^ b, which power.rs has written as a ^ POWER ^ b: first POWER keeps the exponent, then the rest takes the base.
-local POWER, KEPT, kept = {}, {}, nil
+-- What takes long in one instruction is counted as more of them.
+local function spend(instructions)
+    if instructions > 500 and host.spend(instructions) then error("the script has used up its budget", 0) end
+end
+
+-- Counts a string that has been made. A long one also makes later instructions dearer (host.rs).
+local function made(text)
+    if #text > 500 then
+        host.met(text)
+        if host.made(#text) then error("the script has used up its budget", 0) end
+    end
+    return text
+end
+
+-- Whether the code has a function with any number of arguments: then each call of it copies those that it is given.
+local spreads = false
+local function given_out(n)
+    if n > 200 and spreads and host.made(n * 128) then error("the script has used up its budget", 0) end
+end
+
+-- What source.rs has written: MARK() in front of code that says `...`; MARK .. a .. b, of which MARK is handed a .. b; and a ^ b as a ^ MARK ^ b: first MARK keeps the
+-- exponent, then the rest takes the base.
+local MARK, KEPT, kept = {}, {}, nil
 local function number(value)
     return tonumber(value) or error("attempt to perform arithmetic on a " .. type(value) .. " value", 3)
 end
-local power = {
+local marked = {
+    __call = function() spreads = true end,
+    __concat = function(_, text)
+        if type(text) == "string" then return made(text) end
+        return text
+    end,
     __pow = function(base, exponent)
-        if rawequal(base, POWER) then
+        if rawequal(base, MARK) then
             if not rawequal(exponent, KEPT) then kept = exponent end
             return KEPT
         end
@@ -132,8 +159,8 @@ local power = {
     __newindex = refuse,
     __metatable = LOCK,
 }
-for _, mark in ipairs({ POWER, KEPT }) do
-    setmetatable(mark, power)
+for _, mark in ipairs({ MARK, KEPT }) do
+    setmetatable(mark, marked)
     locked[mark] = true
 end
 
@@ -219,7 +246,7 @@ local function loadstring(text, name)
     if type(text) == "string" and byte(text, 1) == 27 then return nil, "binary chunks are not loaded" end
     if type(text) == "string" then
         -- What stands before the text must not become its name.
-        text, name = host.by_libm(text), name or text
+        text, name = host.prepared(text), name or text
     end
     local f, failure = raw_loadstring(text, name)
     if not f then return nil, seen(failure) end
@@ -312,11 +339,6 @@ end
 
 -- Costs ------------------------------------------------------------------------------------------------------------
 
--- What takes long in one instruction is counted as more of them.
-local function spend(instructions)
-    if instructions > 500 and host.spend(instructions) then error("the script has used up its budget", 0) end
-end
-
 local function count_of(n, other)
     n = tonumber(n) or other
     return n < 2 ^ 63 and n or 0
@@ -336,17 +358,46 @@ string.rep = function(text, ...)
     local n = count_of((...), 0)
     spend(n / 4)
     local kind = type(text)
-    if kind == "string" then spend(n * #text / 16) end
+    if kind == "string" and n * #text > 4000 and host.made(n * #text) then
+        error("the script has used up its budget", 0)
+    end
     return through("rep", raw_pcall(raw_rep, text, ...))
 end
+
+string.sub = function(text, ...)
+    local from, to = ...
+    if type(text) == "string" and type(from) == "number" and (to == nil or type(to) == "number") then
+        return made(sub(text, from, to))
+    end
+    return through("sub", raw_pcall(sub, text, ...))
+end
+
+for _, name in ipairs({ "lower", "upper", "reverse" }) do
+    local raw = string[name]
+    string[name] = function(text, ...)
+        if type(text) == "string" then return made(raw(text)) end
+        return through(name, raw_pcall(raw, text, ...))
+    end
+end
+
+string.byte = function(text, ...)
+    local from, to = ...
+    if to == nil then return through("byte", raw_pcall(byte, text, ...)) end
+    local n = (count_of(to, 0) - count_of(from, 1)) % (type(text) == "string" and #text + 1 or 1)
+    spend(n / 4)
+    given_out(n)
+    return through("byte", raw_pcall(byte, text, ...))
+end
+
+local format = string.format
+string.format = function(...) return made(through("format", raw_pcall(format, ...))) end
 
 local counted = {
     concat = function(t, ...)
         local _, from, to = ...
         if type(t) == "table" then spend((count_of(to, #t) - count_of(from, 1)) / 4) end
         local ok, text = raw_pcall(concat, t, ...)
-        if ok then spend(#text / 16) end
-        return through("concat", ok, text)
+        return made(through("concat", ok, text))
     end,
     foreach = foreach,
     foreachi = function(t, f)
@@ -378,6 +429,7 @@ local function counted_unpack(t, ...)
     local n = count_of(to, #t) - count_of(from, 1) + 1
     if n >= 8000 then error("too many results to unpack", 2) end
     spend(n / 4)
+    given_out(n)
     return unpack(t, ...)
 end
 
@@ -415,7 +467,7 @@ local function gsub(...)
     local by = select(3, ...)
     if type(by) ~= "function" and type(by) ~= "table" then
         local text, count = got(2, patterns.substitute(...))
-        return text, count
+        return made(text), count
     end
     local text, pattern, most = got(2, patterns.words("gsub", ...))
     local anchored, pieces, count, at, done = byte(pattern, 1) == 94, {}, 0, 0, false
@@ -437,7 +489,7 @@ local function gsub(...)
         end
     end
     pieces[#pieces + 1] = sub(text, at + 1)
-    return concat(pieces), count
+    return made(concat(pieces)), count
 end
 
 string.find = function(...) return got(2, patterns.find(...)) end
@@ -445,7 +497,7 @@ string.match = function(...) return got(2, patterns.match(...)) end
 string.gmatch, string.gfind, string.gsub = gmatch, gmatch, gsub
 
 local visible = {
-    _G = env, _VERSION = _VERSION, __power = POWER,
+    _G = env, _VERSION = _VERSION,
     assert = assert, error = error, ipairs = ipairs, rawequal = rawequal, rawget = rawget, select = select,
     tonumber = tonumber, type = type, unpack = counted_unpack, pairs = pairs, next = next, tostring = tostring,
     pcall = pcall, xpcall = xpcall, loadstring = loadstring, load = load, getfenv = getfenv, setfenv = setfenv,
@@ -469,13 +521,15 @@ local visible = {
 }
 for name, library in raw_pairs(libraries) do visible[name] = lock(erring(library)) end
 for key, value in raw_pairs(visible) do globals[key] = value end
-library_globals.redis, library_globals.__power = lock(library_redis), POWER
+library_globals.redis = lock(library_redis)
+-- Where source.rs finds it, whatever the environment of the code is.
+string.__mark = MARK
 setmetatable(globals, { __index = missing })
 setmetatable(library_globals, { __index = missing })
 
 -- What the host calls -----------------------------------------------------------------------------------------------
 
-local function begin() walk = {} end
+local function begin() walk, spreads = NO_WALK, false end
 
 -- Lua calls no handler when memory is short.
 local function ended(ok, value)

@@ -5,9 +5,9 @@
 use mlua::{Lua, MultiValue, Table, Value};
 
 use super::maths::{format_general, number};
-use super::{add, lua_error, one};
+use super::{Meter, add, lua_error, metered, one};
+use crate::script::api;
 use crate::script::convert::{Key, number_of, ordered, ordered_keys};
-use crate::script::host::Host;
 
 /// What a script has set.
 #[derive(Clone, Debug)]
@@ -59,7 +59,8 @@ pub fn library(lua: &Lua) -> mlua::Result<Table> {
     add(lua, &json, "encode", |lua, args| {
         let [value] = exactly(args)?;
         let mut out = Vec::new();
-        encode(value, &settings(lua, |settings| settings.clone()), 0, &mut out)?;
+        let settings = settings(lua, |settings| settings.clone());
+        metered(lua, |meter| encode(value, &settings, 0, &mut out, meter))?;
         one(lua, lua.create_string(&out).map_err(lua_error)?)
     })?;
     add(lua, &json, "decode", |lua, args| {
@@ -67,9 +68,12 @@ pub fn library(lua: &Lua) -> mlua::Result<Table> {
         let text = lua.coerce_string(text.clone()).map_err(lua_error)?;
         let text = text.ok_or("bad argument #1 to 'decode' (string expected)")?.as_bytes().to_vec();
         let settings = settings(lua, |settings| settings.clone());
-        let mut parser = Parser { lua, text: &text, at: 0, settings: &settings };
-        let value = parser.value(0)?;
-        parser.end()?;
+        let value = metered(lua, |meter| {
+            let mut parser = Parser { lua, text: &text, at: 0, settings: &settings, meter };
+            let value = parser.value(0)?;
+            parser.end()?;
+            Ok(value)
+        })?;
         Ok(MultiValue::from_vec(vec![value]))
     })?;
     add(lua, &json, "encode_sparse_array", |lua, args| {
@@ -148,9 +152,10 @@ pub fn library(lua: &Lua) -> mlua::Result<Table> {
 }
 
 fn settings<R>(lua: &Lua, look: impl FnOnce(&mut Settings) -> R) -> R {
-    match lua.app_data_mut::<Host>() {
-        Some(mut host) => look(&mut host.json),
-        None => look(&mut Settings::default()),
+    let world = lua.app_data_ref::<api::World>();
+    match world.as_ref().map(|world| world.borrow_mut()).as_deref_mut() {
+        Some(Some(host)) => look(&mut host.json),
+        _ => look(&mut Settings::default()),
     }
 }
 
@@ -187,14 +192,21 @@ fn set_count(args: &MultiValue, i: usize, least: usize, place: &mut usize) -> Re
     Ok(())
 }
 
-fn encode(value: &Value, settings: &Settings, depth: usize, out: &mut Vec<u8>) -> Result<(), String> {
+fn encode(
+    value: &Value,
+    settings: &Settings,
+    depth: usize,
+    out: &mut Vec<u8>,
+    meter: &mut Meter,
+) -> Result<(), String> {
+    meter.value(out.len())?;
     match value {
         Value::Nil => out.extend_from_slice(b"null"),
         Value::LightUserData(pointer) if pointer.0.is_null() => out.extend_from_slice(b"null"),
         Value::Boolean(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
         Value::String(text) => encode_string(&text.as_bytes(), out),
         Value::Integer(_) | Value::Number(_) => encode_number(number_of(value), settings, out)?,
-        Value::Table(table) => encode_table(table, settings, depth + 1, out)?,
+        Value::Table(table) => encode_table(table, settings, depth + 1, out, meter)?,
         other => return Err(format!("Cannot serialise {}: type not supported", other.type_name())),
     }
     Ok(())
@@ -234,7 +246,13 @@ fn encode_string(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-fn encode_table(table: &Table, settings: &Settings, depth: usize, out: &mut Vec<u8>) -> Result<(), String> {
+fn encode_table(
+    table: &Table,
+    settings: &Settings,
+    depth: usize,
+    out: &mut Vec<u8>,
+    meter: &mut Meter,
+) -> Result<(), String> {
     if depth > settings.encode_depth {
         return Err(format!("Cannot serialise, excessive depth ({depth})"));
     }
@@ -245,7 +263,7 @@ fn encode_table(table: &Table, settings: &Settings, depth: usize, out: &mut Vec<
                 out.push(b',');
             }
             let item: Value = table.raw_get(i).map_err(lua_error)?;
-            encode(&item, settings, depth, out)?;
+            encode(&item, settings, depth, out, meter)?;
         }
         out.push(b']');
         return Ok(());
@@ -268,7 +286,7 @@ fn encode_table(table: &Table, settings: &Settings, depth: usize, out: &mut Vec<
             }
         }
         out.push(b':');
-        encode(&value, settings, depth, out)?;
+        encode(&value, settings, depth, out, meter)?;
     }
     out.push(b'}');
     Ok(())
@@ -297,6 +315,7 @@ struct Parser<'a> {
     text: &'a [u8],
     at: usize,
     settings: &'a Settings,
+    meter: &'a mut Meter,
 }
 
 impl Parser<'_> {
@@ -327,6 +346,7 @@ impl Parser<'_> {
     }
 
     fn value(&mut self, depth: usize) -> Result<Value, String> {
+        self.meter.value(0)?;
         match self.peek() {
             Some(b'{') => self.object(depth + 1),
             Some(b'[') => self.array(depth + 1),

@@ -3,7 +3,7 @@
 use mlua::{Lua, MultiValue, Table, Value};
 
 use super::maths::number;
-use super::{Given, add, lua_error, one};
+use super::{Given, Meter, add, lua_error, metered, one};
 use crate::script::convert::{Key, number_of, ordered, ordered_keys};
 
 /// Tables that are nested deeper are packed as nil.
@@ -22,9 +22,7 @@ pub fn library(lua: &Lua) -> mlua::Result<Table> {
             return Err("bad argument #0 to 'pack' (MessagePack pack needs input.)".to_string());
         }
         let mut out = Vec::new();
-        for value in args {
-            pack(value, 0, &mut out)?;
-        }
+        metered(lua, |meter| args.iter().try_for_each(|value| pack(value, 0, &mut out, meter)))?;
         one(lua, lua.create_string(&out).map_err(lua_error)?)
     })?;
     add(lua, &library, "unpack", |lua, args| unpack(lua, args, usize::MAX, 0, false))?;
@@ -47,12 +45,13 @@ fn checked(number: f64) -> Result<usize, String> {
     Ok(number as usize)
 }
 
-fn pack(value: &Value, depth: usize, out: &mut Vec<u8>) -> Result<(), String> {
+fn pack(value: &Value, depth: usize, out: &mut Vec<u8>, meter: &mut Meter) -> Result<(), String> {
+    meter.value(out.len())?;
     match value {
         Value::String(text) => pack_string(&text.as_bytes(), out),
         Value::Boolean(value) => pack_bool(*value, out),
         Value::Integer(_) | Value::Number(_) => pack_number(number_of(value), out),
-        Value::Table(table) if depth < MAX_DEPTH => pack_table(table, depth, out)?,
+        Value::Table(table) if depth < MAX_DEPTH => pack_table(table, depth, out, meter)?,
         _ => out.push(0xc0),
     }
     Ok(())
@@ -107,7 +106,7 @@ fn pack_string(text: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(text);
 }
 
-fn pack_table(table: &Table, depth: usize, out: &mut Vec<u8>) -> Result<(), String> {
+fn pack_table(table: &Table, depth: usize, out: &mut Vec<u8>, meter: &mut Meter) -> Result<(), String> {
     let keys = ordered_keys(table).map_err(lua_error)?;
     let is_array =
         keys.iter().enumerate().all(|(i, key)| matches!(key, Key::Number(n) if *n == (i + 1) as f64));
@@ -129,7 +128,7 @@ fn pack_table(table: &Table, depth: usize, out: &mut Vec<u8>) -> Result<(), Stri
             Key::Text(text) => pack_string(&text, out),
             Key::Bool(truth) => pack_bool(truth, out),
         }
-        pack(&value, depth + 1, out)?;
+        pack(&value, depth + 1, out, meter)?;
     }
     Ok(())
 }
@@ -143,16 +142,19 @@ fn unpack(lua: &Lua, args: &MultiValue, limit: usize, offset: usize, tell: bool)
     if offset > text.len() {
         return Err(format!("Start offset {offset} greater than input length {}.", text.len()));
     }
-    let mut reader = Reader { lua, rest: &text[offset..] };
-    let mut values = Vec::new();
     // Without a limit, 0 stands for all.
     let limit = if limit == 0 { usize::MAX } else { limit };
-    while !reader.rest.is_empty() && values.len() < limit {
-        values.push(reader.value(0)?);
-    }
+    let (values, left) = metered(lua, |meter| {
+        let mut reader = Reader { lua, rest: &text[offset..], meter };
+        let mut values = Vec::new();
+        while !reader.rest.is_empty() && values.len() < limit {
+            values.push(reader.value(0)?);
+        }
+        Ok((values, reader.rest.len()))
+    })?;
     let mut given = MultiValue::from_vec(values);
     if tell {
-        let next = if reader.rest.is_empty() { -1.0 } else { (text.len() - reader.rest.len()) as f64 };
+        let next = if left == 0 { -1.0 } else { (text.len() - left) as f64 };
         given.push_front(Value::Number(next));
     }
     Ok(given)
@@ -161,6 +163,7 @@ fn unpack(lua: &Lua, args: &MultiValue, limit: usize, offset: usize, tell: bool)
 struct Reader<'a> {
     lua: &'a Lua,
     rest: &'a [u8],
+    meter: &'a mut Meter,
 }
 
 impl<'a> Reader<'a> {
@@ -181,6 +184,7 @@ impl<'a> Reader<'a> {
         if depth > DEEPEST {
             return Err(BAD.to_string());
         }
+        self.meter.value(0)?;
         let kind = self.take(1)?[0];
         let signed =
             |value: u64, bits: u32| Value::Number(((value << (64 - bits)) as i64 >> (64 - bits)) as f64);

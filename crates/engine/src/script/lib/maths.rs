@@ -4,8 +4,8 @@ use mlua::{Lua, MultiValue, Table, Value};
 
 use super::{Given, add, one};
 use crate::rng::Rng;
+use crate::script::api;
 use crate::script::convert::number_of;
-use crate::script::host::Host;
 
 type Unary = fn(f64) -> f64;
 
@@ -38,9 +38,7 @@ pub fn math(lua: &Lua) -> mlua::Result<Table> {
     add(lua, &math, "random", random)?;
     add(lua, &math, "randomseed", |lua, args| {
         let seed = number(args, 0, "randomseed")?;
-        if let Some(mut host) = lua.app_data_mut::<Host>() {
-            host.random = Rng::for_call(seed.to_bits(), 0);
-        }
+        api::with(lua, |host| host.random = Rng::for_call(seed.to_bits(), 0));
         Ok(MultiValue::new())
     })?;
     Ok(math)
@@ -58,7 +56,7 @@ pub(super) fn number(args: &MultiValue, i: usize, function: &str) -> Result<f64,
 }
 
 fn random(lua: &Lua, args: &MultiValue) -> Given {
-    let drawn = lua.app_data_mut::<Host>().map_or(0, |mut host| host.random.next_u64());
+    let drawn = api::with(lua, |host| host.random.next_u64());
     let fraction = (drawn >> 11) as f64 / (1u64 << 53) as f64;
     let (low, high) = match args.len() {
         0 => return one(lua, fraction),

@@ -12,6 +12,8 @@ mod structs;
 
 use mlua::{IntoLuaMulti, Lua, MultiValue, Table, Value};
 
+use super::{api, cost};
+
 pub use cjson::Settings as JsonSettings;
 pub use maths::{format_number, math};
 pub use pattern::library as patterns;
@@ -29,8 +31,25 @@ pub fn all(lua: &Lua) -> mlua::Result<Table> {
     Ok(libraries)
 }
 
-/// Adds `function` to `library`.
+/// Adds `function` to `library`: it counts by what goes in and comes out.
 fn add(
+    lua: &Lua,
+    library: &Table,
+    name: &str,
+    function: impl Fn(&Lua, &MultiValue) -> Given + Send + 'static,
+) -> mlua::Result<()> {
+    add_counted(lua, library, name, move |lua, args| {
+        if !charge(lua, args) {
+            return Err(SPENT.to_string());
+        }
+        let values = function(lua, args)?;
+        charge(lua, &values);
+        Ok(values)
+    })
+}
+
+/// Adds a function that counts its work itself.
+fn add_counted(
     lua: &Lua,
     library: &Table,
     name: &str,
@@ -45,6 +64,58 @@ fn add(
     })?;
     library.set(name, function)
 }
+
+/// Counts values that go into a function, or come out of it, if they are many or long. Whether the script may go on.
+fn charge(lua: &Lua, values: &MultiValue) -> bool {
+    const FREE_BYTES: usize = 1000;
+    const FREE_VALUES: usize = 50;
+    let len = |value: &Value| value.as_string().map_or(0, |text| text.as_bytes().len());
+    let longest = values.iter().map(len).max().unwrap_or(0);
+    if longest <= FREE_BYTES && values.len() <= FREE_VALUES {
+        return true;
+    }
+    let others = values.iter().map(len).sum::<usize>() - longest;
+    api::with(lua, |host| {
+        values.iter().filter_map(Value::as_string).for_each(|text| host.met(&text.as_bytes()));
+        host.spend(values.len() as u64 + cost::of_bytes(others));
+        !host.made(longest)
+    })
+}
+
+/// What a function of a library may do yet: it is bounded while it works, not only when it is done, as a table that holds
+/// another one twice, and so on, is endless when it is written out.
+pub struct Meter {
+    left: u64,
+    spent: u64,
+    room: usize,
+}
+
+impl Meter {
+    /// Counts a value, and that what is being written has grown to `written` bytes.
+    pub fn value(&mut self, written: usize) -> Result<(), String> {
+        self.count(cost::VALUE)?;
+        if written > self.room { Err(NO_MEMORY.to_string()) } else { Ok(()) }
+    }
+
+    /// Counts work.
+    pub fn count(&mut self, instructions: u64) -> Result<(), String> {
+        self.spent = self.spent.saturating_add(instructions);
+        if self.spent > self.left { Err(SPENT.to_string()) } else { Ok(()) }
+    }
+}
+
+/// Does `work` at the script's cost.
+fn metered<T>(lua: &Lua, work: impl FnOnce(&mut Meter) -> Result<T, String>) -> Result<T, String> {
+    let used = lua.used_memory();
+    let (left, room) =
+        api::with(lua, |host| (host.instructions_left(), host.bytes_limit.saturating_sub(used)));
+    let mut meter = Meter { left, spent: 0, room };
+    let done = work(&mut meter);
+    api::with(lua, |host| host.spend(meter.spent));
+    done
+}
+
+const SPENT: &str = "the script has used up its budget";
 
 /// What Lua calls a lack of memory, and prelude.lua recognises.
 const NO_MEMORY: &str = "not enough memory";

@@ -4,7 +4,8 @@
 use mlua::{Lua, MultiValue, Table, Value};
 
 use super::maths::number;
-use super::{add, lua_error, one};
+use super::{Meter, add, lua_error, metered, one};
+use crate::script::cost;
 
 /// The widest integer, in bytes.
 const MAX_INT: usize = 32;
@@ -17,7 +18,7 @@ pub fn library(lua: &Lua) -> mlua::Result<Table> {
     let library = lua.create_table()?;
     add(lua, &library, "pack", |lua, args| {
         let format = word(args, 0, "pack")?;
-        let packed = pack(lua, &format, args)?;
+        let packed = metered(lua, |meter| pack(lua, &format, args, meter))?;
         one(lua, lua.create_string(&packed).map_err(lua_error)?)
     })?;
     add(lua, &library, "unpack", |lua, args| {
@@ -26,7 +27,7 @@ pub fn library(lua: &Lua) -> mlua::Result<Table> {
         if start < 1.0 {
             return Err("bad argument #3 to 'unpack' (offset must be 1 or greater)".to_string());
         }
-        unpack(lua, &format, &data, start as usize - 1)
+        metered(lua, |meter| unpack(lua, &format, &data, start as usize - 1, meter))
     })?;
     add(lua, &library, "size", |lua, args| {
         let mut total = 0;
@@ -169,21 +170,24 @@ impl<'a> Format<'a> {
     }
 }
 
-fn pack(lua: &Lua, format: &[u8], args: &MultiValue) -> Result<Vec<u8>, String> {
+fn pack(lua: &Lua, format: &[u8], args: &MultiValue, meter: &mut Meter) -> Result<Vec<u8>, String> {
     let mut format = Format::new(format);
     let mut out = Vec::new();
     let mut arg = 1;
     while let Some(item) = format.next(out.len())? {
+        meter.value(out.len())?;
         out.resize(out.len() + item.padding, 0);
         if let Kind::Pad = item.kind {
             out.push(0);
             continue;
         }
-        let text = || -> Result<Vec<u8>, String> {
+        let mut text = || -> Result<Vec<u8>, String> {
             let text = args.get(arg).and_then(|value| lua.coerce_string(value.clone()).ok().flatten());
             let text =
                 text.ok_or_else(|| format!("bad argument #{} to 'pack' (string expected)", arg + 1))?;
-            Ok(text.as_bytes().to_vec())
+            let text = text.as_bytes().to_vec();
+            meter.count(cost::of_bytes(text.len()))?;
+            Ok(text)
         };
         match item.kind {
             Kind::Signed(len) | Kind::Unsigned(len) => {
@@ -226,12 +230,13 @@ fn put_int(out: &mut Vec<u8>, value: f64, len: usize, little: bool) {
     put(out, &bytes[..len], little);
 }
 
-fn unpack(lua: &Lua, format: &[u8], data: &[u8], start: usize) -> super::Given {
+fn unpack(lua: &Lua, format: &[u8], data: &[u8], start: usize, meter: &mut Meter) -> super::Given {
     let mut format = Format::new(format);
     let mut at = start;
     let mut values: Vec<Value> = Vec::new();
     let short = || "bad argument #2 to 'unpack' (data string too short)".to_string();
     while let Some(item) = format.next(at)? {
+        meter.value(0)?;
         at += item.padding;
         let mut len = item.len();
         if let Kind::Chars(None) = item.kind {
@@ -246,6 +251,7 @@ fn unpack(lua: &Lua, format: &[u8], data: &[u8], start: usize) -> super::Given {
         }
         let end = at.checked_add(len).ok_or_else(short)?;
         let bytes = data.get(at..end).ok_or_else(short)?;
+        meter.count(cost::of_bytes(len))?;
         at = end;
         match item.kind {
             Kind::Pad => {}

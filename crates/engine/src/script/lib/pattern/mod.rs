@@ -11,19 +11,19 @@ use std::ops::Range;
 use mlua::{Lua, LuaString, MultiValue, Table, Value};
 
 use super::maths::number;
-use super::{Given, NO_MEMORY, add, lua_error};
-use crate::script::host::Host;
+use super::{Given, NO_MEMORY, add_counted, lua_error};
+use crate::script::api;
 use compiled::items;
 use matcher::{Capture, Failure, Matcher, Steps};
 
 /// The functions.
 pub fn library(lua: &Lua) -> mlua::Result<Table> {
     let library = lua.create_table()?;
-    add(lua, &library, "find", find)?;
-    add(lua, &library, "match", first_match)?;
-    add(lua, &library, "words", words)?;
-    add(lua, &library, "step", step)?;
-    add(lua, &library, "substitute", substitute)?;
+    add_counted(lua, &library, "find", find)?;
+    add_counted(lua, &library, "match", first_match)?;
+    add_counted(lua, &library, "words", words)?;
+    add_counted(lua, &library, "step", step)?;
+    add_counted(lua, &library, "substitute", substitute)?;
     Ok(library)
 }
 
@@ -50,10 +50,7 @@ fn integer(args: &MultiValue, i: usize, function: &str) -> Result<Option<i64>, S
 
 /// Does what takes steps, at the cost of the script.
 fn counted<T>(lua: &Lua, run: impl FnOnce(&mut Steps) -> Result<T, Failure>) -> Result<T, String> {
-    let (left, stop) = match lua.app_data_ref::<Host>() {
-        Some(host) => (host.instructions_left(), host.stop()),
-        None => (0, None),
-    };
+    let (left, stop) = api::with(lua, |host| (host.instructions_left(), host.stop()));
     let mut steps = Steps::new(left, stop);
     let done = run(&mut steps);
     let spent = match &done {
@@ -61,9 +58,7 @@ fn counted<T>(lua: &Lua, run: impl FnOnce(&mut Steps) -> Result<T, Failure>) -> 
         Err(Failure::Spent) => left.saturating_add(1),
         _ => left - steps.left(),
     };
-    if let Some(mut host) = lua.app_data_mut::<Host>() {
-        host.spend(spent);
-    }
+    api::with(lua, |host| host.spend(spent));
     done.map_err(|failure| match failure {
         Failure::Wrong(wrong) => wrong.to_string(),
         Failure::Spent => "the script has used up its budget".to_string(),
@@ -194,8 +189,7 @@ fn substitute(lua: &Lua, args: &MultiValue) -> Given {
     };
     let (text, pattern, by) = (text.as_bytes(), pattern.as_bytes(), by.as_bytes());
     let most = most.unwrap_or(text.len() as i64 + 1);
-    let room =
-        lua.app_data_ref::<Host>().map_or(0, |host| host.bytes_limit.saturating_sub(lua.used_memory()));
+    let room = api::with(lua, |host| host.bytes_limit.saturating_sub(lua.used_memory()));
     let done = counted(lua, |steps| all_substituted(steps, &text, &pattern, &by, most, room))?;
     let (out, count) = done.ok_or_else(|| NO_MEMORY.to_string())?;
     let out = lua.create_string(out).map_err(lua_error)?;
