@@ -87,7 +87,7 @@ fn apply(machine: &mut Machine, index: u64, entry: Entry) -> Vec<BatchOutcome> {
 }
 
 /// Milliseconds that a script takes, and how it ended.
-fn time(script: &str) -> (f64, String) {
+fn time(script: &'static str) -> (f64, String) {
     let mut machine = Machine::new(1);
     let slots = vec![SlotRange { start: 0, end: u32::from(SLOT_COUNT) - 1 }];
     let genesis = Some(Genesis { cluster_id: "bounds".to_string(), group: 1, slots, topology: None });
