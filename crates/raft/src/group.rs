@@ -54,6 +54,8 @@ pub struct Group {
     /// Whether the replica's state is being replaced: then its log keeps what it has.
     pub(crate) rebuilding: AtomicBool,
     pub(crate) snapshots_not_needed: AtomicU64,
+    /// Up to where openraft has been told to purge the log.
+    told_to_purge: AtomicU64,
 }
 
 /// What all groups of a node stand on.
@@ -117,6 +119,7 @@ impl Group {
             leaderless: AtomicU32::new(0),
             rebuilding: AtomicBool::new(false),
             snapshots_not_needed: AtomicU64::new(0),
+            told_to_purge: AtomicU64::new(0),
         });
         tokio::spawn(tick(Arc::downgrade(&group)));
         group
@@ -394,9 +397,22 @@ impl Group {
     }
 
     /// Whether a snapshot, or a purge behind one, would let go of entries.
+    ///
+    /// A follower purges as soon as it is told to. If it has not, then it was told while it led, the purge waited for
+    /// entries on their way to others, and openraft has forgotten it: it tries again only while it leads, and takes no second
+    /// order for the same index. So that counts as done, and what helps is taken: the first entry of the leader that came
+    /// after.
     pub(crate) fn can_be_purged(&self) -> bool {
         let newest = self.status();
-        newest.applied > newest.purged
+        let told =
+            if newest.leader == Some(self.node_id) { 0 } else { self.told_to_purge.load(Ordering::Relaxed) };
+        newest.applied > newest.purged.max(told)
+    }
+
+    async fn purge(&self, upto: u64) {
+        // If that fails, the group has stopped: then so does the node.
+        let _ = self.raft.trigger().purge_log(upto).await;
+        self.told_to_purge.fetch_max(upto, Ordering::Relaxed);
     }
 
     /// Purges the log up to the newest snapshot, but for the entries that late followers may want.
@@ -415,8 +431,7 @@ impl Group {
             (upto > metrics.purged.map_or(0, |id| id.index)).then_some(upto)
         };
         if let Some(upto) = upto {
-            // The group has stopped: then so does the node.
-            let _ = self.raft.trigger().purge_log(upto).await;
+            self.purge(upto).await;
         }
     }
 
@@ -427,8 +442,7 @@ impl Group {
         }
         let newest = self.status();
         if newest.snapshot_index > newest.purged {
-            // The group has stopped: then so does the node.
-            let _ = self.raft.trigger().purge_log(newest.snapshot_index).await;
+            self.purge(newest.snapshot_index).await;
         }
         if newest.applied > newest.snapshot_index {
             let _ = self.raft.trigger().snapshot().await;

@@ -399,11 +399,20 @@ impl Header {
         out.extend_from_slice(&self.index.to_le_bytes());
         out.extend_from_slice(&(self.meta.len() as u32).to_le_bytes());
         out.extend_from_slice(&[0; 4]);
-        out.extend_from_slice(&self.meta);
-        let crc = crc32fast::hash(&out);
+        let crc = header_crc(&out, &self.meta);
         out[28..32].copy_from_slice(&crc.to_le_bytes());
+        out.extend_from_slice(&self.meta);
         (out, crc)
     }
+}
+
+/// The checksum of a header, whatever stands in its place, and of meta.
+fn header_crc(head: &[u8], meta: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&head[..28]);
+    crc.update(&[0; 4]);
+    crc.update(meta);
+    crc.finalize()
 }
 
 /// An open snapshot whose header is whole.
@@ -425,19 +434,20 @@ impl SourceFile {
         if &head[..8] != MAGIC {
             return Err(this.damaged(0, "it is not a snapshot"));
         }
-        let version = u32_at(&head, 8);
-        if version > VERSION {
-            return Err(SnapshotStoreError::Newer { file: path.to_path_buf(), version });
-        }
         let meta_len = u32_at(&head, 24) as usize;
         if meta_len > MAX_META_BYTES {
             return Err(this.damaged(24, "the header's length of meta is impossible"));
         }
-        let meta = this.read(HEADER as u64, meta_len)?.into();
-        let header = Header { group: u32_at(&head, 12), index: u64_at(&head, 16), meta };
-        if header.encode().0[..HEADER] != head {
+        let meta = Bytes::from(this.read(HEADER as u64, meta_len)?);
+        // Before anything is believed, the version too: a flipped bit must not pass for a newer build's file.
+        if u32_at(&head, 28) != header_crc(&head, &meta) {
             return Err(this.damaged(0, "the header does not match its checksum"));
         }
+        let version = u32_at(&head, 8);
+        if version > VERSION {
+            return Err(SnapshotStoreError::Newer { file: path.to_path_buf(), version });
+        }
+        let header = Header { group: u32_at(&head, 12), index: u64_at(&head, 16), meta };
         this.header = header;
         Ok(this)
     }

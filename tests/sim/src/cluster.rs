@@ -89,12 +89,12 @@ impl<'a> Cluster<'a> {
         let damaged = Rc::clone(&node.damaged);
         let observed = Rc::clone(&self.observed);
         self.sim.host(host(id), move || {
-            let (env, config, observed) = (machine.env(), config.clone(), Rc::clone(&observed));
+            let (machine, config, observed) = (machine.clone(), config.clone(), Rc::clone(&observed));
             let (ended, excused, damaged) = (Rc::clone(&ended), Rc::clone(&excused), Rc::clone(&damaged));
             async move {
-                let mut served = serve(env.clone(), config.clone(), &observed, &damaged).await;
+                let mut served = serve(machine.env(), config.clone(), &observed, &damaged).await;
                 if damaged.get() {
-                    served = rejoin_and_serve(env, config, &observed, served, &damaged).await;
+                    served = rejoin_and_serve(&machine, config, &observed, served, &damaged).await;
                 }
                 let reason = match served {
                     Ok(()) => "it was not asked to".into(),
@@ -370,15 +370,16 @@ fn is_set_aside(path: &Path) -> bool {
 }
 
 /// What a person does with a node that does not start because of damage, which is how it was `served`: it is told to rejoin,
-/// and started again.
+/// and started again. Each time it is another process.
 async fn rejoin_and_serve(
-    env: Env,
+    machine: &Machine,
     config: Config,
     observed: &observe::Shared,
     served: Result<(), ServeError>,
     damaged: &Cell<bool>,
 ) -> Result<(), ServeError> {
-    match rejoin(env.clone(), &config.node_config()).await {
+    machine.disk.hand_over();
+    match rejoin(machine.env(), &config.node_config()).await {
         Ok(place) => trace(|| format!("set aside in {}", place.display())),
         Err(error) => {
             trace(|| format!("cannot rejoin: {error}"));
@@ -386,7 +387,8 @@ async fn rejoin_and_serve(
         }
     }
     observed.borrow_mut().coverage.count(Event::DataSetAside);
-    serve(env, config, observed, damaged).await
+    machine.disk.hand_over();
+    serve(machine.env(), config, observed, damaged).await
 }
 
 fn disk_options(plan: &Plan, sync_us: Range<u64>) -> FakeDiskOptions {

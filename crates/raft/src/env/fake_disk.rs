@@ -157,6 +157,12 @@ impl FakeDisk {
         self.lock().end_life();
     }
 
+    /// The process dies and the next one begins: like [`FakeDisk::kill`], but what the disk has been told to do, it will
+    /// still do.
+    pub fn hand_over(&self) {
+        self.lock().end_process();
+    }
+
     /// Replaces how it misbehaves.
     pub fn set_options(&self, options: FakeDiskOptions) {
         self.lock().options = options;
@@ -290,9 +296,13 @@ impl State {
         self.end_life();
     }
 
-    fn end_life(&mut self) {
+    fn end_process(&mut self) {
         self.locks.clear();
         self.life += 1;
+    }
+
+    fn end_life(&mut self) {
+        self.end_process();
         self.power_fails_at = None;
         self.fails_at = None;
     }

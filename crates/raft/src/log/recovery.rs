@@ -74,14 +74,16 @@ pub fn recover(
     Ok(Recovered { groups: replay.groups, segments, files, end: replay.end })
 }
 
-/// Lists live and spare segments, and removes what was being made.
+/// Lists live and spare segments, and removes what was being made, and spares beyond those that may be kept: crashes can
+/// leave more, and they would count against the log's bound for good.
 fn survey(disk: &dyn Disk, dir: &Path, options: &LogOptions) -> io::Result<(Vec<PathBuf>, Vec<PathBuf>)> {
     disk.create_dir(dir)?;
     let (mut live, mut spares) = (Vec::new(), Vec::new());
+    let is_whole = |path: &Path| Ok::<_, io::Error>(disk.open(path)?.len()? == options.segment_len());
     for path in disk.list(dir)? {
         match path.extension().and_then(|e| e.to_str()) {
             Some("log") if number_of(&path).is_some() => live.push(path),
-            Some("spare") if disk.open(&path)?.len()? == options.segment_len() => spares.push(path),
+            Some("spare") if spares.len() < options.max_spares && is_whole(&path)? => spares.push(path),
             Some("spare" | "tmp") => disk.remove(&path)?,
             _ => {}
         }

@@ -599,3 +599,21 @@ fn it_works_on_a_real_disk() {
         assert!(read[0].bytes.starts_with(b"50 rrr"));
     });
 }
+
+#[test]
+fn no_more_spares_are_kept_than_may_be() {
+    let disk = FakeDisk::new(1, FakeDiskOptions::default());
+    let mount = disk.mount();
+    for number in 0..5 {
+        let path = Path::new(DIR).join(format!("{number:016x}.spare"));
+        mount.create(&path).and_then(|file| file.set_len(small().segment_len())).expect("a good disk");
+    }
+    run(async {
+        let log = open(&disk, 1).expect("a log");
+        assert_eq!(
+            log.bytes_used(),
+            small().max_spares as u64 * small().segment_len(),
+            "one has become the log's first"
+        );
+    });
+}
