@@ -93,11 +93,13 @@ mod tests {
     async fn replica(id: u64) -> GroupRaft {
         let disk = FakeDisk::new(id, FakeDiskOptions::default());
         let log = SharedLog::open(disk.mount(), Arc::new(AnyRng), Path::new("/log"), LogOptions::default());
-        let log = LogStore::new(log.expect("a fresh log").group(0));
+        let log = log.expect("a fresh log").group(0);
         let store = SnapshotStore::open(disk.mount(), Path::new("/snapshots"), 0).expect("a fresh directory");
         let machine = Arc::new(RwLock::new(Machine::new(id)));
         let machine = Replica::new(0, machine, store, Arc::new(()), Arc::new(Trust::new(None)), id);
-        let network = Network { cluster_id: "test".into(), group: 0, links: Arc::new(BTreeMap::new()) };
+        let links = Arc::new(BTreeMap::new());
+        let network = Network { cluster_id: "test".into(), group: 0, links, log: log.clone() };
+        let log = LogStore::new(log);
         let config =
             Config { snapshot_policy: SnapshotPolicy::Never, enable_elect: false, ..Config::default() };
         let config = Arc::new(config.validate().expect("a sound configuration"));

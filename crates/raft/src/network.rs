@@ -18,6 +18,7 @@ use openraft::{EmptyNode, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 
 use crate::consensus::{TypeConfig, Vote};
 use crate::limits;
+use crate::log::GroupLog;
 use crate::peer::{Link, Sent};
 use crate::replication::{self, Said};
 use crate::snapshot_store::SnapshotFile;
@@ -34,6 +35,7 @@ pub struct Network {
     pub cluster_id: String,
     pub group: GroupId,
     pub links: Links,
+    pub log: GroupLog,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -45,6 +47,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
             group: self.group,
             target,
             link: self.links.get(&target).cloned(),
+            log: self.log.clone(),
         }
     }
 }
@@ -55,6 +58,7 @@ pub struct PeerNetwork {
     group: GroupId,
     target: NodeId,
     link: Option<Link>,
+    log: GroupLog,
 }
 
 impl PeerNetwork {
@@ -88,6 +92,20 @@ impl PeerNetwork {
         append: &AppendEntriesRequest<TypeConfig>,
     ) -> Result<Sent, RPCError<TypeConfig>> {
         self.send(frame::Body::Append(wire::append_request(append))).await
+    }
+
+    /// Fails if a stream of appends has come to entries that are purged, which is what one without entries means there
+    /// (`LogStore::limited_get_log_entries`): openraft would send it again and again, and never notice that only a snapshot
+    /// helps.
+    pub fn check_goes_on(
+        &self,
+        append: &AppendEntriesRequest<TypeConfig>,
+    ) -> Result<(), RPCError<TypeConfig>> {
+        if append.entries.is_empty() && self.log.purged() > append.prev_log_id.map(|id| id.index) {
+            let reason = format!("what node {} lacks is purged", self.target);
+            return Err(NetworkError::from_string(reason).into());
+        }
+        Ok(())
     }
 
     /// What the peer says to it, within `ttl` from now.

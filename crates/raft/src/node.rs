@@ -420,7 +420,12 @@ async fn start_group(env: &Env, config: &NodeConfig, parts: GroupParts) -> Resul
     let raft_config = Arc::new(raft_config(config).validate().map_err(|error| failed(error.to_string()))?);
     let hash_seed = env.rng.next_u64();
     let machine = Arc::new(RwLock::new(Machine::new(hash_seed)));
-    let network = Network { cluster_id: config.cluster_id.clone(), group: id, links: Links::clone(&links) };
+    let network = Network {
+        cluster_id: config.cluster_id.clone(),
+        group: id,
+        links: Links::clone(&links),
+        log: log.group(id),
+    };
     let store = LogStore::new(log.group(id));
     let trust = Arc::new(Trust::new(distrusted));
     let replica = Replica::new(

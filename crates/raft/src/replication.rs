@@ -47,7 +47,11 @@ impl<'s> OnItsWay<'s> {
     async fn send(network: &'s PeerNetwork, append: AppendEntriesRequest<TypeConfig>) -> OnItsWay<'s> {
         let before = append.prev_log_id;
         let last = append.entries.last().map(|entry| entry.log_id).or(before);
-        OnItsWay { network, sent: network.send_append(&append).await, before, last }
+        let sent = match network.check_goes_on(&append) {
+            Ok(()) => network.send_append(&append).await,
+            Err(purged) => Err(purged),
+        };
+        OnItsWay { network, sent, before, last }
     }
 
     async fn said(self, ttl: Duration) -> Said {

@@ -81,7 +81,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
         if entries.first().is_some_and(|first| first.log_id.index > start) {
             // Purged since openraft decided to send them (it forgets that a stream it has replaced still reads). What is
             // left would be sent as if it followed what the peer has, and leave a hole in the peer's log. Nothing at
-            // all openraft takes for a heartbeat.
+            // all openraft takes for a heartbeat, which `PeerNetwork::check_goes_on` makes the end of the stream.
             return Ok(Vec::new());
         }
         let fits = |entry: &Entry| {

@@ -315,6 +315,12 @@ impl GroupLog {
         Ok(())
     }
 
+    /// The last purged index.
+    pub fn purged(&self) -> Option<u64> {
+        let inner = self.handle.shared.lock();
+        inner.groups.get(&self.group)?.purged.as_ref().map(|(index, _)| *index)
+    }
+
     /// The last committed position saved.
     pub fn committed(&self) -> Option<Bytes> {
         self.handle.shared.lock().groups.get(&self.group).and_then(|g| g.committed.clone())
