@@ -288,6 +288,21 @@ def test_a_peer_of_another_cluster_is_refused(cluster):
     load.check()
 
 
+def test_a_node_at_anothers_address_is_not_taken_for_it(cluster):
+    """Node 2 comes back where node 3 was: else its word would count as node 3's, too, and one copy of a write for two."""
+    one, two, three = cluster.nodes
+    two.kill()
+    three.kill()
+    two.peer_addr, three.peer_addr = three.peer_addr, two.peer_addr
+    two.start()
+    wait_until("a line that says who is there", lambda: "this is node 2, not node 3" in one.log_text())
+    two.kill()
+    two.peer_addr, three.peer_addr = three.peer_addr, two.peer_addr
+    two.start()
+    three.start()
+    cluster.wait_ready()
+
+
 # --- damaged logs ------------------------------------------------------------------------------------------------
 
 

@@ -341,8 +341,7 @@ async fn start(env: Env, config: NodeConfig, watcher: Arc<dyn Watcher>) -> Resul
     }
     let standing = Arc::new(Standing::new(catalog, empty, config.groups));
     let (standing_here, log_here) = (Arc::clone(&standing), log.clone());
-    let service =
-        Service::new(config.cluster_id.clone(), &groups, snapshots.clone(), log_here, standing_here, watcher);
+    let service = Service::new(&config, &groups, snapshots.clone(), log_here, standing_here, watcher);
     let listener = env.net.listen(&config.peer_listen).await;
     let listener =
         listener.map_err(|source| StartError::Listen { addr: config.peer_listen.clone(), source })?;
@@ -396,10 +395,11 @@ pub(crate) fn open_log(env: &Env, config: &NodeConfig, is_voter: bool) -> Result
 }
 
 fn start_links(env: &Env, config: &NodeConfig) -> Links {
-    let hello = Hello { cluster_id: config.cluster_id.clone(), node_id: config.node_id };
     let peers = config.initial_cluster.iter().filter(|node| node.id != config.node_id);
-    let link =
-        |node: &NodeInfo| (node.id, Link::start(env.clone(), hello.clone(), node.id, node.peer_addr.clone()));
+    let link = |node: &NodeInfo| {
+        let hello = Hello { cluster_id: config.cluster_id.clone(), node_id: config.node_id, to: node.id };
+        (node.id, Link::start(env.clone(), hello, node.peer_addr.clone()))
+    };
     Arc::new(peers.map(link).collect())
 }
 

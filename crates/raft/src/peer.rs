@@ -55,10 +55,10 @@ struct Inner {
 }
 
 impl Link {
-    /// A link to `peer` at `addr`, kept up by a task of its own until [`Link::close`].
-    pub fn start(env: Env, hello: Hello, peer: NodeId, addr: String) -> Link {
+    /// A link to the peer that `hello` is for, at `addr`, kept up by a task of its own until [`Link::close`].
+    pub fn start(env: Env, hello: Hello, addr: String) -> Link {
         let inner = Arc::new(Inner {
-            peer,
+            peer: hello.to,
             next_request: AtomicU64::new(1),
             waiting: Mutex::new(HashMap::new()),
             outbound: Mutex::new(None),

@@ -1,6 +1,6 @@
 //! What peers ask of this node: the other end of their links.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,11 +20,12 @@ use crate::install::{Installed, install};
 use crate::limits;
 use crate::log::SharedLog;
 use crate::network::parts;
+use crate::node::NodeConfig;
 use crate::planted::{Bug, is_planted};
 use crate::snapshot_store::SnapshotStore;
 use crate::standing::Standing;
 use crate::storage::stored_vote;
-use crate::types::{GroupId, Watcher};
+use crate::types::{GroupId, NodeId, Watcher};
 use crate::wire;
 use crate::wire::proto::{
     self, AppendRequest, Frame, Packet, SnapshotHead, SnapshotPart, SnapshotReply, SnapshotWanted, frame,
@@ -39,6 +40,8 @@ pub struct Service {
 
 struct Inner {
     cluster_id: String,
+    node_id: NodeId,
+    peers: BTreeSet<NodeId>,
     groups: BTreeMap<GroupId, Arc<Group>>,
     snapshots: BTreeMap<GroupId, SnapshotStore>,
     log: SharedLog,
@@ -48,7 +51,7 @@ struct Inner {
 
 impl Service {
     pub fn new(
-        cluster_id: String,
+        config: &NodeConfig,
         groups: &[Arc<Group>],
         snapshots: BTreeMap<GroupId, SnapshotStore>,
         log: SharedLog,
@@ -56,7 +59,10 @@ impl Service {
         watcher: Arc<dyn Watcher>,
     ) -> Service {
         let groups = groups.iter().map(|group| (group.id(), Arc::clone(group))).collect();
-        Service { inner: Arc::new(Inner { cluster_id, groups, snapshots, log, standing, watcher }) }
+        let (cluster_id, node_id) = (config.cluster_id.clone(), config.node_id);
+        let peers = config.initial_cluster.iter().map(|node| node.id).filter(|id| *id != node_id).collect();
+        let inner = Inner { cluster_id, node_id, peers, groups, snapshots, log, standing, watcher };
+        Service { inner: Arc::new(inner) }
     }
 
     /// Answers one frame; what cannot be answered is refused, in words.
@@ -175,6 +181,21 @@ impl Service {
         }
     }
 
+    /// Refuses who is of another cluster, and who one of the two takes for somebody else: a node at an address that was
+    /// another one's would answer in that one's name, and be counted twice.
+    fn check_hello(&self, hello: &proto::Hello) -> Result<(), Status> {
+        self.check_cluster(&hello.cluster_id)?;
+        let proto::Hello { node_id, to, .. } = hello;
+        if *to != self.inner.node_id {
+            let ours = self.inner.node_id;
+            return Err(Status::permission_denied(format!("this is node {ours}, not node {to}")));
+        }
+        if !self.inner.peers.contains(node_id) {
+            return Err(Status::permission_denied(format!("no peer of node {to} is node {node_id}")));
+        }
+        Ok(())
+    }
+
     fn check_cluster(&self, theirs: &str) -> Result<(), Status> {
         let ours = &self.inner.cluster_id;
         if theirs == ours {
@@ -195,12 +216,9 @@ impl Peer for Service {
         let first = inbound.message().await?;
         let hello = first.and_then(|packet| packet.hello);
         let hello = hello.ok_or_else(|| Status::invalid_argument("the first packet must be a hello"))?;
-        if let Err(refused) = self.check_cluster(&hello.cluster_id) {
-            tracing::warn!(
-                peer = hello.node_id,
-                cluster = hello.cluster_id,
-                "refused a peer of another cluster"
-            );
+        if let Err(refused) = self.check_hello(&hello) {
+            let reason = refused.message();
+            tracing::warn!(peer = hello.node_id, cluster = hello.cluster_id, reason, "refused a peer");
             return Err(refused);
         }
         let (outbound, frames) = mpsc::channel(limits::WAITING_FRAMES);
