@@ -27,6 +27,8 @@ pub enum Bug {
     CatalogNotDurable,
     /// Who is asked whether it knows of a newer leader says no, whatever it knows.
     ConfirmBlindly,
+    /// A snapshot's bytes are taken for right, whatever their checksum says.
+    DamageUnnoticed,
     /// One replica, once, applies an entry without its calls.
     EntryLost,
     /// A write whose relay broke is answered as certainly not applied.
@@ -35,6 +37,8 @@ pub enum Bug {
     FoundTwice,
     /// The log goes on after a failed fsync as if it had worked.
     FsyncErrorIgnored,
+    /// The log takes what found no room on the disk for written.
+    FullDiskIgnored,
     /// A node whose disk was wiped follows leaders before it knows the newest term.
     NewcomerFollows,
     /// A node whose disk was wiped votes at once.
@@ -79,16 +83,18 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Bug; 29] = [
+    pub const ALL: [Bug; 31] = [
         Bug::AcknowledgeBeforeFsync,
         Bug::ApplyBeforeCommit,
         Bug::ApplyDiverges,
         Bug::CatalogNotDurable,
         Bug::ConfirmBlindly,
+        Bug::DamageUnnoticed,
         Bug::EntryLost,
         Bug::ForwardLostIsRefused,
         Bug::FoundTwice,
         Bug::FsyncErrorIgnored,
+        Bug::FullDiskIgnored,
         Bug::NewcomerFollows,
         Bug::NewcomerVotes,
         Bug::ProposeTwice,

@@ -176,6 +176,7 @@ impl<'a> Cluster<'a> {
             Fault::Start(id) => self.start(id),
             Fault::StartAll => all.for_each(|id| self.start(id)),
             Fault::DiskError(id, ops) => self.upset_disk(id, |disk| disk.fail_once_after(ops)),
+            Fault::DiskFull(id) => self.upset_disk(id, |disk| disk.fill(true)),
             Fault::Wipe(id) => self.wipe(id),
             Fault::Damage(id, number) => self.damage(id, number),
             Fault::Partition(a, b) => self.sim.partition(host(a), host(b)),
@@ -205,7 +206,9 @@ impl<'a> Cluster<'a> {
             Fault::PowerCut(id) | Fault::Kill(id) => (id, Event::LeaderKilled),
             Fault::Isolate(id) => (id, Event::LeaderIsolated),
             Fault::Pause(id) => (id, Event::LeaderPaused),
-            Fault::DiskError(id, _) | Fault::SlowDisk(id, _) => (id, Event::LeaderDiskFaulted),
+            Fault::DiskError(id, _) | Fault::DiskFull(id) | Fault::SlowDisk(id, _) => {
+                (id, Event::LeaderDiskFaulted)
+            }
             Fault::PowerCutOfAll => return observed.coverage.count(Event::PowerCutOfAll),
             Fault::ClockJump(_, ..0) => return observed.coverage.count(Event::ClockWentBack),
             _ => return,
@@ -250,6 +253,7 @@ impl<'a> Cluster<'a> {
             self.sim.crash(host(id));
         }
         how(&self.node(id).machine.disk);
+        self.node(id).machine.disk.fill(false);
         self.node(id).excused.set(false);
         self.node(id).ended.set(false);
         self.observed.borrow_mut().stopped(id);

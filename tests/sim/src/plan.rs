@@ -91,6 +91,8 @@ pub enum Fault {
     StartAll,
     /// An operation of the node's disk fails, after so many more.
     DiskError(u64, u64),
+    /// The node's disk is full until the node has stopped.
+    DiskFull(u64),
     /// The node loses its disk and comes back with an empty one, if all others can vote.
     Wipe(u64),
     /// The node is killed, a bit of its log, its snapshots or its catalog is flipped, as the number says, and it is told to
@@ -121,6 +123,7 @@ pub enum Kind {
     ClockJump,
     Damage,
     DiskError,
+    DiskFull,
     Isolate,
     Kill,
     OneWay,
@@ -136,10 +139,11 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 14] = [
+    pub const ALL: [Kind; 15] = [
         Kind::ClockJump,
         Kind::Damage,
         Kind::DiskError,
+        Kind::DiskFull,
         Kind::Isolate,
         Kind::Kill,
         Kind::OneWay,
@@ -279,6 +283,7 @@ fn draw_fault(draw: &dyn Fn(u64, u64) -> u64, mix: &[u64], nodes: u64) -> Fault 
         Some(Kind::ClockJump) => Fault::ClockJump(node, draw(0, 20_000) as i64 - 10_000),
         Some(Kind::Damage) => Fault::Damage(node, draw(0, u64::MAX - 1)),
         Some(Kind::DiskError) => Fault::DiskError(node, draw(0, 40)),
+        Some(Kind::DiskFull) => Fault::DiskFull(node),
         Some(Kind::Isolate) => Fault::Isolate(node),
         Some(Kind::Kill) => Fault::Kill(node),
         Some(Kind::OneWay) => Fault::OneWay(node, other),

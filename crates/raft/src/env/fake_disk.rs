@@ -67,6 +67,8 @@ struct State {
     /// What was being done when it failed, and to which file or directory.
     power_failed_in: Option<(&'static str, PathBuf)>,
     fails_at: Option<u64>,
+    /// No file can grow.
+    full: bool,
 }
 
 #[derive(Default, Clone)]
@@ -198,6 +200,11 @@ impl FakeDisk {
         let options = state.options.clone();
         *state =
             State { options, random: state.random, life: state.life + 1, ops: state.ops, ..State::default() };
+    }
+
+    /// Somebody else fills the disk (`true`), or makes room again: meanwhile no file can grow.
+    pub fn fill(&self, full: bool) {
+        self.lock().full = full;
     }
 
     /// Lets one operation fail, after `ops` more.
@@ -381,7 +388,8 @@ impl FakeFile {
             Change::Write { offset, bytes } => (offset + bytes.len()).saturating_sub(len),
             Change::SetLen(new) => new.saturating_sub(len),
         };
-        if grown > 0 && state.options.capacity.is_some_and(|c| state.used() + grown as u64 > c) {
+        let has_room = |capacity| state.used() + grown as u64 <= capacity;
+        if grown > 0 && (state.full || !state.options.capacity.is_none_or(has_room)) {
             return Err(io::Error::new(io::ErrorKind::StorageFull, "No space left on device"));
         }
         let inode = state.inode(self.inode);
