@@ -9,7 +9,7 @@ use crate::error::CommandError;
 use crate::keyspace::{Edit, Keyspace};
 use crate::reply::Reply;
 use crate::value::zset::{Element, Elements};
-use crate::value::{ZsetValue, number};
+use crate::value::{self, ZsetValue, number};
 
 /// The rows.
 pub const COMMANDS: &[Command] = &[
@@ -319,6 +319,16 @@ impl<'a> Query<'a> {
             false => zset.range(start + offset..start + offset + count),
         }
     }
+
+    /// Them as a sorted set. Redis knows beforehand how many a range of ranks has; others grow in their order.
+    fn stored(&self, zset: &ZsetValue, bounds: &value::Bounds) -> ZsetValue {
+        let found = self.of(zset);
+        let elements: Vec<Element> = if self.reverse { found.rev().collect() } else { found.collect() };
+        match self.bounds {
+            Bounds::Rank(..) if elements.len() > bounds.zset_members => ZsetValue::of(elements, bounds),
+            _ => ZsetValue::grown(elements, bounds),
+        }
+    }
 }
 
 fn zrange(context: &mut ReadContext, args: Args) -> Outcome {
@@ -359,7 +369,7 @@ fn zrangestore(context: &mut WriteContext, args: Args) -> Outcome {
     let query = Query::parse(args, 3, Kind::Any { to_store: true })?;
     let zset = context.keys.zset(args.bytes(2))?;
     let bounds = context.keys.bounds();
-    let range = zset.map(|zset| ZsetValue::of(query.of(zset).collect(), bounds)).unwrap_or_default();
+    let range = zset.map(|zset| query.stored(zset, bounds)).unwrap_or_default();
     store(context, args.bytes(1), range, "zrangestore")
 }
 

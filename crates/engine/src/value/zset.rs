@@ -65,7 +65,17 @@ impl ZsetValue {
         ZsetValue::try_of(elements, bounds).expect("members differ")
     }
 
-    /// The same of elements that come from outside; `None` if a member is there twice.
+    /// The sorted set that `elements` make one after the other: those that come while it is still small lose the sign of
+    /// `-0`, and keep having lost it when it becomes big.
+    pub fn grown(mut elements: Vec<Element>, bounds: &Bounds) -> ZsetValue {
+        let first = elements.iter().take(bounds.zset_members);
+        let while_small = first.take_while(|element| element.member.len() <= bounds.zset_bytes).count();
+        // This makes 0 of -0.
+        elements[..while_small].iter_mut().for_each(|element| element.score += 0.0);
+        ZsetValue::of(elements, bounds)
+    }
+
+    /// The sorted set of elements that come from outside, as [`ZsetValue::of`]; `None` if a member is there twice.
     pub fn try_of(mut elements: Vec<Element>, bounds: &Bounds) -> Option<ZsetValue> {
         elements.sort_unstable_by(Element::order);
         let small = elements.len() <= bounds.zset_members
