@@ -28,6 +28,8 @@ pub struct ReadContext<'a> {
     pub scripts: &'a Scripts,
     /// Where a script that it calls runs.
     pub scripting: script::Reads<'a>,
+    /// Whether a script calls.
+    pub in_script: bool,
 }
 
 /// What a write sees and changes. The time is the machine's clock, [`Keyspace::now_ms`].
@@ -45,6 +47,8 @@ pub struct WriteContext<'a> {
     pub scripts: &'a mut Scripts,
     /// What a script may use.
     pub budget: Budget,
+    /// Whether a script calls.
+    pub in_script: bool,
 }
 
 /// How a command runs; the type says what it may touch.

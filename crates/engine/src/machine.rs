@@ -283,7 +283,8 @@ impl Machine {
     }
 
     fn read_context<'a>(&'a self, now_ms: u64, rng: Rng, scripting: Reads<'a>) -> ReadContext<'a> {
-        ReadContext { keys: &self.keyspace, now_ms, rng, scripts: &self.scripts, scripting }
+        let (keys, scripts) = (&self.keyspace, &self.scripts);
+        ReadContext { keys, now_ms, rng, scripts, scripting, in_script: false }
     }
 
     /// How often calls have found the keys that they read here.
@@ -445,6 +446,7 @@ impl Machine {
                     woken: blocking == Blocking::Woken,
                     scripts: &mut self.scripts,
                     budget: run.budget(),
+                    in_script: false,
                 };
                 let reply = handler(&mut context, args).unwrap_or_else(Reply::Error);
                 self.digest.note_reply(&reply);

@@ -129,17 +129,14 @@ impl<'a> Sort<'a> {
     }
 
     /// What is answered or stored: for each element it itself, or what each GET names.
-    fn run(&self, keys: &Keyspace, key: &[u8]) -> Result<Vec<Option<Bytes>>, CommandError> {
+    fn run(&self, keys: &Keyspace, key: &[u8], in_script: bool) -> Result<Vec<Option<Bytes>>, CommandError> {
         let held = elements(keys, key)?;
         let (mut elements, ordered) = (held.elements, held.ordered);
         let range = self.range(elements.len());
-        // The order of a set is nobody's business: what is stored is sorted all the same.
-        let by_text = self.unsorted && !ordered && self.store.is_some();
+        // The order of a set is nobody's business: what is stored, or a script sees, is sorted all the same.
+        let by_text = self.unsorted && !ordered && (self.store.is_some() || in_script);
         if by_text {
-            elements.sort();
-            if self.descending {
-                elements.reverse();
-            }
+            elements.sort_by(|a, b| self.directed(self.text_order(Some(a), Some(b))));
         } else if !self.unsorted {
             elements = self.sorted(keys, elements)?;
         } else if ordered && self.descending {
@@ -263,7 +260,7 @@ fn lookup(keys: &Keyspace, pattern: &[u8], element: &Bytes) -> Option<Bytes> {
 
 fn sort(context: &mut WriteContext, args: Args) -> Outcome {
     let sort = Sort::parse(args, true)?;
-    let result = sort.run(context.keys, args.bytes(1))?;
+    let result = sort.run(context.keys, args.bytes(1), context.in_script)?;
     let Some(destination) = sort.store else { return Ok(shown(result)) };
     let len = result.len();
     if len > 0 {
@@ -277,7 +274,7 @@ fn sort(context: &mut WriteContext, args: Args) -> Outcome {
 }
 
 fn sort_ro(context: &mut ReadContext, args: Args) -> Outcome {
-    Ok(shown(Sort::parse(args, false)?.run(context.keys, args.bytes(1))?))
+    Ok(shown(Sort::parse(args, false)?.run(context.keys, args.bytes(1), context.in_script)?))
 }
 
 fn shown(result: Vec<Option<Bytes>>) -> Reply {

@@ -200,14 +200,15 @@ impl Host {
                     woken: false,
                     scripts: &mut self.no_scripts,
                     budget: self.budget,
+                    in_script: true,
                 };
                 run(&mut context, args)
             }
             Run::Read(run) => {
                 let now_ms = self.keys.now_ms();
                 let scripting = Reads::Within(self.budget);
-                let keys = &self.keys;
-                run(&mut ReadContext { keys, now_ms, rng, scripts: &self.no_scripts, scripting }, args)
+                let (keys, scripts) = (&self.keys, &self.no_scripts);
+                run(&mut ReadContext { keys, now_ms, rng, scripts, scripting, in_script: true }, args)
             }
             Run::Session(verb) => self.verb(verb, args),
             Run::Container | Run::ByWords(_) => Err(unknown()),
