@@ -3,6 +3,7 @@
 import socket
 
 import pytest
+import redis
 
 from cluster import wait_until
 from resp import Connection, ReplyError, key_slot
@@ -106,6 +107,7 @@ def test_a_shard_channel_lives_where_its_slot_is_led(cluster):
     leader = leader_of(cluster, channel)
     other = next(node for node in cluster.nodes if node is not leader)
     with Connection(other.client_addr) as elsewhere:
+        elsewhere.call("READONLY")
         with pytest.raises(ReplyError, match="^MOVED"):
             elsewhere.call("SSUBSCRIBE", channel)
         with pytest.raises(ReplyError, match="^MOVED"):
@@ -121,20 +123,57 @@ def test_a_shard_channel_lives_where_its_slot_is_led(cluster):
 def test_a_shard_subscriber_is_told_of_a_failover(cluster):
     channel = "orders"
     leader = leader_of(cluster, channel)
-    listener = Listener(leader.client_addr)
-    listener.send("SSUBSCRIBE", channel)
-    assert listener.push() == [b"ssubscribe", channel.encode(), 1]
+    listener, plain = Listener(leader.client_addr), Listener(leader.client_addr)
+    listener.send("READONLY")
+    assert listener.reply() == "OK"
+    for each in (listener, plain):
+        each.send("SSUBSCRIBE", channel)
+        assert each.push() == [b"ssubscribe", channel.encode(), 1]
     # Paused for longer than its lease: the others elect, and it learns so when it wakes.
     leader.pause()
     heir = wait_until("a new leader", lambda: find_other_leader(cluster, channel, leader))
     leader.resume()
-    assert listener.push() == [b"sunsubscribe", channel.encode(), 0]
+    probe = [b"smessage", channel.encode(), b"probe"]
+    while (push := listener.push()) == probe:
+        pass
+    assert push == [b"sunsubscribe", channel.encode(), 0]
     again = Listener(heir.client_addr)
     again.send("SSUBSCRIBE", channel)
     assert again.push() == [b"ssubscribe", channel.encode(), 1]
     with Connection(heir.client_addr) as publisher:
         assert publisher.call("SPUBLISH", channel, "x") == 1
     assert again.push() == [b"smessage", channel.encode(), b"x"]
+    # One that goes nowhere else has kept its subscription.
+    while (push := plain.push()) == probe:
+        pass
+    assert push == [b"smessage", channel.encode(), b"x"]
+
+
+def test_a_plain_client_has_shard_channels_at_any_node(cluster):
+    clients = [redis.Redis(port=node.port, socket_timeout=LIMIT_S, decode_responses=True) for node in cluster.nodes]
+    listeners = [client.pubsub(ignore_subscribe_messages=True) for client in clients]
+    for listener in listeners:
+        listener.ssubscribe("orders")
+        wait_until("a subscription", lambda listener=listener: listener.get_sharded_message(timeout=0.1) or listener.subscribed)
+    for number, client in enumerate(clients):
+        assert client.execute_command("SPUBLISH", "orders", number) == 1, "receivers on this node"
+        for listener in listeners:
+            assert next(messages(listener)) == ("smessage", "orders", str(number))
+    for number in range(500):
+        clients[0].execute_command("SPUBLISH", "orders", number)
+    for listener in listeners:
+        heard = messages(listener)
+        assert [next(heard)[2] for _ in range(500)] == [str(number) for number in range(500)]
+    with pytest.raises(redis.exceptions.ResponseError, match="same slot"):
+        clients[0].execute_command("SSUBSCRIBE", "a", "b")
+
+
+def messages(listener):
+    """What a subscriber hears."""
+    while True:
+        message = listener.get_sharded_message(timeout=LIMIT_S)
+        if message:
+            yield message["type"], message["channel"], message["data"]
 
 
 def find_other_leader(cluster, channel, old):
@@ -142,6 +181,7 @@ def find_other_leader(cluster, channel, old):
         if node is old:
             continue
         with Connection(node.client_addr) as connection:
+            connection.call("READONLY")
             try:
                 connection.call("SPUBLISH", channel, "probe")
                 return node

@@ -72,6 +72,8 @@ pub struct ClientState {
     pub queued: Option<usize>,
     /// Another node, on behalf of its own clients.
     pub relay: bool,
+    /// Whether it knew nothing of the cluster when it last subscribed to a shard channel.
+    pub plain: bool,
     /// What it holds.
     pub memory: Held,
     /// As much of that as counts against `maxmemory-clients`, when it was last looked at.
@@ -105,6 +107,7 @@ impl Client {
             monitor: false,
             queued: None,
             relay: false,
+            plain: false,
             memory: Held::default(),
             counted: 0,
         };

@@ -22,7 +22,7 @@ use crate::lazyfree::LazyFree;
 use crate::memory::Memory;
 use crate::monitor::Monitors;
 use crate::pause::Pause;
-use crate::pubsub::{self, PubSub};
+use crate::pubsub::{Message, PubSub};
 use crate::replicas;
 use crate::stats::Stats;
 use crate::tracking::Tracking;
@@ -192,8 +192,8 @@ impl quoris_raft::types::Watcher for Watcher {
     }
 
     fn told(&self, notice: Bytes) {
-        match pubsub::from_notice(&notice) {
-            Some((channel, message)) => drop(self.pubsub.publish(&channel, &message)),
+        match Message::from_notice(&notice) {
+            Some(message) => drop(self.pubsub.tell(&message)),
             None => tracing::debug!(
                 bytes = notice.len(),
                 "a peer's notice is of a kind this version does not know"

@@ -3,8 +3,9 @@
 //! A message published on any node reaches the subscribers of every node, at most once, and those of one publisher in their
 //! order: the node tells its own subscribers and every peer ([`quoris_raft::node::Node::tell_peers`]), a peer tells its own. Nothing of this
 //! is in the log, nothing survives a restart, and a node that cannot be reached misses what is said meanwhile, as in Redis.
-//! A *shard* channel lives in its name's hash slot: it is published and subscribed to at the node that leads the slot, and
-//! when that node ceases to, its subscribers are told so and come back elsewhere.
+//! A *shard* channel lives in its name's hash slot: a cluster's client publishes and subscribes to it at the node that leads the
+//! slot, and when that node ceases to, its subscribers are told so and come back elsewhere. Every node has a replica of every slot,
+//! so messages in shards reach every node as well; a plain client, which goes nowhere else, listens where it is and stays.
 //!
 //! It knows clients only by their numbers and mailboxes: neither sessions nor sockets.
 
@@ -113,16 +114,25 @@ impl PubSub {
         client.set_subscriptions([0; 3]);
     }
 
-    /// This node no longer leads the slots that `ceded` tells: who listens to a channel in them must look elsewhere.
+    /// This node no longer leads the slots that `ceded` tells: who listens to a channel in them, and can, must look elsewhere.
     pub fn cede(&self, ceded: impl Fn(SlotId) -> bool) {
         let of = Kind::Shard as usize;
         let state = self.lock();
         let lost = state.subscribers[of].iter().filter(|(name, _)| ceded(slot_of(name)));
         let lost: Vec<_> = lost
             .flat_map(|(name, clients)| clients.values().map(|client| (name.clone(), client.clone())))
+            .filter(|(_, client)| !client.state().plain)
             .collect();
         drop(state);
         lost.iter().for_each(|(name, client)| self.unsubscribe(client, Kind::Shard, name));
+    }
+
+    /// Hands a message to this node's subscribers. How many.
+    pub fn tell(&self, message: &Message) -> usize {
+        match message.in_shard {
+            true => self.publish_in_shard(&message.channel, &message.content),
+            false => self.publish(&message.channel, &message.content),
+        }
     }
 
     /// Hands a message to this node's subscribers of `channel` and of patterns that it matches. How many.
@@ -234,20 +244,37 @@ pub(crate) fn bulk_str(word: &'static str) -> Reply {
     Reply::Bulk(Bytes::from_static(word.as_bytes()))
 }
 
-/// What a peer is told of a message.
-pub fn to_notice(channel: &Bytes, message: &Bytes) -> Bytes {
-    let mut notice = BytesMut::new();
-    encode_call(&[b"PUBLISH".as_slice(), channel, message], &mut notice);
-    notice.freeze()
+/// A message on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Whether its channel is a shard's.
+    pub in_shard: bool,
+    /// Where it is published.
+    pub channel: Bytes,
+    /// What it says.
+    pub content: Bytes,
 }
 
-/// The channel and message of a peer's notice; `None` if it is not one that this version knows.
-pub fn from_notice(notice: &Bytes) -> Option<(Bytes, Bytes)> {
-    let limits = DecodeLimits { bulk_bytes: i64::MAX, call_bytes: usize::MAX, authenticated: true };
-    let call = Decoder::default().decode(&mut BytesMut::from(notice.as_ref()), &limits).ok()??;
-    match &call[..] {
-        [word, channel, message] if word.as_ref() == b"PUBLISH" => Some((channel.clone(), message.clone())),
-        _ => None,
+impl Message {
+    /// What a peer is told of it.
+    pub fn to_notice(&self) -> Bytes {
+        let word: &[u8] = if self.in_shard { b"SPUBLISH" } else { b"PUBLISH" };
+        let mut notice = BytesMut::new();
+        encode_call(&[word, &self.channel, &self.content], &mut notice);
+        notice.freeze()
+    }
+
+    /// The message of a peer's notice; `None` if it is not one that this version knows.
+    pub fn from_notice(notice: &Bytes) -> Option<Message> {
+        let limits = DecodeLimits { bulk_bytes: i64::MAX, call_bytes: usize::MAX, authenticated: true };
+        let call = Decoder::default().decode(&mut BytesMut::from(notice.as_ref()), &limits).ok()??;
+        let [word, channel, content] = &call[..] else { return None };
+        let in_shard = match word.as_ref() {
+            b"PUBLISH" => false,
+            b"SPUBLISH" => true,
+            _ => return None,
+        };
+        Some(Message { in_shard, channel: channel.clone(), content: content.clone() })
     }
 }
 
@@ -257,9 +284,12 @@ mod tests {
 
     #[test]
     fn a_notice_survives_its_way() {
-        let (channel, message) = (Bytes::from_static(b"a\r\nb"), Bytes::from_static(b"\0"));
-        assert_eq!(from_notice(&to_notice(&channel, &message)), Some((channel, message)));
-        assert_eq!(from_notice(&Bytes::from_static(b"*1\r\n$3\r\nNEW\r\n")), None);
-        assert_eq!(from_notice(&Bytes::from_static(b"*1\r\n$3\r\nNE")), None);
+        for in_shard in [false, true] {
+            let (channel, content) = (Bytes::from_static(b"a\r\nb"), Bytes::from_static(b"\0"));
+            let message = Message { in_shard, channel, content };
+            assert_eq!(Message::from_notice(&message.to_notice()), Some(message));
+        }
+        assert_eq!(Message::from_notice(&Bytes::from_static(b"*1\r\n$3\r\nNEW\r\n")), None);
+        assert_eq!(Message::from_notice(&Bytes::from_static(b"*1\r\n$3\r\nNE")), None);
     }
 }

@@ -7,15 +7,16 @@ use quoris_engine::command::{Outcome, Resolved};
 use quoris_engine::hash_slot::slot_of;
 use quoris_engine::{CommandError, Reply};
 
-use crate::pubsub::{self, Kind};
+use crate::pubsub::{Kind, Message};
 use crate::route;
 use crate::session::{Replies, Session};
 
 pub(super) fn subscribe(session: &mut Session, args: Args, kind: Kind) -> Option<Reply> {
-    if kind == Kind::Shard
-        && let Err(error) = led_here(session, args.from(1))
-    {
-        return Some(Reply::Error(error));
+    if kind == Kind::Shard {
+        if let Err(error) = served_here(session, args.from(1)) {
+            return Some(Reply::Error(error));
+        }
+        session.client.state().plain = session.access().plain;
     }
     args.from(1).iter().for_each(|name| session.server.pubsub.subscribe(&session.client, kind, name));
     answered(session);
@@ -41,30 +42,37 @@ fn answered(session: &mut Session) {
 
 /// How many of this node's clients have received it, as in Redis Cluster.
 pub(super) fn publish(session: &Session, args: Args) -> Outcome {
+    Ok(tell_all(session, args, false))
+}
+
+/// The same in a shard.
+pub(super) fn publish_in_shard(session: &Session, args: Args) -> Outcome {
+    served_here(session, &args.0[1..2])?;
+    Ok(tell_all(session, args, true))
+}
+
+fn tell_all(session: &Session, args: Args, in_shard: bool) -> Reply {
     let server = &session.server;
-    let (channel, message) = (args.bytes(1), args.bytes(2));
+    let message = Message { in_shard, channel: args.bytes(1).clone(), content: args.bytes(2).clone() };
     let peers = server.node.topology().nodes.len() - 1;
-    let told = server.node.tell_peers(&pubsub::to_notice(channel, message));
+    let told = server.node.tell_peers(&message.to_notice());
     server.pubsub.lost.add((peers - told) as u64);
     server.stats.published.add(1);
-    Ok(Reply::count(server.pubsub.publish(channel, message)))
+    Reply::count(server.pubsub.tell(&message))
 }
 
-pub(super) fn publish_in_shard(session: &Session, args: Args) -> Outcome {
-    led_here(session, &args.0[1..2])?;
-    session.server.stats.published.add(1);
-    Ok(Reply::count(session.server.pubsub.publish_in_shard(args.bytes(1), args.bytes(2))))
-}
-
-/// Whether this node leads the one slot of `channels`.
-fn led_here(session: &Session, channels: &[Bytes]) -> Result<(), CommandError> {
+/// Whether this node takes calls for the one slot of `channels`: because it leads it, or because the client goes nowhere else.
+fn served_here(session: &Session, channels: &[Bytes]) -> Result<(), CommandError> {
     let slot = slot_of(&channels[0]);
     if channels.iter().any(|channel| slot_of(channel) != slot) {
         return Err(CommandError::CrossSlot);
     }
     let node = &session.server.node;
     let group = node.group_of(slot);
-    if group.is_leader() { Ok(()) } else { Err(route::elsewhere(node, group, slot)) }
+    match session.access().plain || group.is_leader() {
+        true => Ok(()),
+        false => Err(route::elsewhere(node, group, slot)),
+    }
 }
 
 pub(super) fn channels(session: &Session, resolved: Resolved, args: Args, kind: Kind) -> Outcome {
