@@ -139,6 +139,9 @@ fn why_not(row: &Row, error: &ConfigError) -> String {
             "percentage argument must be less or equal to 100".to_string()
         }
         _ if row.is_percentage() => "argument must be a memory or percent value".to_string(),
+        _ if row.name == "notify-keyspace-events" => {
+            "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.".to_string()
+        }
         Err(_) if row.is_number() => "argument couldn't be parsed into an integer".to_string(),
         _ => format!("argument must be {}", error.takes),
     }
