@@ -405,7 +405,8 @@ fn settings(plan: &Plan, id: u64) -> Config {
         "node_id = {id}\nlisten = \"n{id}:7000\"\npeer_listen = \"n{id}:17000\"\ndata_dir = \"/data\"\n\
          cluster_id = \"sim\"\ngroups = {}\ninitial_cluster = \"{}\"\nsnapshot_entries = {}\n\
          entries_behind_snapshot = {}\nlog_segment_bytes = \"64kb\"\nlog_cache_bytes = \"64kb\"\n\
-         log_max_bytes = \"{}kb\"\nwrite_timeout_ms = 1000\n",
+         log_max_bytes = \"{}kb\"\nwrite_timeout_ms = 1000\n\
+         script_instructions = 100000\nscript_memory = \"1mb\"\n",
         plan.groups,
         members.join(","),
         plan.snapshot_entries,

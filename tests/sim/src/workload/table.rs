@@ -38,9 +38,7 @@ impl Table {
                 for words in std::fs::read_to_string(script)?.lines().filter_map(call_in) {
                     let Ok(resolved) = command::resolve(&words) else { continue };
                     let row = resolved.command;
-                    if !matches!(row.run, Run::Read(_) | Run::Write(_))
-                        || row.keys.of(&words).next().is_none()
-                    {
+                    if !is_of_data(row) || row.keys.of(&words).next().is_none() {
                         continue;
                     }
                     match commands.iter_mut().find(|(known, _)| known.name == row.name) {
@@ -76,6 +74,11 @@ impl Table {
         }
         words
     }
+}
+
+/// Whether it is a group that runs the command.
+fn is_of_data(row: &Command) -> bool {
+    matches!(row.run, Run::Read(_) | Run::Write(_) | Run::ByWords(_))
 }
 
 /// A key of `chapter`, by two numbers: one for its slot.
@@ -151,8 +154,7 @@ mod tests {
     fn every_row_with_keys_is_called() {
         let table = Table::load().expect("the scripts");
         let called: BTreeSet<&str> = table.names().collect();
-        let has_keys =
-            |row: &&&Command| row.keys.first > 0 && matches!(row.run, Run::Read(_) | Run::Write(_));
+        let has_keys = |row: &&&Command| row.keys.any() && is_of_data(row);
         let rows: Vec<&Command> = command::table().collect();
         let missing: Vec<&str> =
             rows.iter().filter(has_keys).map(|row| row.name).filter(|name| !called.contains(name)).collect();
