@@ -282,3 +282,18 @@ def test_many_different_scripts_take_bounded_memory():
         grown = resident_mb(cluster.nodes[0]) - before
         print(f"{scripts - warm_up} scripts: {grown:.1f} MB more than before")
         assert grown < most_mb
+
+
+def test_an_endless_script_in_the_log_does_not_keep_a_node_from_stopping():
+    # It is known to be short, and so is not tried out, when it turns out to be endless.
+    script = "if redis.call('exists', KEYS[1]) == 1 then while true do end end"
+    with Cluster(nodes=1, groups=1, threads=1, script_instructions=10**12) as cluster:
+        node = cluster.nodes[0]
+        with cluster_connection(node.client_addr, LONG_S) as client:
+            assert client.call("EVAL", script, 1, "k") is None
+            assert client.call("SET", "k", "v") == "OK"
+            client.send("EVAL", script, 1, "k")
+            time.sleep(1)
+            node.process.terminate()
+            # quoris serve gives itself 10 s.
+            assert node.process.wait(LONG_S) == 1

@@ -172,6 +172,7 @@ pub enum Verb {
     Readwrite,
     Reset,
     Save,
+    ScriptDebug,
     ScriptKill,
     Select,
     Shutdown,

@@ -117,14 +117,16 @@ async fn ask(
                 if !of_script && let Err(error) = replicas::check(server, group).await {
                     return Reply::Error(error);
                 }
-                if let Err(refused) = scripts::rehearse(server, group, &call).await {
-                    return refused;
-                }
+                let slept = match scripts::rehearse(server, group, &call).await {
+                    Ok(slept) => slept,
+                    Err(refused) => return refused,
+                };
                 if call.args[0].eq_ignore_ascii_case(b"function") {
                     server.scripts.functions_have_changed();
                 }
                 let _writing = server.scripts.writing(std::slice::from_ref(&call));
                 let outcome = group.write(vec![Batch::of(vec![call.clone()])]).await;
+                scripts::wait(slept).await;
                 first(route::written(&server.node, outcome, &[None]))
             }
             Place::Here => read(server, group, &call).await,

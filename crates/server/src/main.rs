@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
@@ -171,6 +172,7 @@ fn serve(flags: &ArgMatches) -> ExitCode {
     };
     block_on(config.threads, async {
         let shutdown = shutdown()?;
+        std::thread::spawn(end_late);
         Ok(Server::run(os_env()?, config, file, shutdown).await?)
     })
 }
@@ -265,6 +267,26 @@ fn shutdown() -> std::io::Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
         }
     })
+}
+
+/// How long a node may take to stop in good order once it is asked to end.
+const STOP_TIME: Duration = Duration::from_secs(10);
+
+/// Ends a process that has not stopped in time: a script with a large budget may keep the runtime's threads from it. Nothing is
+/// lost, as nothing would be if the power failed.
+fn end_late() {
+    let wait = async {
+        shutdown()?.await;
+        tokio::time::sleep(STOP_TIME).await;
+        std::io::Result::Ok(())
+    };
+    match runtime(1).and_then(|runtime| runtime.block_on(wait)) {
+        Ok(()) => {
+            complain("it has not stopped in time, and is ended");
+            std::process::exit(1);
+        }
+        Err(error) => complain(&format!("nobody will end it if it does not stop in time: {error}")),
+    }
 }
 
 /// A runtime of so many threads; 0: one per processor.

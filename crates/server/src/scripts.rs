@@ -223,20 +223,20 @@ fn name_in(words: &[Bytes]) -> String {
 }
 
 /// Tries out the script that `call` has `group` run in the log, unless it is known to be short. The error that the client is
-/// told if it must not enter the log.
-pub async fn rehearse(server: &Server, group: &Group, call: &Call) -> Result<(), Reply> {
+/// told if it must not enter the log; else for how long it is to wait for its answer, because the script has called DEBUG SLEEP.
+pub async fn rehearse(server: &Server, group: &Group, call: &Call) -> Result<Duration, Reply> {
     if !is_script(&call.args) || server.scripts.is_short(&call.args) {
-        return Ok(());
+        return Ok(Duration::ZERO);
     }
     let seed = server.env.rng.next_u64();
     let rehearsal = group.with_machine(|machine| machine.rehearsal(call, seed)).map(Box::new);
-    let Some(script) = rehearsal else { return Ok(()) };
+    let Some(script) = rehearsal else { return Ok(Duration::ZERO) };
     let settings = server.settings.get();
     let bytes = settings.script_memory as usize;
     let moment = Budget { instructions: limits::SCRIPT_MOMENT, bytes, ..Budget::default() };
     if script.answer(moment, None).is_some() {
         server.scripts.note_short(&call.args);
-        return Ok(());
+        return Ok(Duration::ZERO);
     }
     let too_long = script.too_long();
     let whole = Budget { instructions: settings.script_instructions, ..moment };
@@ -244,7 +244,7 @@ pub async fn rehearse(server: &Server, group: &Group, call: &Call) -> Result<(),
         None => Err(too_long),
         Some(answered) if answered.stopped => Err(answered.reply),
         // Whatever it came to: what counts is what it comes to in the log.
-        Some(_) => Ok(()),
+        Some(answered) => Ok(slept(&answered)),
     }
 }
 
@@ -264,12 +264,12 @@ async fn run(server: &Server, script: Box<ReadOnly>, call: &Call) -> Reply {
     let bytes = server.settings.get().script_memory as usize;
     let budget = move |instructions| Budget { instructions, bytes, ..Budget::default() };
     if let Some(answered) = script.answer(budget(limits::SCRIPT_MOMENT), None) {
-        return tell_tracking(server, answered);
+        return told(server, answered).await;
     }
     match run_long(server, script, call, budget(u64::MAX)).await {
         Ok(answered) => {
             let answered = answered.expect("a script without a budget of instructions ends with an answer");
-            tell_tracking(server, answered)
+            told(server, answered).await
         }
         Err(refused) => refused,
     }
@@ -303,10 +303,23 @@ async fn run_long(
     Ok(told.try_recv().expect("a job tells before it is done"))
 }
 
-fn tell_tracking(server: &Server, answered: Answered) -> Reply {
+/// Waits, if there is anything to wait for.
+pub async fn wait(time: Duration) {
+    if !time.is_zero() {
+        tokio::time::sleep(time).await;
+    }
+}
+
+/// For how long a script's caller is to wait, as if it had slept.
+fn slept(answered: &Answered) -> Duration {
+    Duration::from_millis(answered.slept_ms.min(limits::DEBUG_SLEEP_MS))
+}
+
+async fn told(server: &Server, answered: Answered) -> Reply {
     if answered.has_read {
         server.tracking.script_has_read();
     }
+    wait(slept(&answered)).await;
     answered.reply
 }
 

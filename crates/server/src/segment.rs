@@ -4,6 +4,7 @@
 //! under way together. The replies come out in the order of the calls.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use quoris_engine::command::Command;
@@ -182,11 +183,13 @@ impl Run {
         // One that is not known to be short is alone in its run.
         let rehearsed = match &calls[..] {
             [call] if self.write => scripts::rehearse(server, &self.group, call).await,
-            _ => Ok(()),
+            _ => Ok(Duration::ZERO),
         };
-        let replies = if let Err(refused) = rehearsed {
-            vec![refused]
-        } else if self.write {
+        let slept = match rehearsed {
+            Ok(slept) => slept,
+            Err(refused) => return vec![Answer::Own(route::reroute(node, refused))],
+        };
+        let replies = if self.write {
             // Each call is a batch: only MULTI promises that nothing comes between two of them.
             let _writing = server.scripts.writing(&calls);
             let batches = calls.into_iter().map(|call| Batch::of(vec![call]).by(caller.origin)).collect();
@@ -200,6 +203,7 @@ impl Run {
                 }
             }
         };
+        scripts::wait(slept).await;
         replies.into_iter().map(|reply| Answer::Own(route::reroute(node, reply))).collect()
     }
 }

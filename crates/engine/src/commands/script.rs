@@ -54,6 +54,12 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 const SUBCOMMANDS: &[Command] = &[
+    Command::session("debug", 3, Verb::ScriptDebug).doc(
+        Chapter::Scripting,
+        "3.2.0",
+        "O(1)",
+        "Sets the debug mode of server-side Lua scripts.",
+    ),
     Command::read("exists", -3, Keys::NONE, exists).with(SCRIPT_FLAGS).gathered(Gather::Same).doc(
         Chapter::Scripting,
         "2.6.0",

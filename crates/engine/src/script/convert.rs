@@ -103,26 +103,37 @@ fn wrapped(lua: &Lua, name: &str, inner: Table) -> Result<Value> {
 /// A table's keys in the order that scripts see (`pairs` of prelude.lua); an error if one has no place in an order. They are
 /// copies: Lua lends out no more than about 8,000 of its own strings at a time, and a table may be larger.
 pub fn ordered_keys(table: &Table) -> Result<Vec<Key>> {
+    let mut keys = unordered_keys(table)?;
+    keys.sort_by(Key::order);
+    Ok(keys)
+}
+
+/// A table's keys in Lua's own order, which may depend on addresses if the table has ever held keys that are tables or functions.
+pub fn unordered_keys(table: &Table) -> Result<Vec<Key>> {
     let mut keys = Vec::new();
     table.for_each(|key: Value, _: Value| {
         keys.push(Key::of(&key)?);
         Ok(())
     })?;
-    keys.sort_by(Key::order);
     Ok(keys)
+}
+
+/// The value that stands at `key`.
+pub fn value_of(table: &Table, key: &Key) -> Result<Value> {
+    match key {
+        Key::Number(number) => table.raw_get(*number),
+        Key::Text(text) => table.raw_get(text.clone()),
+        Key::Bool(truth) => table.raw_get(*truth),
+    }
 }
 
 /// A table in that order, one pair after the other.
 pub fn ordered(table: &Table) -> Result<impl ExactSizeIterator<Item = Result<(Key, Value)>>> {
-    let value = |key: Key| {
-        let value = match &key {
-            Key::Number(number) => table.raw_get(*number)?,
-            Key::Text(text) => table.raw_get(text.clone())?,
-            Key::Bool(truth) => table.raw_get(*truth)?,
-        };
+    let pair = |key: Key| {
+        let value = value_of(table, &key)?;
         Ok((key, value))
     };
-    Ok(ordered_keys(table)?.into_iter().map(value))
+    Ok(ordered_keys(table)?.into_iter().map(pair))
 }
 
 /// A key of a table that has a place in an order.

@@ -14,6 +14,8 @@ const CALL: u64 = 20;
 const WORD: u64 = 8;
 /// Each value that a library reads or writes.
 pub const VALUE: u64 = 16;
+/// DEBUG SLEEP, though nobody sleeps while the script runs (`ReadOnly`).
+pub const MILLISECOND: u64 = 100_000;
 /// Each key, for what goes over all keys of a group.
 const KEY: u64 = 8;
 

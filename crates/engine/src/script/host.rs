@@ -21,8 +21,8 @@ pub const INSTRUCTIONS_PER_LOOK: u32 = 1000;
 /// Each of Lua's instructions counts once more for every so many bytes of the longest string.
 const LONG_BYTES: usize = 16 << 10;
 
-/// Reading a number takes so many times as long as comparing strings of its length.
-const DIGITS_COST: usize = 30;
+/// Reading a number takes so many times as long as Lua's instructions count for comparing strings of its length.
+const DIGITS_COST: usize = 500;
 
 /// Why a script must end, whatever it catches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +61,8 @@ pub struct Host {
     /// redis.setresp(3).
     pub resp3: bool,
     calls: u64,
+    /// For how long it has asked to sleep, in milliseconds: whoever runs it has its caller wait.
+    pub slept_ms: u64,
     /// What it has set of cjson.
     pub json: JsonSettings,
     /// The functions that a library registers while it is loaded.
@@ -102,6 +104,7 @@ impl Host {
             any_slot: false,
             resp3: false,
             calls: 0,
+            slept_ms: 0,
             json: JsonSettings::default(),
             loading: None,
             no_scripts: Scripts::default(),
@@ -128,10 +131,7 @@ impl Host {
 
     /// Notes a string that the script may work with.
     pub fn met(&mut self, text: &[u8]) {
-        let may_be_number =
-            matches!(text.first(), Some(b'0'..=b'9' | b'+' | b'-' | b'.' | b' ' | b'\t'..=b'\r'));
-        let cost = if may_be_number { DIGITS_COST } else { 1 };
-        self.longest = self.longest.max(text.len().saturating_mul(cost));
+        self.longest = self.longest.max(text.len()).max(number_len(text).saturating_mul(DIGITS_COST));
     }
 
     /// Counts work that is done outside of Lua's instructions. Whether the script must end.
@@ -270,8 +270,12 @@ impl Host {
     /// The few commands of the session that mean something inside a script.
     fn verb(&mut self, verb: Verb, args: Args) -> Result<Reply, CommandError> {
         match verb {
-            // Time stands still while a script runs.
-            Verb::DebugSleep => args.float(2).map(|_| Reply::OK),
+            Verb::DebugSleep => {
+                let ms = (args.float(2)? * 1000.0) as u64;
+                self.slept_ms = self.slept_ms.saturating_add(ms);
+                self.spend(ms.saturating_mul(cost::MILLISECOND));
+                Ok(Reply::OK)
+            }
             Verb::DebugProtocol => debug::sample(args.bytes(2)),
             Verb::Ping if args.len() == 1 => Ok(Reply::Simple("PONG")),
             Verb::Ping if args.len() > 2 => Err(CommandError::WrongArity("ping".to_string())),
@@ -303,6 +307,27 @@ const SESSION_VERBS: [Verb; 8] = [
     Verb::Time,
 ];
 
+/// How far arithmetic would read `text`, whether or not it turns out to be a number.
+fn number_len(text: &[u8]) -> usize {
+    let run = |from: usize, of: fn(&u8) -> bool| {
+        text.get(from..).map_or(0, |rest| rest.iter().take_while(|byte| of(byte)).count())
+    };
+    let is = |at: usize, of: &[u8]| text.get(at).is_some_and(|byte| of.contains(byte));
+    let mut at = run(0, |byte| matches!(byte, b' ' | b'\t'..=b'\r'));
+    at += usize::from(is(at, b"+-"));
+    if is(at, b"0") && is(at + 1, b"xX") {
+        at += 2 + run(at + 2, |byte| byte.is_ascii_hexdigit() || *byte == b'.');
+    } else {
+        at += run(at, |byte| byte.is_ascii_digit() || *byte == b'.');
+    }
+    if is(at, b"eEpP") {
+        at += 1;
+        at += usize::from(is(at, b"+-"));
+        at += run(at, u8::is_ascii_digit);
+    }
+    at
+}
+
 const NOT_ALLOWED: CommandError = CommandError::Text("ERR This Redis command is not allowed from script");
 
 fn is_publish(row: &Command) -> bool {
@@ -324,4 +349,27 @@ fn is_closed(container: &[u8]) -> bool {
 
 fn unknown() -> CommandError {
     CommandError::Text("ERR Unknown Redis command called from script")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_as_long_as_arithmetic_reads_it() {
+        for (text, len) in [
+            ("", 0),
+            ("word", 0),
+            ("xxxx", 0),
+            ("-----", 1),
+            ("12 apples", 2),
+            (" \t-12.50", 8),
+            ("1e-007", 6),
+            ("0xFF.8p+2z", 9),
+            ("fade", 0),
+            ("12e", 3),
+        ] {
+            assert_eq!(number_len(text.as_bytes()), len, "{text}");
+        }
+    }
 }

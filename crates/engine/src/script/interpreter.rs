@@ -12,7 +12,6 @@ use super::library::FunctionInfo;
 use super::scripts::sha1_hex;
 use super::{Code, Ending, Run, api, convert, lib, source};
 use crate::error::CommandError;
-use crate::keyspace::Keyspace;
 use crate::reply::Reply;
 
 const PRELUDE: &str = include_str!("prelude.lua");
@@ -115,17 +114,16 @@ impl Interpreter {
         self.lua.used_memory()
     }
 
-    /// Runs a script in `host`; gives back the keys.
-    pub fn run(&mut self, host: Host, run: &Run) -> (Keyspace, Ended) {
+    /// Runs a script in `host`, which it gives back.
+    pub fn run(&mut self, host: Host, run: &Run) -> (Host, Ended) {
         // Before memory is limited: each allocation costs less then, and what a script may use must not depend on whether it
         // has been compiled before.
         let made =
             self.compile(&run.code).and_then(|code| Ok((code, self.list(run.keys)?, self.list(run.args)?)));
-        let (host, ended) = self.within(host, |interpreter| {
+        self.within(host, |interpreter| {
             let (code, keys, args) = made?;
             interpreter.call(run, code, keys, args)
-        });
-        (host.into_keys(), ended)
+        })
     }
 
     /// Loads a library: the functions that it registers.

@@ -295,9 +295,10 @@ impl ReadOnly {
     pub fn answer(&self, budget: Budget, stop: Option<Stop>) -> Option<Answered> {
         match self.run(budget, stop) {
             (Ended::OutOfInstructions, _) => None,
-            (ended, has_read) => {
+            (ended, traces) => {
                 let stopped = matches!(ended, Ended::Stopped(_));
-                Some(Answered { reply: ended.into_reply(self.name()), has_read, stopped })
+                let Traces { has_read, slept_ms } = traces;
+                Some(Answered { reply: ended.into_reply(self.name()), has_read, stopped, slept_ms })
             }
         }
     }
@@ -307,8 +308,8 @@ impl ReadOnly {
         Ended::OutOfInstructions.into_reply(self.name())
     }
 
-    /// How it ended, and whether it has called a command that reads.
-    fn run(&self, budget: Budget, stop: Option<Stop>) -> (Ended, bool) {
+    /// How it ended, and what else of it matters.
+    fn run(&self, budget: Budget, stop: Option<Stop>) -> (Ended, Traces) {
         let run = Run {
             code: self.code.clone(),
             flags: self.flags,
@@ -318,12 +319,20 @@ impl ReadOnly {
         };
         let mut interpreter = pool::take();
         let host = Host::new(self.view.view(), self.rng.clone(), budget, &run, stop);
-        let (mut view, ended) = interpreter.run(host, &run);
+        let (host, ended) = interpreter.run(host, &run);
+        let slept_ms = host.slept_ms;
         if ended != Ended::OutOfMemory {
             pool::give_back(interpreter);
         }
-        (ended, view.take_events().iter().any(KeyEvent::is_read))
+        let has_read = host.into_keys().take_events().iter().any(KeyEvent::is_read);
+        (ended, Traces { has_read, slept_ms })
     }
+}
+
+/// What is known of a run besides how it ended.
+struct Traces {
+    has_read: bool,
+    slept_ms: u64,
 }
 
 /// What a script that leaves no trace gave.
@@ -335,6 +344,9 @@ pub struct Answered {
     pub has_read: bool,
     /// Whether it was ended from outside.
     pub stopped: bool,
+    /// For how long it has called DEBUG SLEEP: its caller is to wait as long. It goes over no time itself, for while it runs in
+    /// the log nothing else does.
+    pub slept_ms: u64,
 }
 
 /// One run of a script, which may have to be made again.
@@ -352,7 +364,8 @@ impl Attempt<'_> {
         keys.begin_undo();
         let budget = Budget { bytes, ..self.budget };
         let host = Host::new(keys, self.rng.clone(), budget, self.run, None);
-        let (mut keys, ended) = interpreter.run(host, self.run);
+        let (host, ended) = interpreter.run(host, self.run);
+        let mut keys = host.into_keys();
         let undone = match &ended {
             Ended::Value(_) => false,
             Ended::Error(_) => self.run.flags.contains(ScriptFlags::ATOMIC),
@@ -466,6 +479,18 @@ mod tests {
             let script: &'static str = Box::leak(format!("{head}{body}").into_boxed_str());
             assert_eq!(ended(&mut interpreter, script, 100_000), Ended::OutOfInstructions, "{script}");
         }
+    }
+
+    #[test]
+    fn arithmetic_with_digits_counts_by_how_many_there_are() {
+        const SUM: &str = "for i = 1, 1000 do local ok, b = pcall(function() return a + 1 end) end return 1";
+        let run = |text: &str| {
+            let script: &'static str = Box::leak(format!("local a = {text} {SUM}").into_boxed_str());
+            ended(&mut Interpreter::new(), script, 1_000_000)
+        };
+        assert_eq!(run("string.rep('1', 60000)"), Ended::OutOfInstructions);
+        assert_eq!(run("string.rep('1', 60000):sub(2)"), Ended::OutOfInstructions);
+        assert_eq!(run("'1' .. string.rep('z', 6000)"), Ended::Value(Reply::Int(1)));
     }
 
     /// A string may be a word many times over, or an element of the answer.

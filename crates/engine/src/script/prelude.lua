@@ -361,7 +361,9 @@ string.rep = function(text, ...)
     if kind == "string" and n * #text > 4000 and host.made(n * #text) then
         error("the script has used up its budget", 0)
     end
-    return through("rep", raw_pcall(raw_rep, text, ...))
+    local repeated = through("rep", raw_pcall(raw_rep, text, ...))
+    if #repeated > 500 then host.met(repeated) end
+    return repeated
 end
 
 string.sub = function(text, ...)

@@ -122,6 +122,7 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         Verb::DebugReload => debug::reload(session, args),
         Verb::Discard => session.discard(),
         Verb::Help => Ok(help(resolved)),
+        Verb::ScriptDebug => script_debug(args),
         Verb::Info => Ok(info::info(session, args)),
         Verb::Lastsave => Ok(Reply::Int(session.server.last_save_s() as i64)),
         Verb::LatencyDoctor => Ok(timing::doctor(session)),
@@ -216,7 +217,7 @@ fn keys_in_slot(session: &Session, args: Args) -> Outcome {
 /// HELP of a container: its subcommands and what each does.
 fn help(resolved: Resolved) -> Reply {
     let container = resolved.container.unwrap_or(resolved.command);
-    let line = |text: String| Reply::Bulk(Bytes::from(text));
+    let line = |text: String| Reply::Status(Bytes::from(text));
     let head = format!(
         "{} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
         container.name.to_ascii_uppercase()
@@ -226,6 +227,16 @@ fn help(resolved: Resolved) -> Reply {
         .iter()
         .flat_map(|row| [line(row.name.to_ascii_uppercase()), line(format!("    {}", row.summary))]);
     Reply::Array(std::iter::once(line(head)).chain(rows).collect())
+}
+
+/// SCRIPT DEBUG: there is no debugger, for a script runs on every replica and none may wait for a person.
+fn script_debug(args: Args) -> Outcome {
+    const NONE: &str = "ERR the Lua debugger is not supported: a script runs on every replica and waits for nobody";
+    match () {
+        () if args.is(2, "no") => Ok(Reply::OK),
+        () if args.is(2, "yes") || args.is(2, "sync") => Err(CommandError::Text(NONE)),
+        () => Err(CommandError::Text("ERR Use SCRIPT DEBUG YES/SYNC/NO")),
+    }
 }
 
 /// A text that any client would show as one word: printable, without spaces.

@@ -4,7 +4,8 @@ use mlua::{Lua, MultiValue, Table, Value};
 
 use super::maths::number;
 use super::{Given, Meter, add, lua_error, metered, one};
-use crate::script::convert::{Key, number_of, ordered, ordered_keys};
+use crate::script::convert::{Key, number_of, ordered_keys, unordered_keys, value_of};
+use crate::script::cost::VALUE;
 
 /// Tables that are nested deeper are packed as nil.
 const MAX_DEPTH: usize = 16;
@@ -22,7 +23,7 @@ pub fn library(lua: &Lua) -> mlua::Result<Table> {
             return Err("bad argument #0 to 'pack' (MessagePack pack needs input.)".to_string());
         }
         let mut out = Vec::new();
-        metered(lua, |meter| args.iter().try_for_each(|value| pack(value, 0, &mut out, meter)))?;
+        metered(lua, |meter| args.iter().try_for_each(|value| pack(lua, value, 0, &mut out, meter)))?;
         one(lua, lua.create_string(&out).map_err(lua_error)?)
     })?;
     add(lua, &library, "unpack", |lua, args| unpack(lua, args, usize::MAX, 0, false))?;
@@ -45,13 +46,13 @@ fn checked(number: f64) -> Result<usize, String> {
     Ok(number as usize)
 }
 
-fn pack(value: &Value, depth: usize, out: &mut Vec<u8>, meter: &mut Meter) -> Result<(), String> {
+fn pack(lua: &Lua, value: &Value, depth: usize, out: &mut Vec<u8>, meter: &mut Meter) -> Result<(), String> {
     meter.value(out.len())?;
     match value {
         Value::String(text) => pack_string(&text.as_bytes(), out),
         Value::Boolean(value) => pack_bool(*value, out),
         Value::Integer(_) | Value::Number(_) => pack_number(number_of(value), out),
-        Value::Table(table) if depth < MAX_DEPTH => pack_table(table, depth, out, meter)?,
+        Value::Table(table) if depth < MAX_DEPTH => pack_table(lua, table, depth, out, meter)?,
         _ => out.push(0xc0),
     }
     Ok(())
@@ -106,12 +107,17 @@ fn pack_string(text: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(text);
 }
 
-fn pack_table(table: &Table, depth: usize, out: &mut Vec<u8>, meter: &mut Meter) -> Result<(), String> {
-    let keys = ordered_keys(table).map_err(lua_error)?;
+fn pack_table(
+    lua: &Lua,
+    table: &Table,
+    depth: usize,
+    out: &mut Vec<u8>,
+    meter: &mut Meter,
+) -> Result<(), String> {
+    let mut keys = ordered_keys(table).map_err(lua_error)?;
     let is_array =
         keys.iter().enumerate().all(|(i, key)| matches!(key, Key::Number(n) if *n == (i + 1) as f64));
     let len = keys.len();
-    drop(keys);
     match (is_array, len) {
         (true, 0..16) => out.push(0x90 | len as u8),
         (true, 16..=0xffff) => put(out, 0xdc, &(len as u16).to_be_bytes()),
@@ -120,17 +126,35 @@ fn pack_table(table: &Table, depth: usize, out: &mut Vec<u8>, meter: &mut Meter)
         (false, 16..=0xffff) => put(out, 0xde, &(len as u16).to_be_bytes()),
         (false, _) => put(out, 0xdf, &(len as u32).to_be_bytes()),
     }
-    for pair in ordered(table).map_err(lua_error)? {
-        let (key, value) = pair.map_err(lua_error)?;
+    if !is_array {
+        meter.count(VALUE * len as u64)?;
+        keys = hashed(lua, keys).map_err(lua_error)?;
+    }
+    for key in keys {
+        let value: Value = value_of(table, &key).map_err(lua_error)?;
         match key {
             _ if is_array => {}
             Key::Number(number) => pack_number(number, out),
             Key::Text(text) => pack_string(&text, out),
             Key::Bool(truth) => pack_bool(truth, out),
         }
-        pack(&value, depth + 1, out, meter)?;
+        pack(lua, &value, depth + 1, out, meter)?;
     }
     Ok(())
+}
+
+/// `keys` in the order that Lua's own table gives them, as lua-cmsgpack writes them: that of a new table, to which they are
+/// added in order. So it is the same on every replica, whatever the script's table has been through.
+fn hashed(lua: &Lua, keys: Vec<Key>) -> mlua::Result<Vec<Key>> {
+    let table = lua.create_table()?;
+    for key in &keys {
+        match key {
+            Key::Number(number) => table.raw_set(*number, true)?,
+            Key::Text(text) => table.raw_set(text.clone(), true)?,
+            Key::Bool(truth) => table.raw_set(*truth, true)?,
+        }
+    }
+    unordered_keys(&table)
 }
 
 /// Up to `limit` values from `offset` on; in front of them, if `tell`, where the next one begins, or -1 at the end.
