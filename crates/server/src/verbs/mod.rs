@@ -231,7 +231,8 @@ fn help(resolved: Resolved) -> Reply {
 
 /// SCRIPT DEBUG: there is no debugger, for a script runs on every replica and none may wait for a person.
 fn script_debug(args: Args) -> Outcome {
-    const NONE: &str = "ERR the Lua debugger is not supported: a script runs on every replica and waits for nobody";
+    const NONE: &str =
+        "ERR the Lua debugger is not supported: a script runs on every replica and waits for nobody";
     match () {
         () if args.is(2, "no") => Ok(Reply::OK),
         () if args.is(2, "yes") || args.is(2, "sync") => Err(CommandError::Text(NONE)),
