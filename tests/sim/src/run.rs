@@ -18,8 +18,9 @@ use crate::plan::Plan;
 use crate::workload::table::Table;
 use crate::workload::{self, Shared};
 
-/// The cluster must be founded and acknowledge a write within so many milliseconds.
-const FOUNDING_MS: u64 = 10_000;
+/// The cluster must be founded and acknowledge a write within so many milliseconds. A client that draws one blocking call
+/// after the other begins late.
+const FOUNDING_MS: u64 = 60_000;
 
 /// Clients go on for so many milliseconds after everything has been mended.
 const AFTERMATH_MS: u64 = 500;
