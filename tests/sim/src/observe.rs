@@ -194,12 +194,15 @@ fn look_at_log(
     known: &mut Known,
     entries: Vec<EntryId>,
 ) {
+    // A snapshot may have been installed over entries that it contradicts, and that are about to go: what ends before the last
+    // applied entry is not what has been applied.
+    let has_applied = entries.iter().any(|entry| entry.index == applied);
     for (i, entry) in entries.iter().enumerate() {
         let before = i.checked_sub(1).map(|i| &entries[i]);
         let verdict = observed.log_matching.has(group, node, before, entry);
         observed.judge("log matching", verdict);
-        // The log may run behind what the node knows to be committed, never behind what it has applied.
-        if entry.index <= applied {
+        // The log may run behind what the node knows to be committed, and but for snapshots never behind what it has applied.
+        if has_applied && entry.index <= applied {
             let verdict = observed.committed.committed(group, node, entry);
             observed.judge("committed is immutable", verdict);
         }
