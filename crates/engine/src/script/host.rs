@@ -22,7 +22,7 @@ pub const INSTRUCTIONS_PER_LOOK: u32 = 1000;
 const LONG_BYTES: usize = 16 << 10;
 
 /// Reading a number takes so many times as long as Lua's instructions count for comparing strings of its length.
-const DIGITS_COST: usize = 500;
+const DIGITS_COST: usize = 30;
 
 /// Why a script must end, whatever it catches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
