@@ -10,7 +10,9 @@ any writer stands still for a while now and then.
 import statistics
 import time
 
+from cluster import Cluster
 from load import Load
+from resp import Connection
 
 WRITE_EVERY_S = 0.004
 WINDOW_S = 2.5
@@ -81,3 +83,39 @@ def test_pause_after_silence(cluster, kills):
 def test_a_graceful_stop_hands_over_first(cluster):
     struck = measure(cluster, 3, fault=lambda node: node.stop(), heal=lambda node: node.start())
     assert struck.p(0.99) <= KILL_BAR_S, struck
+
+
+def test_cursors_stay_valid_through_a_failover():
+    """What is there from the first to the last step of SCAN, SSCAN, HSCAN and ZSCAN is told, though the leader dies in between."""
+    count = 3000
+    with Cluster(groups=1) as cluster:
+        leader = cluster.wait_led(0)
+        with Connection(leader.client_addr) as connection:
+            for number in range(count):
+                connection.send("SET", f"key-{number}", "v")
+            for _ in range(count):
+                assert connection.read_reply() == "OK"
+            members = [str(number) for number in range(count)]
+            connection.call("SADD", "{t}set", *(f"member-{member}" for member in members))
+            connection.call("HSET", "{t}hash", *(word for member in members for word in (f"field-{member}", "v")))
+            connection.call("ZADD", "{t}zset", *(word for member in members for word in (member, f"member-{member}")))
+        scans = {"SCAN": (), "SSCAN": ("{t}set",), "HSCAN": ("{t}hash",), "ZSCAN": ("{t}zset",)}
+        cursors, told = dict.fromkeys(scans, b"0"), {scan: set() for scan in scans}
+
+        def step(connection, scan):
+            cursors[scan], words = connection.call(scan, *scans[scan], cursors[scan], "COUNT", 100)
+            told[scan].update(word.decode() for word in words)
+
+        with Connection(leader.client_addr) as connection:
+            for scan in scans:
+                for _ in range(10):
+                    step(connection, scan)
+        assert all(cursor != b"0" for cursor in cursors.values()), "none is over"
+        leader.kill()
+        with Connection(cluster.wait_led(0).client_addr) as connection:
+            for scan in scans:
+                while cursors[scan] != b"0":
+                    step(connection, scan)
+        assert told["SCAN"] >= {f"key-{number}" for number in range(count)}
+        for scan, name in (("SSCAN", "member"), ("HSCAN", "field"), ("ZSCAN", "member")):
+            assert told[scan] >= {f"{name}-{number}" for number in range(count)}, scan
