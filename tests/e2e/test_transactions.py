@@ -90,6 +90,15 @@ def test_watch_notices_other_nodes_and_outlives_the_leader(cluster):
         cluster.wait_led(group)
         assert execute() == [11], "a new leader changes nothing"
 
+        other.call("DEL", key)
+        watcher.call("WATCH", key)
+        assert execute() == [1], "it is still absent"
+        other.call("DEL", key)
+        watcher.call("WATCH", key)
+        other.call("SET", key, 20)
+        other.call("DEL", key)
+        assert execute() is None, "it is absent again"
+
         leader.start()
         cluster.wait_ready()
         watcher.call("WATCH", key)

@@ -5,9 +5,8 @@
 //! to the index of the entry being applied, and a write that changes nothing leaves it; `deadlines` holds exactly
 //! the keys that have something to expire; `bytes` is the sum over all keys, due ones included.
 //!
-//! WATCH compares versions, and an absent key's is 0. A key that was absent, came and went again between WATCH and
-//! EXEC therefore passes: the transaction finds what its WATCH saw, so it is as serializable as if nothing had
-//! happened. A key that was there cannot come back with the version it had.
+//! WATCH compares versions. A key that was there cannot come back with the version it had, and one that was absent, came and
+//! went again has another one, too ([`births`](crate::births)).
 
 mod due;
 mod undo;
@@ -18,6 +17,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::births::Births;
 use crate::error::CommandError;
 use crate::events::{EventClass, KeyEvent};
 use crate::garbage::Garbage;
@@ -43,6 +43,7 @@ pub struct Keyspace {
     bounds: Bounds,
     hash_seed: u64,
     pub(crate) waiters: Waiters,
+    pub(crate) births: Births,
     /// What has happened since it was last taken; not state.
     events: Vec<KeyEvent>,
     /// Whether what happens to keys is noted there.
@@ -79,6 +80,7 @@ impl Keyspace {
             bounds: Bounds::default(),
             hash_seed,
             waiters: Waiters::default(),
+            births: Births::default(),
             events: Vec::new(),
             observed: false,
             changes: 0,
@@ -321,10 +323,10 @@ impl Keyspace {
         self.get(key).is_some()
     }
 
-    /// What WATCH remembers of `key`: its version, 0 if it is absent.
+    /// What WATCH remembers of `key`: its version, from [`ABSENT`] on if it is absent.
     pub fn version_of(&self, key: &[u8]) -> u64 {
         match self.get(key) {
-            None => 0,
+            None => ABSENT + self.births.last(key),
             // It has fields that are gone but not removed: changed, as late as anybody can tell.
             Some(object) if object.value.next_deadline_ms() < self.now_ms => self.version,
             Some(object) => object.version,
@@ -434,6 +436,7 @@ impl Keyspace {
         self.move_deadline(key, NEVER, deadline_of(&object));
         self.slot_mut(key).push(Key::from(key), object);
         self.moved(|| Move::Inserted(Key::from(key)));
+        self.born(key);
         self.notify(EventClass::NEW, "new", key);
         self.changed(key);
     }
@@ -462,6 +465,9 @@ impl Keyspace {
 
     /// Changes by `change` the object of `key`, which stands at `spot` and has been remembered.
     fn change<R>(&mut self, key: &[u8], spot: Spot, change: impl FnOnce(&mut Object) -> R) -> R {
+        if !self.is_live(self.at(spot)) {
+            self.born(key);
+        }
         let (now_ms, version) = (self.now_ms, self.version);
         let object = self.at_mut(spot);
         let (before, bytes_before) = (deadline_of(object), object.value.bytes());
@@ -476,6 +482,18 @@ impl Keyspace {
             false => self.changed(key),
         }
         result
+    }
+
+    /// Notes that `key`, which was absent to readers, is there.
+    fn born(&mut self, key: &[u8]) {
+        // Nobody watches a key of a view, and its table is shared.
+        if self.is_view {
+            return;
+        }
+        let birth = self.births.note(key, self.version);
+        if let Some(undo) = &mut self.undo {
+            undo.births.push(birth);
+        }
     }
 
     /// Edits the collection at `key`, an empty one if the key is absent; `WrongType` if it holds something else.
@@ -617,6 +635,9 @@ struct Spot {
     slot: SlotId,
     place: usize,
 }
+
+/// The least version of a key that is absent: more than any index. As an integer in a reply it is still positive.
+pub const ABSENT: u64 = 1 << 62;
 
 /// What a key takes in memory, about: the fixed sum is its place in the slot's array and in the index over it.
 pub fn object_bytes(key: &[u8], object: &Object) -> usize {

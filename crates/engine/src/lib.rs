@@ -8,6 +8,7 @@
 //! and [`slot`] (state), [`waiters`] (calls that block), `commands/` (the handlers), [`snapshot`].
 
 pub mod args;
+pub(crate) mod births;
 pub mod command;
 pub mod commands;
 pub mod digest;

@@ -376,8 +376,8 @@ impl Machine {
     fn evict(&mut self, victims: &[Watch]) -> Reply {
         let mut evicted = 0;
         for victim in victims {
-            let version = self.keyspace.version_of(&victim.key);
-            if version != 0 && version == victim.version && self.keyspace.remove(&victim.key).is_some() {
+            let is_same = self.keyspace.version_of(&victim.key) == victim.version;
+            if is_same && self.keyspace.remove(&victim.key).is_some() {
                 self.keyspace.notify(EventClass::EVICTED, "evicted", &victim.key);
                 evicted += 1;
             }

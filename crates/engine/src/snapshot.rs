@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
 
+use crate::births::Births;
 use crate::digest::Digest;
 use crate::entry::MachineState;
 use crate::hash_slot::{SLOT_COUNT, SlotId};
@@ -20,7 +21,7 @@ use crate::value::{Bounds, Value};
 /// A chunk is closed once it is at least this long; a single object may make it longer.
 pub const CHUNK_BYTES: usize = 64 * 1024;
 
-const FORMAT: u8 = 4;
+const FORMAT: u8 = 5;
 
 /// Why a snapshot cannot be read.
 #[derive(Debug, thiserror::Error, PartialEq)]
@@ -43,6 +44,7 @@ impl Machine {
     /// The state as it is now.
     pub fn snapshot(&self) -> Snapshot {
         let slots = self.keyspace.occupied_slots().map(|(id, slot)| (id, Arc::clone(slot))).collect();
+        let (birth_places, birth_indexes) = self.keyspace.births.iter().unzip();
         let state = MachineState {
             applied: self.applied,
             term: self.term,
@@ -54,6 +56,8 @@ impl Machine {
             loaded_scripts: self.scripts.loaded().cloned().collect(),
             evaluated_scripts: self.scripts.evaluated_last().cloned().collect(),
             libraries: self.scripts.libraries().map(Into::into).collect(),
+            birth_places,
+            birth_indexes,
         };
         Snapshot { state, slots }
     }
@@ -171,6 +175,8 @@ impl Restore {
         keyspace.set_owned(ranges(&genesis));
         keyspace.begin_entry(state.applied, state.now_ms, Bounds::default());
         keyspace.waiters.restore(state.last_waiter, state.waiters);
+        keyspace.births = Births::restored(&state.birth_places, &state.birth_indexes)
+            .ok_or("the births of keys are no table")?;
         self.machine.scripts =
             Scripts::restored(state.loaded_scripts, state.evaluated_scripts, state.libraries);
         self.machine.genesis = genesis;

@@ -139,7 +139,7 @@ impl Keyspace {
                 due || !object.value.is_empty(self.now_ms),
                 "an empty value that nothing will remove: {key:?}"
             );
-            assert_eq!(self.get(key).is_some(), self.version_of(key) != 0);
+            assert_eq!(self.get(key).is_some(), self.version_of(key) < ABSENT);
         }
     }
 }
@@ -264,6 +264,60 @@ fn a_write_that_changes_nothing_keeps_the_version() {
     assert!(group.machine.keyspace().version_of(b"h") > version);
 }
 
+/// As in Redis, EXEC is refused if a watched key that was absent was made, also if it is gone again; not for what was done to
+/// another key, nor when what had expired is removed.
+#[test]
+fn an_absent_key_that_was_made_has_another_version() {
+    for (before, meanwhile, is_changed) in [
+        ("del k", "", false),
+        ("del k", "set k v; del k", true),
+        ("set k v; del k", "", false),
+        ("set k v; del k", "set k v; del k", true),
+        ("del k", "set k v px 5; later", true),
+        ("del k", "hset k f v; hpexpire k 5 fields 1 f; later", true),
+        ("set k v px 5; later", "later", false),
+        ("set k v", "del k", true),
+        ("set k v", "pexpire k 5; later", true),
+        ("del k", "set l v; rename l k; flushall", true),
+        ("del k", "flushall", false),
+        ("set k v", "flushall", true),
+        ("del k", "set l v; del l", false),
+        ("del k", "set k v px -1", false),
+    ] {
+        let mut group = Group::new(1);
+        let mut run = |texts: &str| {
+            for text in texts.split("; ").filter(|text| !text.is_empty()) {
+                match text {
+                    "later" => group.run(&(10, words("exists k").1)),
+                    text => group.run(&words(text)),
+                }
+            }
+            let restored = group.restored(7).machine.keyspace().version_of(b"k");
+            assert_eq!(restored, group.machine.keyspace().version_of(b"k"), "{texts}");
+            restored
+        };
+        let watched = run(before);
+        assert_eq!(run(meanwhile) != watched, is_changed, "{before} | {meanwhile}");
+    }
+}
+
+/// What is due is removed bit by bit; what is made in its place meanwhile has been made all the same.
+#[test]
+fn a_key_made_where_a_due_one_still_stands_has_another_version() {
+    let mut group = Group::new(1);
+    let fields: Vec<String> = (0..2500).map(|i| format!("f{i}")).collect();
+    group.run(&words(&format!("hset h {} v", fields.join(" v "))));
+    group.run(&words(&format!("hpexpire h 5 fields 2500 {}", fields.join(" "))));
+    group.run(&(10, words("exists h").1));
+    let keyspace = group.machine.keyspace();
+    assert!(keyspace.spot(b"h").is_some(), "part of it still stands");
+    let watched = keyspace.version_of(b"h");
+    assert!(watched >= ABSENT);
+    group.run(&words("set h v"));
+    group.run(&words("del h"));
+    assert!(group.machine.keyspace().version_of(b"h") > watched);
+}
+
 #[test]
 fn keys_of_a_slot_are_those_that_are_there() {
     let mut group = Group::new(1);
@@ -360,6 +414,7 @@ fn a_roll_back_restores_order_and_bookkeeping() {
         within in proptest::collection::vec((0usize..6, 0u64..5), 1..16),
     )| {
         let mut keys = Keyspace::new(1);
+        keys.begin_entry(1, 0, Bounds::default());
         let apply = |keys: &mut Keyspace, (word, action): &(usize, u64)| {
             let key = format!("{{t}}{}", words[*word]);
             match action {
@@ -376,10 +431,13 @@ fn a_roll_back_restores_order_and_bookkeeping() {
         };
         let (order, len, bytes, deadlines) =
             (show(&keys), keys.len(), keys.bytes(), keys.deadlines.clone());
+        let births: Vec<_> = keys.births.iter().collect();
+        keys.begin_entry(2, 0, Bounds::default());
         keys.begin_undo();
         within.iter().for_each(|step| apply(&mut keys, step));
         keys.roll_back();
         prop_assert_eq!(show(&keys), order);
+        prop_assert!(keys.births.iter().eq(births));
         prop_assert_eq!((keys.len(), keys.bytes()), (len, bytes));
         prop_assert_eq!(&keys.deadlines, &deadlines);
         // And the index still finds every key.

@@ -6,6 +6,7 @@ use foldhash::fast::FixedState;
 use indexmap::IndexMap;
 
 use super::{Keyspace, deadline_of};
+use crate::births::Birth;
 use crate::hash_slot::slot_of;
 use crate::slot::{Key, NEVER, Object};
 use crate::slots::Slots;
@@ -62,6 +63,9 @@ impl Keyspace {
                 self.move_deadline(&key, NEVER, deadline);
             }
             self.changed(&key);
+        }
+        for birth in undo.births.into_iter().rev() {
+            self.births.take_back(birth);
         }
         self.key_count = undo.key_count;
         self.bytes = undo.bytes;
@@ -140,6 +144,8 @@ pub(super) struct Undo {
     journal: IndexMap<Key, Earlier, FixedState>,
     /// How the order of keys has changed since.
     moves: Vec<Move>,
+    /// Which keys have been made.
+    pub(super) births: Vec<Birth>,
     /// What FLUSHALL removed, if it was called.
     cleared: Option<Box<Cleared>>,
     key_count: usize,
