@@ -84,8 +84,8 @@ class Node:
         self.config_path = self.dir / "quoris.toml"
         self.process = None
         self.paused = False
-        # Added to its environment when it starts.
-        self.environment = {}
+        # Added to its environment, and to the cluster's settings, when it starts.
+        self.environment, self.settings = {}, {}
 
     def __repr__(self):
         return f"node {self.id} ({self.client_addr})"
@@ -104,6 +104,7 @@ class Node:
             "initial_cluster": self.cluster.initial_cluster(),
             "groups": self.cluster.group_count,
             **self.cluster.settings,
+            **self.settings,
         }
 
     def start(self):

@@ -254,9 +254,9 @@ def test_a_data_directory_that_cannot_be_made(tmp_path):
     assert str(tmp_path / "data") in said and "panicked" not in said, said
 
 
-@pytest.mark.parametrize("which", ["listen", "peer-listen"])
+@pytest.mark.parametrize("which", ["listen", "peer-listen", "metrics-listen"])
 def test_a_port_in_use(tmp_path, which):
-    flags = flags_for(tmp_path)
+    flags = [*flags_for(tmp_path), "--metrics-listen", f"127.0.0.1:{free_port()}"]
     addr = flags[flags.index(f"--{which}") + 1]
     host, port = addr.split(":")
     with socket.create_server((host, int(port))):

@@ -10,9 +10,10 @@ import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
-from cluster import Cluster, binary, wait_until
+from cluster import Cluster, binary, free_port, wait_until
 from load import tag_for
 from resp import Connection
+from test_metrics import scrape
 
 HEADER, FRAME_HEADER, END = 32, 8, 0xFFFFFFFF
 
@@ -69,7 +70,10 @@ def cluster_with_a_spoilt_follower(cluster):
 
 
 def test_whole_states_are_compared_by_command_and_a_replica_rebuilt():
-    with Cluster() as cluster:
+    cluster = Cluster()
+    for node in cluster.nodes:
+        node.settings["metrics_listen"] = f"127.0.0.1:{free_port()}"
+    with cluster:
         for node in cluster.nodes:
             code, said = ctl(node, "verify", "--whole")
             assert code == 0, said
@@ -134,6 +138,9 @@ def check_that_it_has_stopped(cluster, victim, group, key):
     assert found["ours"] in text and found["leaders"] in text, text
     code, said = ctl(victim, "status")
     assert code == 0 and found["ours"] in said and "ctl rebuild" in said, said
+    metrics = scrape(victim.settings["metrics_listen"])
+    differs = {labels["group"]: value for labels, value in metrics["quoris_group_differs"]}
+    assert differs.pop(str(group)) == 1 and set(differs.values()) == {0}, differs
     with Connection(victim.client_addr) as connection:
         info = connection.call("INFO", "replication").decode()
         assert "quoris_groups_that_differ:1" in info, info

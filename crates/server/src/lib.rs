@@ -24,6 +24,7 @@ pub mod limits;
 pub mod listener;
 pub mod mail;
 pub mod memory;
+pub mod metrics;
 pub mod migrate;
 pub mod monitor;
 pub mod observe;

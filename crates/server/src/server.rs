@@ -9,6 +9,7 @@ use std::time::Duration;
 use quoris_engine::Call;
 use quoris_raft::env::{Env, Listener};
 use quoris_raft::node::{Node, StartError};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::blocking::Blocked;
@@ -20,6 +21,7 @@ use crate::lazyfree::LazyFree;
 use crate::limits;
 use crate::listener;
 use crate::memory::{self, Memory};
+use crate::metrics;
 use crate::migrate::{self, Targets};
 use crate::monitor::Monitors;
 use crate::pause::Pause;
@@ -92,6 +94,14 @@ pub enum ServeError {
     /// Clients cannot be listened for.
     #[error("cannot listen for clients on {addr}: {source}")]
     Listen {
+        /// The address.
+        addr: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Metrics cannot be served.
+    #[error("cannot listen for metrics on {addr}: {source}")]
+    Metrics {
         /// The address.
         addr: String,
         /// What the system said.
@@ -175,6 +185,12 @@ impl Server {
         self.saves.last_s(now_s.saturating_sub(self.started.elapsed().as_secs()))
     }
 
+    /// Keys that calls have found, and not found, at the leader that answered them: a sum over all nodes counts each once.
+    pub fn lookups(&self) -> (u64, u64) {
+        let figures = self.node.groups().iter().map(|group| group.with_machine(|m| m.lookups().figures()));
+        figures.fold((0, 0), |(hits, misses), (hit, missed)| (hits + hit, misses + missed))
+    }
+
     /// Has clients hold no more together than the settings allow.
     pub fn limit_clients(&self) {
         let config = self.settings.get();
@@ -207,7 +223,20 @@ impl Server {
         let addr = config.listen.clone();
         // Before the node starts: whoever cannot serve should not vote for a moment either.
         let listener = env.net.listen(&addr).await.map_err(|source| ServeError::Listen { addr, source })?;
-        Server::start(env, config, file).await?.serve(listener, shutdown).await
+        let addr = config.metrics_listen.clone();
+        let scrapers = match addr.is_empty() {
+            true => None,
+            false => {
+                Some(env.net.listen(&addr).await.map_err(|source| ServeError::Metrics { addr, source })?)
+            }
+        };
+        let server = Server::start(env, config, file).await?;
+        // It ends with this call.
+        let mut beside = JoinSet::new();
+        if let Some(scrapers) = scrapers {
+            beside.spawn(metrics::serve(Arc::clone(&server), scrapers));
+        }
+        server.serve(listener, shutdown).await
     }
 
     /// Serves those who connect to `listener`; the second half of [`Server::run`].

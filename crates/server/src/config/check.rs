@@ -66,5 +66,9 @@ fn fill_in_addresses(config: &mut Config) -> Result<(), ConfigError> {
     if config.listen == config.peer_listen {
         return Err(ConfigError::new("peer-listen", &config.peer_listen, "another address than listen"));
     }
+    if [&config.listen, &config.peer_listen].contains(&&config.metrics_listen) {
+        let takes = "another address than listen and peer-listen";
+        return Err(ConfigError::new("metrics-listen", &config.metrics_listen, takes));
+    }
     Ok(())
 }

@@ -113,6 +113,13 @@ pub const ROWS: &[Row] = &[
         "Where the other nodes connect. By default this node's peer address in `initial-cluster`.",
         |c| Field::Address(&mut c.peer_listen),
     ),
+    fixed(
+        "metrics-listen",
+        "",
+        "Where Prometheus finds this node's figures, under `/metrics` over HTTP. By default nowhere. Whoever can connect \
+         can read them.",
+        |c| Field::Address(&mut c.metrics_listen),
+    ),
     fixed("data-dir", "data", "Where everything durable is kept. One node per directory.", |c| {
         Field::Path(&mut c.data_dir)
     }),

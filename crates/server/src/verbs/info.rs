@@ -216,7 +216,7 @@ fn stats(session: &Session, text: &mut Text) {
     text.field("expired_keys", stats.expired_keys.get());
     text.field("evicted_keys", session.server.memory.evicted.get());
     text.field("evicted_clients", session.server.clients.memory.evictions.get());
-    let (hits, misses) = lookups(session);
+    let (hits, misses) = session.server.lookups();
     text.field("keyspace_hits", hits);
     text.field("keyspace_misses", misses);
     text.field("pubsub_channels", pubsub.count(Kind::Channel));
@@ -236,13 +236,6 @@ fn stats(session: &Session, text: &mut Text) {
     text.field("tracking_total_items", tracking.items);
     text.field("tracking_total_prefixes", tracking.prefixes);
     text.field("total_error_replies", stats.errors.get());
-}
-
-/// Keys that calls have found, or not, at the leader that answered them: a sum over all nodes counts each once.
-fn lookups(session: &Session) -> (u64, u64) {
-    let figures =
-        session.server.node.groups().iter().map(|group| group.with_machine(|m| m.lookups().figures()));
-    figures.fold((0, 0), |(hits, misses), (hit, missed)| (hits + hit, misses + missed))
 }
 
 fn cpu(session: &Session, text: &mut Text) {
