@@ -220,6 +220,7 @@ class Words:
 
     def __init__(self, random):
         self.random = random
+        self.deadlines = 0
         self.family = "string"
         self.keys = {family: [b"{t}%s%d" % (family.encode(), n) for n in range(4)] for family in FAMILIES}
         self.all_keys = [key for family, keys in self.keys.items() if family not in APART for key in keys]
@@ -385,12 +386,17 @@ class Words:
     def seconds(self):
         if self.chance(0.15):
             return self.pick(b"0", b"-1", b"9223372036854775807", b"9223372036854775", b"-9223372036854775808", b"abc", b"1.5")
-        return b"%d" % self.pick(100000, 200000, 5000000)
+        return b"%d" % self.ahead()
 
     def milliseconds(self):
         if self.chance(0.15):
             return self.pick(b"0", b"-1", b"9223372036854775807", b"-9223372036854775808", b"abc", b"")
-        return b"%d" % self.pick(100000000, 200000000, 5000000000)
+        return b"%d" % (self.ahead() * 1000)
+
+    def ahead(self):
+        """Seconds: never the same twice, or it would be a matter of milliseconds which of two deadlines is the later one."""
+        self.deadlines += 1
+        return self.pick(100000, 200000, 5000000) + 10 * self.deadlines
 
     def at_seconds(self):
         return self.pick(b"4102444800", b"4102444801", b"9999999999", b"1", b"0", b"-1", b"9223372036854775807", b"x")
