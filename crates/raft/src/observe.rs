@@ -22,6 +22,8 @@ pub struct Position {
     pub term: u64,
     /// Whether it leads the group in this term.
     pub is_leader: bool,
+    /// Whether it can go on no longer, or has been stopped.
+    pub has_failed: bool,
     /// Index of the last entry in its log; 0 if there is none.
     pub last_index: u64,
     /// Index of the last entry it knows to be committed.
@@ -51,6 +53,7 @@ impl Group {
         Position {
             term: metrics.current_term,
             is_leader: metrics.state == ServerState::Leader,
+            has_failed: metrics.running_state.is_err(),
             last_index: metrics.last_log_index.unwrap_or(0),
             committed: metrics.local_committed.map_or(0, |id| id.index),
             snapshot: metrics.snapshot.map_or(0, |id| id.index),

@@ -31,6 +31,8 @@ pub enum Bug {
     DamageUnnoticed,
     /// One replica, once, applies an entry without its calls.
     EntryLost,
+    /// A node goes on though one of its groups can do so no longer.
+    FailedGroupIgnored,
     /// A write whose relay broke is answered as certainly not applied.
     ForwardLostIsRefused,
     /// A node takes part in founding a cluster though it is part of one.
@@ -83,7 +85,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Bug; 31] = [
+    pub const ALL: [Bug; 32] = [
         Bug::AcknowledgeBeforeFsync,
         Bug::ApplyBeforeCommit,
         Bug::ApplyDiverges,
@@ -91,6 +93,7 @@ impl Bug {
         Bug::ConfirmBlindly,
         Bug::DamageUnnoticed,
         Bug::EntryLost,
+        Bug::FailedGroupIgnored,
         Bug::ForwardLostIsRefused,
         Bug::FoundTwice,
         Bug::FsyncErrorIgnored,

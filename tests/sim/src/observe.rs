@@ -26,6 +26,10 @@ use crate::invariants::slots_are_owned_once::{Slots, SlotsAreOwnedOnce};
 /// How often a watcher looks.
 const INTERVAL: Duration = Duration::from_millis(5);
 
+/// A node must have stopped before a group of it has been seen so often to have failed: within 2.5 s. It waits for its clients
+/// for as long as a write may take and a second, DRAIN_MS.
+const FAILED_LOOKS: u64 = 500;
+
 /// What all watchers of a run have seen.
 #[derive(Default)]
 pub struct Observed {
@@ -148,6 +152,8 @@ struct Known {
     owns: bool,
     /// Snapshots that came up in this life.
     snapshots: u64,
+    /// How often it was seen to have failed, its node being there.
+    failed: u64,
 }
 
 /// Watches `node` for as long as it lives.
@@ -166,6 +172,13 @@ async fn look(observed: &Shared, node: &Node, group: &Group, known: &mut Known) 
     // What is applied is looked at first: the log then has those entries for good.
     let applied = group.with_machine(Machine::applied);
     let position = group.position();
+    if position.has_failed {
+        known.failed += 1;
+        if known.failed == FAILED_LOOKS {
+            let wrong = format!("node {} goes on though its group {} has failed", node.id(), group.id());
+            observed.borrow_mut().violate("a node stops when it cannot keep its promise", wrong);
+        }
+    }
     if known.applied == applied && known.position == Some(position) {
         return;
     }

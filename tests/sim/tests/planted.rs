@@ -14,6 +14,7 @@ fn faults(bug: Bug) -> &'static [&'static str] {
         Bug::ApplyBeforeCommit | Bug::ReuseIndexAfterTruncation => &["Isolate", "Kill", "Partition"],
         Bug::CatalogNotDurable => &["PowerCut", "PowerCutOfAll", "Wipe"],
         Bug::DamageUnnoticed => &["Damage"],
+        Bug::FailedGroupIgnored => &["DiskFull"],
         Bug::ForwardLostIsRefused => &["Kill", "PowerCut"],
         Bug::FoundTwice | Bug::NewcomerFollows => &["Isolate", "Wipe"],
         Bug::FsyncErrorIgnored => &["DiskError", "PowerCut", "PowerCutOfAll"],
