@@ -23,6 +23,12 @@ pub enum Bug {
     ApplyBeforeCommit,
     /// Replicas use a number of their own while they apply.
     ApplyDiverges,
+    /// What a new leader's first entry has done is told to nobody.
+    BlankIsMute,
+    /// Each replica allows a script as many instructions as its own node is set to.
+    BudgetIsLocal,
+    /// A blocked call that its client no longer waits for is not forgotten by the log.
+    CancelNotLogged,
     /// The catalog is replaced by a file that was not fsynced.
     CatalogNotDurable,
     /// Who is asked whether it knows of a newer leader says no, whatever it knows.
@@ -41,10 +47,14 @@ pub enum Bug {
     FsyncErrorIgnored,
     /// The log takes what found no room on the disk for written.
     FullDiskIgnored,
+    /// Nobody who links two nodes asks whether they are those that the other takes them for.
+    HelloUnchecked,
     /// A node whose disk was wiped follows leaders before it knows the newest term.
     NewcomerFollows,
     /// A node whose disk was wiped votes at once.
     NewcomerVotes,
+    /// A node answers its peers only when its clients' writes have been answered.
+    PeersWaitForClients,
     /// A write is proposed again before its fate is known.
     ProposeTwice,
     /// The log is purged behind a snapshot that is not durable.
@@ -71,6 +81,8 @@ pub enum Bug {
     SlotOwnedTwice,
     /// A snapshot does not say who the voters are.
     SnapshotWithoutMembership,
+    /// A snapshot does not say who waits for which key.
+    SnapshotWithoutWaiters,
     /// A write that has entered the log and not been confirmed in time is answered as certainly not applied.
     TimeoutIsRefused,
     /// A node that starts takes a torn batch of its log for whole.
@@ -85,10 +97,13 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Bug; 32] = [
+    pub const ALL: [Bug; 38] = [
         Bug::AcknowledgeBeforeFsync,
         Bug::ApplyBeforeCommit,
         Bug::ApplyDiverges,
+        Bug::BlankIsMute,
+        Bug::BudgetIsLocal,
+        Bug::CancelNotLogged,
         Bug::CatalogNotDurable,
         Bug::ConfirmBlindly,
         Bug::DamageUnnoticed,
@@ -98,8 +113,10 @@ impl Bug {
         Bug::FoundTwice,
         Bug::FsyncErrorIgnored,
         Bug::FullDiskIgnored,
+        Bug::HelloUnchecked,
         Bug::NewcomerFollows,
         Bug::NewcomerVotes,
+        Bug::PeersWaitForClients,
         Bug::ProposeTwice,
         Bug::PurgeBeforeSnapshotDurable,
         Bug::PurgeTooFar,
@@ -113,6 +130,7 @@ impl Bug {
         Bug::SkipNoop,
         Bug::SlotOwnedTwice,
         Bug::SnapshotWithoutMembership,
+        Bug::SnapshotWithoutWaiters,
         Bug::TimeoutIsRefused,
         Bug::TornBatchTaken,
         Bug::VoteForShorterLog,

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
+use std::time::Duration;
 
 use futures::future::{self, Either};
 use futures::stream::FuturesUnordered;
@@ -186,6 +187,9 @@ impl Service {
     fn check_hello(&self, hello: &proto::Hello) -> Result<(), Status> {
         self.check_cluster(&hello.cluster_id)?;
         let proto::Hello { node_id, to, .. } = hello;
+        if is_planted(Bug::HelloUnchecked) {
+            return Ok(());
+        }
         if *to != self.inner.node_id {
             let ours = self.inner.node_id;
             return Err(Status::permission_denied(format!("this is node {ours}, not node {to}")));
@@ -194,6 +198,15 @@ impl Service {
             return Err(Status::permission_denied(format!("no peer of node {to} is node {node_id}")));
         }
         Ok(())
+    }
+
+    /// Whether this node leads a group, founded long ago, whose log has an entry that is not committed.
+    fn has_writes_under_way(&self) -> bool {
+        const FOUNDED: u64 = 30;
+        self.inner.groups.values().any(|group| {
+            let position = group.position();
+            position.is_leader && position.last_index > position.committed.max(FOUNDED)
+        })
     }
 
     fn check_cluster(&self, theirs: &str) -> Result<(), Status> {
@@ -301,6 +314,9 @@ async fn serve(service: Service, mut inbound: Streaming<Packet>, outbound: mpsc:
             packet = inbound.message() => packet,
         };
         let Ok(Some(packet)) = packet else { return };
+        while is_planted(Bug::PeersWaitForClients) && service.has_writes_under_way() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         for frame in packet.frames {
             if let Some(frame::Body::Notices(told)) = frame.body {
                 told.notices.into_iter().for_each(|notice| service.inner.watcher.told(notice));

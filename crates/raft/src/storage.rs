@@ -189,6 +189,24 @@ fn planted_divergence(bytes: &bytes::Bytes, index: u64, wanted: Replies, hash_se
     entry.encode_to_vec().into()
 }
 
+/// A snapshot's first chunk, as a planted bug has it: without the waiters, which are a field of the message that it holds.
+fn planted_loss_of_waiters(chunk: &bytes::Bytes) -> bytes::Bytes {
+    use prost::encoding::{DecodeContext, decode_key, skip_field};
+    const FORMAT_BYTES: usize = 1;
+    const WAITERS: u32 = 5;
+    let mut kept = chunk[..FORMAT_BYTES].to_vec();
+    let mut rest = &chunk[FORMAT_BYTES..];
+    while !rest.is_empty() {
+        let field = rest;
+        let (tag, kind) = decode_key(&mut rest).expect("a message of ours");
+        skip_field(kind, tag, &mut rest, DecodeContext::default()).expect("a message of ours");
+        if tag != WAITERS {
+            kept.extend_from_slice(&field[..field.len() - rest.len()]);
+        }
+    }
+    kept.into()
+}
+
 /// Applies an entry of the log to a machine that stands beside the replica.
 pub fn apply_entry(machine: &mut Machine, entry: &Entry) -> io::Result<()> {
     let at = Position { term: entry.log_id.leader_id.term, index: entry.log_id.index };
@@ -238,8 +256,12 @@ impl Replica {
         let mut applied = match &entry.payload {
             EntryPayload::Normal(data) => {
                 let bytes = planted_divergence(&data.0, at.index, wanted, self.hash_seed);
+                let own_budget = is_planted(Bug::BudgetIsLocal).then(|| self.with_own_budget(&bytes));
                 let mut machine = self.write_machine();
-                let applied = machine.apply_bytes(at, bytes, wanted).map_err(io::Error::other)?;
+                let applied = match own_budget {
+                    Some(entry) => machine.apply(at, &entry, wanted),
+                    None => machine.apply_bytes(at, bytes, wanted).map_err(io::Error::other)?,
+                };
                 if applied.audit {
                     self.trust.audit(machine.snapshot());
                 }
@@ -249,12 +271,27 @@ impl Replica {
                 self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
                 self.skip(at)
             }
-            EntryPayload::Blank => self.skip(at),
+            EntryPayload::Blank => {
+                let mut applied = self.skip(at);
+                if is_planted(Bug::BlankIsMute) {
+                    applied.served.clear();
+                }
+                applied
+            }
         };
         self.applied = Some(entry.log_id);
         let outcomes = std::mem::take(&mut applied.outcomes);
         self.tell_watcher(&outcomes, applied, began);
         Ok(Applied(outcomes))
+    }
+
+    /// The entry as a planted bug has it: its scripts may do what this node allows. That is no part of its digest.
+    fn with_own_budget(&self, bytes: &bytes::Bytes) -> quoris_engine::entry::Entry {
+        let mut entry = quoris_engine::entry::Entry::decode(bytes.clone()).unwrap_or_default();
+        if let Some(stamp) = &mut entry.stamp {
+            stamp.script_instructions = self.watcher.conditions(self.group).script_instructions;
+        }
+        entry
     }
 
     /// The founding membership is entry 0, where the machine itself begins.
@@ -374,8 +411,9 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         let meta = wire::snapshot_meta(&self.meta).encode_to_vec();
         let index = self.meta.last_log_id.map_or(0, |id| id.index);
         let mut writer = self.snapshots.write(index, meta.into()).await?;
-        for chunk in self.state.chunks() {
-            writer.push(chunk).await?;
+        for (i, chunk) in self.state.chunks().enumerate() {
+            let forgets = i == 0 && is_planted(Bug::SnapshotWithoutWaiters);
+            writer.push(if forgets { planted_loss_of_waiters(&chunk) } else { chunk }).await?;
         }
         let snapshot = writer.finish().await?;
         Ok(openraft::Snapshot { meta: self.meta.clone(), snapshot })

@@ -17,6 +17,7 @@ use quoris_engine::machine::BatchOutcome;
 use quoris_engine::waiters::WaiterId;
 use quoris_engine::{Batch, Call, CommandError, Reply};
 use quoris_raft::group::{Group, Waiter};
+use quoris_raft::planted::{Bug, is_planted};
 use quoris_raft::types::{Effects, GroupId, NodeId, Refusal, WriteOutcome};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -282,6 +283,9 @@ fn forgotten() -> Reply {
 
 /// Has the group forget waiter `id`: whether it was still there.
 async fn cancel(group: &Group, id: WaiterId) -> Result<bool, Option<Refusal>> {
+    if is_planted(Bug::CancelNotLogged) {
+        return Ok(true);
+    }
     match group.write(vec![Batch::cancel(id)]).await {
         WriteOutcome::Applied(outcomes) => match outcomes.first() {
             Some(BatchOutcome::Ran(replies)) => Ok(replies.first() == Some(&Reply::Int(1))),

@@ -16,8 +16,8 @@ pub enum Reply {
     Value(Vec<u8>),
     /// No value.
     Null,
-    /// Several replies; what is in them is of no interest here.
-    Many,
+    /// Several replies, those within others too.
+    Many(Vec<Reply>),
     /// The command was run, or found wrong, and answered with this error.
     Error(String),
 }
@@ -61,6 +61,21 @@ impl Client {
         self.calls(&[words]).await
     }
 
+    /// One call that may take so long, and its outcome.
+    pub async fn wait(&mut self, words: &[&[u8]], patience: Duration) -> Outcome {
+        self.calls_within(&[words], patience).await
+    }
+
+    /// The number of the node that the next call goes to.
+    pub fn node(&self) -> u64 {
+        self.at as u64 + 1
+    }
+
+    /// Whether its calls are forwarded.
+    pub fn is_plain(&self) -> bool {
+        self.kind == ClientKind::Plain
+    }
+
     /// The calls in a transaction, and its outcome; `Refused` also if a watched key has changed.
     pub async fn transaction(&mut self, calls: &[&[&[u8]]]) -> Outcome {
         let mut all: Vec<&[&[u8]]> = vec![&[b"MULTI"]];
@@ -95,6 +110,10 @@ impl Client {
     /// Calls on one connection, all sent before any is answered; the last one's outcome, or the first error that says
     /// where to go.
     async fn calls(&mut self, calls: &[&[&[u8]]]) -> Outcome {
+        self.calls_within(calls, PATIENCE).await
+    }
+
+    async fn calls_within(&mut self, calls: &[&[&[u8]]], patience: Duration) -> Outcome {
         if self.connection.is_none() {
             match tokio::time::timeout(PATIENCE, connect(&self.nodes[self.at], self.kind)).await {
                 Ok(Ok(connection)) => self.connection = Some(connection),
@@ -105,7 +124,7 @@ impl Client {
             }
         }
         let Some(connection) = &mut self.connection else { unreachable!("connected above") };
-        let failure = match tokio::time::timeout(PATIENCE, exchange(connection, calls)).await {
+        let failure = match tokio::time::timeout(patience, exchange(connection, calls)).await {
             Ok(Ok(Reply::Error(line))) => return self.failed(line),
             Ok(Ok(reply)) => return Outcome::Ok(reply),
             Ok(Err(error)) => error.to_string(),
@@ -178,13 +197,15 @@ async fn reply(connection: &mut BufReader<TcpStream>) -> io::Result<Reply> {
         Part::One(reply) => return Ok(reply),
         Part::Several(parts) => parts,
     };
+    let mut replies = Vec::new();
     while parts > 0 {
         parts -= 1;
-        if let Part::Several(more) = read(connection).await? {
-            parts += more;
+        match read(connection).await? {
+            Part::One(reply) => replies.push(reply),
+            Part::Several(more) => parts += more,
         }
     }
-    Ok(Reply::Many)
+    Ok(Reply::Many(replies))
 }
 
 enum Part {

@@ -1,6 +1,6 @@
 //! The simulated nodes, and what happens to them.
 
-use std::cell::Cell;
+use std::cell::{Cell, Ref, RefCell};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -17,15 +17,20 @@ use turmoil::Sim;
 
 use crate::coverage::Event;
 use crate::env::{Machine, SeededRng};
+use crate::invariants::blocked_calls_are_answered::{Trouble, W_MS};
 use crate::observe;
 use crate::plan::{CrashPoint, Fault, Plan};
 use crate::run::{set_now, trace};
+use crate::workload::scripts::INSTRUCTIONS;
 
 /// A disk that stands still takes so long for an fsync.
 const STANDSTILL_US: u64 = 1_000_000;
 
 /// What the plan knows of a node.
+#[derive(Clone)]
 struct Node {
+    /// Its number, which stands on its disk.
+    id: u64,
     machine: Machine,
     /// Its server has ended by itself: its process is about to exit.
     ended: Rc<Cell<bool>>,
@@ -40,8 +45,11 @@ pub struct Cluster<'a> {
     /// Time and network.
     pub sim: Sim<'a>,
     plan: &'a Plan,
-    nodes: Vec<Node>,
+    /// The node that is at each address: the first is node 1's.
+    places: Vec<Rc<RefCell<Node>>>,
     observed: observe::Shared,
+    /// What clients' calls may have suffered from; those that are not over have no end.
+    troubles: Vec<Trouble>,
     /// When the nodes that a crash point has stopped start again.
     restart_at: Option<Duration>,
 }
@@ -68,29 +76,27 @@ impl<'a> Cluster<'a> {
             .max_message_latency(Duration::from_millis(plan.latency_ms))
             .tcp_capacity(100_000)
             .build();
-        let mut cluster = Cluster { sim, plan, nodes: Vec::new(), observed, restart_at: None };
+        let mut cluster =
+            Cluster { sim, plan, places: Vec::new(), observed, troubles: Vec::new(), restart_at: None };
         for id in 1..=plan.nodes {
-            let node = cluster.add_node(seed, id);
-            cluster.nodes.push(node);
+            let place = cluster.add_node(seed, id);
+            cluster.places.push(place);
         }
         (1..=plan.nodes).for_each(|id| cluster.arm_crash_point(id));
         cluster
     }
 
-    fn add_node(&mut self, seed: u64, id: u64) -> Node {
+    fn add_node(&mut self, seed: u64, id: u64) -> Rc<RefCell<Node>> {
         let disk = FakeDisk::new(seed.rotate_left(17) ^ id, disk_options(self.plan, 50..self.plan.sync_us));
         let rng = Arc::new(SeededRng::new(seed.rotate_left(31) ^ id));
         let machine = Machine { disk, skew_ms: Arc::new(AtomicI64::new(0)), rng };
         let (ended, excused, damaged) = Default::default();
-        let node = Node { machine, ended, excused, damaged };
-        let config = settings(self.plan, id);
-        let (machine, ended, excused) =
-            (node.machine.clone(), Rc::clone(&node.ended), Rc::clone(&node.excused));
-        let damaged = Rc::clone(&node.damaged);
-        let observed = Rc::clone(&self.observed);
+        let place = Rc::new(RefCell::new(Node { id, machine, ended, excused, damaged }));
+        let text = settings(self.plan, id);
+        let (at, observed) = (Rc::clone(&place), Rc::clone(&self.observed));
         self.sim.host(host(id), move || {
-            let (machine, config, observed) = (machine.clone(), config.clone(), Rc::clone(&observed));
-            let (ended, excused, damaged) = (Rc::clone(&ended), Rc::clone(&excused), Rc::clone(&damaged));
+            let Node { id, machine, ended, excused, damaged } = at.borrow().clone();
+            let (config, observed) = (config(id, &text), Rc::clone(&observed));
             async move {
                 let mut served = serve(machine.env(), config.clone(), &observed, &damaged).await;
                 if damaged.get() {
@@ -107,7 +113,7 @@ impl<'a> Cluster<'a> {
                 std::future::pending().await
             }
         });
-        node
+        place
     }
 
     /// One millisecond.
@@ -158,7 +164,7 @@ impl<'a> Cluster<'a> {
 
     /// How many operations each node's disk has done.
     pub fn ops(&self) -> Vec<u64> {
-        self.nodes.iter().map(|node| node.machine.disk.ops()).collect()
+        self.places.iter().map(|place| place.borrow().machine.disk.ops()).collect()
     }
 
     /// Lets a fault strike.
@@ -179,20 +185,31 @@ impl<'a> Cluster<'a> {
             Fault::DiskFull(id) => self.upset_disk(id, |disk| disk.fill(true)),
             Fault::Wipe(id) => self.wipe(id),
             Fault::Damage(id, number) => self.damage(id, number),
-            Fault::Partition(a, b) => self.sim.partition(host(a), host(b)),
-            Fault::OneWay(a, b) => self.sim.partition_oneway(host(a), host(b)),
+            Fault::Partition(a, b) => {
+                self.cut([a, b]);
+                self.sim.partition(host(a), host(b));
+            }
+            Fault::OneWay(a, b) => {
+                self.cut([a, b]);
+                self.sim.partition_oneway(host(a), host(b));
+            }
             Fault::Isolate(id) => {
+                self.cut(1..=self.plan.nodes);
                 all.filter(|other| *other != id).for_each(|other| self.sim.partition(host(id), host(other)));
             }
             Fault::Pause(id) => {
+                self.trouble(id, true);
                 self.set_sync_us(id, STANDSTILL_US..2 * STANDSTILL_US);
                 self.everybody_but(id).for_each(|other| self.sim.hold(host(id), other));
             }
             Fault::Resume(id) => {
+                self.end_troubles(|trouble| trouble.paused && trouble.node == id);
                 self.set_sync_us(id, 50..self.plan.sync_us);
                 self.everybody_but(id).for_each(|other| self.sim.release(host(id), other));
             }
             Fault::Repair => self.repair(),
+            Fault::Exchange(a, b) => self.exchange(a, b),
+            Fault::PutRight => self.put_right(),
             Fault::ClockJump(id, ms) => {
                 self.node(id).machine.skew_ms.fetch_add(ms, Ordering::Relaxed);
             }
@@ -213,7 +230,7 @@ impl<'a> Cluster<'a> {
             Fault::ClockJump(_, ..0) => return observed.coverage.count(Event::ClockWentBack),
             _ => return,
         };
-        if observed.is_leader(node) {
+        if observed.is_leader(self.node(node).id) {
             observed.coverage.count(event);
         }
     }
@@ -221,6 +238,7 @@ impl<'a> Cluster<'a> {
     /// Ends every fault.
     pub fn mend(&mut self) {
         trace(|| "all is mended".into());
+        self.strike(Fault::PutRight);
         for id in 1..=self.plan.nodes {
             self.strike(Fault::Resume(id));
         }
@@ -234,8 +252,9 @@ impl<'a> Cluster<'a> {
         }
     }
 
-    fn node(&self, id: u64) -> &Node {
-        &self.nodes[id as usize - 1]
+    /// The node that is where node `id` belongs: itself, unless nodes have been exchanged. Faults are of places.
+    fn node(&self, id: u64) -> Ref<'_, Node> {
+        self.places[id as usize - 1].borrow()
     }
 
     /// The hosts of all other nodes, and that of the clients.
@@ -256,7 +275,7 @@ impl<'a> Cluster<'a> {
         self.node(id).machine.disk.fill(false);
         self.node(id).excused.set(false);
         self.node(id).ended.set(false);
-        self.observed.borrow_mut().stopped(id);
+        self.observed.borrow_mut().stopped(self.node(id).id);
     }
 
     fn start(&mut self, id: u64) {
@@ -272,7 +291,7 @@ impl<'a> Cluster<'a> {
         let Some(CrashPoint { op, .. }) = self.plan.crash_point.filter(|point| point.node == id) else {
             return;
         };
-        let Node { machine, excused, .. } = self.node(id);
+        let Node { machine, excused, .. } = &*self.node(id);
         if machine.disk.power_failed_in().is_none() && machine.disk.ops() <= op {
             excused.set(true);
             machine.disk.fail_power_after(op - machine.disk.ops());
@@ -287,10 +306,32 @@ impl<'a> Cluster<'a> {
         }
     }
 
+    fn exchange(&mut self, a: u64, b: u64) {
+        self.observed.borrow_mut().coverage.count(Event::NodesExchanged);
+        [a, b].into_iter().for_each(|id| self.stop(id, FakeDisk::kill));
+        self.places[a as usize - 1].swap(&self.places[b as usize - 1]);
+        [a, b].into_iter().for_each(|id| self.start(id));
+    }
+
+    fn put_right(&mut self) {
+        let is_elsewhere = |id: &u64| self.node(*id).id != *id;
+        let wrong: Vec<u64> = (1..=self.plan.nodes).filter(is_elsewhere).collect();
+        wrong.iter().for_each(|id| self.stop(*id, FakeDisk::kill));
+        for id in &wrong {
+            let place = |is: u64| &self.places[is as usize - 1];
+            // Each swap brings one home.
+            while self.node(*id).id != *id {
+                let there = self.node(*id).id;
+                place(*id).swap(place(there));
+            }
+        }
+        wrong.into_iter().for_each(|id| self.start(id));
+    }
+
     fn wipe(&mut self, id: u64) {
         if self.can_be_spared(id) {
             self.stop(id, FakeDisk::wipe);
-            self.observed.borrow_mut().wiped(id);
+            self.observed.borrow_mut().wiped(self.node(id).id);
             self.start(id);
         }
     }
@@ -299,7 +340,7 @@ impl<'a> Cluster<'a> {
     fn can_be_spared(&mut self, id: u64) -> bool {
         let mut observed = self.observed.borrow_mut();
         let spared = (1..=self.plan.nodes).all(|node| observed.is_voter(node));
-        if spared && observed.is_leader(id) {
+        if spared && observed.is_leader(self.node(id).id) {
             observed.coverage.count(Event::LeaderWiped);
         }
         spared
@@ -312,7 +353,7 @@ impl<'a> Cluster<'a> {
             return;
         }
         self.stop(id, FakeDisk::kill);
-        let disk = &self.node(id).machine.disk;
+        let disk = self.node(id).machine.disk.clone();
         let kept = |path: &PathBuf| {
             let is = |extension| path.extension().is_some_and(|it| it == extension);
             is("log") || is("snap") || path.ends_with("catalog")
@@ -325,7 +366,7 @@ impl<'a> Cluster<'a> {
         disk.flip(file, (number >> 8) % within, 1 << (number % 8));
         trace(|| format!("damaged {}", file.display()));
         self.node(id).damaged.set(true);
-        self.observed.borrow_mut().wiped(id);
+        self.observed.borrow_mut().wiped(self.node(id).id);
         self.start(id);
         // In every other case within what setting aside takes, or soon after.
         if (number >> 16).is_multiple_of(2) {
@@ -333,7 +374,28 @@ impl<'a> Cluster<'a> {
         }
     }
 
+    fn cut(&mut self, nodes: impl IntoIterator<Item = u64>) {
+        nodes.into_iter().for_each(|node| self.trouble(node, false));
+    }
+
+    fn trouble(&mut self, node: u64, paused: bool) {
+        let from_ms = self.sim.elapsed().as_millis() as u64;
+        self.troubles.push(Trouble { node, paused, from_ms, to_ms: u64::MAX });
+    }
+
+    fn end_troubles(&mut self, which: impl Fn(&Trouble) -> bool) {
+        let now_ms = self.sim.elapsed().as_millis() as u64;
+        let going_on = |trouble: &&mut Trouble| trouble.to_ms == u64::MAX && which(trouble);
+        self.troubles.iter_mut().filter(going_on).for_each(|trouble| trouble.to_ms = now_ms);
+    }
+
+    /// What clients' calls may have suffered from.
+    pub fn troubles(&self) -> &[Trouble] {
+        &self.troubles
+    }
+
     fn repair(&mut self) {
+        self.end_troubles(|trouble| !trouble.paused);
         for a in 1..=self.plan.nodes {
             for b in 1..a {
                 self.sim.repair(host(a), host(b));
@@ -399,19 +461,24 @@ fn disk_options(plan: &Plan, sync_us: Range<u64>) -> FakeDiskOptions {
     FakeDiskOptions { sync_us, offload_us: 0..plan.offload_us, ..FakeDiskOptions::default() }
 }
 
-fn settings(plan: &Plan, id: u64) -> Config {
+/// The settings of whatever node is where node `id` belongs.
+fn settings(plan: &Plan, id: u64) -> String {
     let members: Vec<String> = (1..=plan.nodes).map(|id| format!("{id}=n{id}:7000@n{id}:17000")).collect();
-    let text = format!(
-        "node_id = {id}\nlisten = \"n{id}:7000\"\npeer_listen = \"n{id}:17000\"\ndata_dir = \"/data\"\n\
+    format!(
+        "listen = \"n{id}:7000\"\npeer_listen = \"n{id}:17000\"\ndata_dir = \"/data\"\n\
          cluster_id = \"sim\"\ngroups = {}\ninitial_cluster = \"{}\"\nsnapshot_entries = {}\n\
          entries_behind_snapshot = {}\nlog_segment_bytes = \"64kb\"\nlog_cache_bytes = \"64kb\"\n\
-         log_max_bytes = \"{}kb\"\nwrite_timeout_ms = 1000\n\
-         script_instructions = 100000\nscript_memory = \"1mb\"\n",
+         log_max_bytes = \"{}kb\"\nwrite_timeout_ms = {W_MS}\n\
+         script_instructions = {INSTRUCTIONS}\nscript_memory = \"1mb\"\n",
         plan.groups,
         members.join(","),
         plan.snapshot_entries,
         plan.entries_behind_snapshot,
         plan.log_kb,
-    );
-    Config::load(&text, []).unwrap_or_else(|error| panic!("the simulator's settings: {error}"))
+    )
+}
+
+fn config(id: u64, settings: &str) -> Config {
+    Config::load(&format!("node_id = {id}\n{settings}"), [])
+        .unwrap_or_else(|error| panic!("the simulator's settings: {error}"))
 }

@@ -5,6 +5,14 @@ use std::collections::BTreeMap;
 /// Something worth reaching.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Event {
+    /// A blocked call was dropped by a new leader.
+    BlockedDropped,
+    /// A blocked call was given an element.
+    BlockedServed,
+    /// A blocked call's time was over.
+    BlockedTimedOut,
+    /// A call that may have blocked ended with its fate unknown.
+    BlockedUnknown,
     /// A node's clock went back.
     ClockWentBack,
     /// An entry that a leader had not got committed was replaced by another's.
@@ -39,6 +47,8 @@ pub enum Event {
     Moved,
     /// A node that had lost its disk voted again.
     NewcomerCaughtUp,
+    /// Two nodes came back at each other's addresses.
+    NodesExchanged,
     /// The power failed during an operation of the disk.
     PowerCutInOperation,
     /// The power failed while a node's data were being set aside.
@@ -47,6 +57,8 @@ pub enum Event {
     PowerCutOfAll,
     /// A replica that started again began with a snapshot.
     RestoredFromSnapshot,
+    /// A script used up its budget, and was undone.
+    ScriptOverdrawn,
     /// A script that writes ended with its fate unknown.
     ScriptUnknown,
     /// A replica had a third snapshot in one life of its node.
@@ -77,7 +89,11 @@ pub enum Event {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Event; 34] = [
+    pub const ALL: [Event; 40] = [
+        Event::BlockedDropped,
+        Event::BlockedServed,
+        Event::BlockedTimedOut,
+        Event::BlockedUnknown,
         Event::ClockWentBack,
         Event::ConflictTruncated,
         Event::DataSetAside,
@@ -95,10 +111,12 @@ impl Event {
         Event::LogFull,
         Event::Moved,
         Event::NewcomerCaughtUp,
+        Event::NodesExchanged,
         Event::PowerCutInOperation,
         Event::PowerCutInRejoin,
         Event::PowerCutOfAll,
         Event::RestoredFromSnapshot,
+        Event::ScriptOverdrawn,
         Event::ScriptUnknown,
         Event::SnapshotGenerations,
         Event::SnapshotInstalled,

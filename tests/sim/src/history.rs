@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::queues::{self, Queue, Wait};
+
 /// The n-th event.
 pub type Moment = u64;
 
@@ -74,6 +76,10 @@ pub struct History {
     next_value: u64,
     /// Every key.
     pub keys: BTreeMap<(Kind, String), KeyHistory>,
+    /// Every queue.
+    pub queues: BTreeMap<String, Queue>,
+    /// Calls that may have waited.
+    pub waits: Vec<Wait>,
     /// Writes acknowledged, table calls included.
     pub acknowledged: u64,
     /// Writes of unknown fate.
@@ -112,6 +118,20 @@ impl History {
         let writes = &mut self.keys.entry((kind, key.into())).or_default().writes;
         let write = writes.iter_mut().rev().find(|write| write.value == value);
         write.expect("a write ends after it began").fate = fate;
+    }
+
+    /// A push of so many tokens to `queue` begins; the tokens.
+    pub fn begin_push(&mut self, queue: &str, count: u64) -> Vec<u64> {
+        let tokens: Vec<u64> = (1..=count).map(|i| self.next_value + i).collect();
+        self.next_value += count;
+        self.end_push(queue, &tokens, queues::Fate::Unknown);
+        tokens
+    }
+
+    /// The push of `tokens` has ended.
+    pub fn end_push(&mut self, queue: &str, tokens: &[u64], fate: queues::Fate<()>) {
+        let queue = self.queues.entry(queue.into()).or_default();
+        queue.pushes.extend(tokens.iter().map(|token| (*token, fate)));
     }
 
     /// A read begins.

@@ -5,7 +5,7 @@
 //! speak RESP to it over the simulated network.
 //!
 //! Reading order: [`plan`] (what a seed draws), [`run`] (its acts), [`cluster`] (nodes and faults), [`workload`] (clients),
-//! [`history`] (what they saw), [`observe`] (what replicas were seen to do), [`invariants`] (what must hold), [`env`] (the
+//! [`history`] and [`queues`] (what they saw), [`observe`] (what replicas were seen to do), [`invariants`] (what must hold), [`env`] (the
 //! simulated world).
 
 pub mod client;
@@ -16,5 +16,6 @@ pub mod history;
 pub mod invariants;
 pub mod observe;
 pub mod plan;
+pub mod queues;
 pub mod run;
 pub mod workload;

@@ -59,6 +59,12 @@ pub struct Load {
     pub table: u64,
     /// Share of scripts.
     pub scripts: u64,
+    /// Share of pushes to queues.
+    pub pushes: u64,
+    /// Queues.
+    pub queues: u64,
+    /// Clients beside those, which wait for what is pushed: 0 to 3.
+    pub consumers: u64,
 }
 
 /// A power cut during one operation of a disk that changes something or makes it durable.
@@ -110,6 +116,10 @@ pub enum Fault {
     Resume(u64),
     /// All nodes reach each other.
     Repair,
+    /// Two nodes are killed, and come back with each other's disks: each at the other's address.
+    Exchange(u64, u64),
+    /// Every node that is at another's address is killed, and comes back at its own.
+    PutRight,
     /// The node's clock jumps, in milliseconds.
     ClockJump(u64, i64),
     /// The node's disk takes up to so many microseconds for an fsync.
@@ -124,6 +134,7 @@ pub enum Kind {
     Damage,
     DiskError,
     DiskFull,
+    Exchange,
     Isolate,
     Kill,
     OneWay,
@@ -139,11 +150,12 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 15] = [
+    pub const ALL: [Kind; 16] = [
         Kind::ClockJump,
         Kind::Damage,
         Kind::DiskError,
         Kind::DiskFull,
+        Kind::Exchange,
         Kind::Isolate,
         Kind::Kill,
         Kind::OneWay,
@@ -160,7 +172,7 @@ impl Kind {
     /// How many shares a run's mix has of it at most.
     fn most(self) -> u64 {
         match self {
-            Kind::PowerCutOfAll | Kind::PowerCutOfAllBut => 1,
+            Kind::Exchange | Kind::PowerCutOfAll | Kind::PowerCutOfAllBut => 1,
             _ => 3,
         }
     }
@@ -188,6 +200,9 @@ impl Plan {
                 lists: draw(1, 4),
                 table: draw(0, 5),
                 scripts: draw(0, 3),
+                pushes: 0,
+                queues: 0,
+                consumers: 0,
             },
             sync_us: draw(200, 8000),
             offload_us: draw(1, 8000),
@@ -213,14 +228,20 @@ impl Plan {
         while at < plan.faults_ms {
             let fault = draw_fault(&draw, &mix, plan.nodes);
             plan.faults.push((at, fault));
-            if let Fault::Pause(node) = fault {
-                plan.faults.push((at + draw(100, 2500), Fault::Resume(node)));
-            }
+            let end = match fault {
+                Fault::Pause(node) => Some(Fault::Resume(node)),
+                Fault::Exchange(..) => Some(Fault::PutRight),
+                _ => None,
+            };
+            plan.faults.extend(end.map(|end| (at + draw(100, 2500), end)));
             at += draw(10, longest_pause_ms);
         }
         plan.faults.sort_by_key(|(at, _)| *at);
         let crash = Fault::PowerCutInOperation(draw(1, plan.nodes), draw(0, 10));
         plan.last_crash = only.is_empty().then_some(crash);
+        let load = &mut plan.load;
+        (load.consumers, load.queues) = (draw(0, 3), draw(1, 3));
+        load.pushes = if load.consumers == 0 { 0 } else { draw(1, 2) };
         plan
     }
 }
@@ -239,6 +260,9 @@ impl Plan {
             lists: 4,
             table: 1,
             scripts: 1,
+            pushes: 0,
+            queues: 0,
+            consumers: 0,
         };
         let rng = SeededRng::new(seed);
         let draw = |from: u64, to: u64| from + rng.next_u64() % (to - from + 1);
@@ -284,6 +308,7 @@ fn draw_fault(draw: &dyn Fn(u64, u64) -> u64, mix: &[u64], nodes: u64) -> Fault 
         Some(Kind::Damage) => Fault::Damage(node, draw(0, u64::MAX - 1)),
         Some(Kind::DiskError) => Fault::DiskError(node, draw(0, 40)),
         Some(Kind::DiskFull) => Fault::DiskFull(node),
+        Some(Kind::Exchange) => Fault::Exchange(node, other),
         Some(Kind::Isolate) => Fault::Isolate(node),
         Some(Kind::Kill) => Fault::Kill(node),
         Some(Kind::OneWay) => Fault::OneWay(node, other),

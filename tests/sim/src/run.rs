@@ -12,11 +12,14 @@ use crate::client::{Client, ClientKind};
 use crate::cluster::{CLIENTS, Cluster, client_addr};
 use crate::coverage::{Coverage, Event};
 use crate::history::{Fate, History};
-use crate::invariants::{acknowledged_is_never_lost, reads_are_linearizable, unknown_appears_at_most_once};
+use crate::invariants::blocked_calls_are_answered::{self, Trouble};
+use crate::invariants::{
+    acknowledged_is_never_lost, queues_lose_nothing, reads_are_linearizable, unknown_appears_at_most_once,
+};
 use crate::observe::{self, Observed};
 use crate::plan::Plan;
 use crate::workload::table::Table;
-use crate::workload::{self, Shared};
+use crate::workload::{self, Shared, queues};
 
 /// The cluster must be founded and acknowledge a write within so many milliseconds. A client that draws one blocking call
 /// after the other begins late.
@@ -36,6 +39,11 @@ thread_local! {
 /// Tells what time it is in the simulation, for the trace.
 pub fn set_now(now: Duration) {
     NOW_MS.set(now.as_millis() as u64);
+}
+
+/// What time it is in the simulation, in milliseconds.
+pub fn now_ms() -> u64 {
+    NOW_MS.get()
 }
 
 /// Prints a line of the run's trace, if it is wanted.
@@ -73,6 +81,7 @@ pub fn run(seed: u64, plan: Plan, table: Arc<Table>, tracing: bool) -> Report {
         load: Rc::new(plan.load.clone()),
         coverage: Rc::default(),
         over: Rc::default(),
+        running: Rc::default(),
     };
     let mut cluster = Cluster::new(&plan, seed, Rc::clone(&observed));
     let done = act(&mut cluster, &plan, seed, &shared, &observed);
@@ -83,7 +92,7 @@ pub fn run(seed: u64, plan: Plan, table: Arc<Table>, tracing: bool) -> Report {
     if let Err(error) = done {
         observed.violate("the cluster serves", error.to_string());
     } else {
-        judge(&history, &mut observed);
+        judge(&history, cluster.troubles(), &mut observed);
     }
     count_fates(&history, &mut observed.coverage);
     observed.coverage.add_all(&shared.coverage.borrow());
@@ -101,12 +110,19 @@ fn act(
 ) -> anyhow::Result<()> {
     let nodes: Vec<String> = (1..=plan.nodes).map(client_addr).collect();
     let client = |me| workload::run(shared.clone(), nodes.clone(), me, seed);
+    let consumer = |me| queues::consume(shared.clone(), nodes.clone(), me, seed);
     let clients: Vec<_> = (0..plan.load.clients).map(client).collect();
+    let consumers: Vec<_> = (0..plan.load.consumers).map(consumer).collect();
+    let running = Rc::clone(&shared.running);
     // One host for all: each costs as much as a node at every step, whether anything happens on it or not.
     cluster.sim.client(CLIENTS, async move {
-        let mut running = JoinSet::new();
-        clients.into_iter().for_each(|client| drop(running.spawn_local(client)));
-        running.join_all().await;
+        let mut tasks = JoinSet::new();
+        clients.into_iter().for_each(|client| drop(tasks.spawn_local(client)));
+        consumers.into_iter().for_each(|consumer| drop(tasks.spawn_local(consumer)));
+        running.set(tasks.len() as u64);
+        while tasks.join_next().await.is_some() {
+            running.set(tasks.len() as u64);
+        }
         Ok(())
     });
     step_until(cluster, FOUNDING_MS, || shared.history.borrow().acknowledged > 0)
@@ -144,7 +160,7 @@ fn act(
     })
 }
 
-fn judge(history: &History, observed: &mut Observed) {
+fn judge(history: &History, troubles: &[Trouble], observed: &mut Observed) {
     observed.finish();
     let mut all = |invariant: &str, wrongs: Vec<String>| {
         wrongs.into_iter().for_each(|wrong| observed.violate(invariant, wrong));
@@ -152,6 +168,8 @@ fn judge(history: &History, observed: &mut Observed) {
     all("acknowledged is never lost", acknowledged_is_never_lost::check(history));
     all("reads are linearizable", reads_are_linearizable::check(history));
     all("a reply answers its call", history.strange.clone());
+    all("queues lose nothing", queues_lose_nothing::check(history));
+    all("blocked calls are answered", blocked_calls_are_answered::check(history, troubles));
     all("an unknown write appears at most once", unknown_appears_at_most_once::check(history));
 }
 
@@ -182,13 +200,24 @@ fn step_until(cluster: &mut Cluster, limit_ms: u64, done: impl Fn() -> bool) -> 
 /// Starts a client that reads every key until it has an answer for each.
 fn read_all(cluster: &mut Cluster, shared: &Shared, nodes: Vec<String>) -> Rc<Cell<bool>> {
     let done = Rc::new(Cell::new(false));
-    let (history, flag) = (Rc::clone(&shared.history), Rc::clone(&done));
+    let (shared, flag) = (shared.clone(), Rc::clone(&done));
     cluster.sim.client("reader", async move {
         let mut client = Client::new(nodes, 0, ClientKind::Plain);
-        let keys: Vec<_> = history.borrow().keys.keys().cloned().collect();
+        const AGAIN: Duration = Duration::from_millis(50);
+        let keys: Vec<_> = shared.history.borrow().keys.keys().cloned().collect();
         for (kind, key) in keys {
-            while !workload::read(&history, &mut client, kind, &key).await {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+            while !workload::read(&shared.history, &mut client, kind, &key).await {
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+        // A token on its way would be missed.
+        while shared.running.get() > 0 {
+            tokio::time::sleep(AGAIN).await;
+        }
+        let queues: Vec<_> = shared.history.borrow().queues.keys().cloned().collect();
+        for name in queues {
+            while !queues::look(&shared, &mut client, &name).await {
+                tokio::time::sleep(AGAIN).await;
             }
         }
         flag.set(true);

@@ -12,6 +12,7 @@ fn faults(bug: Bug) -> &'static [&'static str] {
     match bug {
         Bug::AcknowledgeBeforeFsync => &["PowerCutOfAll", "SlowDisk"],
         Bug::ApplyBeforeCommit | Bug::ReuseIndexAfterTruncation => &["Isolate", "Kill", "Partition"],
+        Bug::BlankIsMute => &["Isolate", "Kill", "OneWay", "Partition", "Pause"],
         Bug::CatalogNotDurable => &["PowerCut", "PowerCutOfAll", "Wipe"],
         Bug::DamageUnnoticed => &["Damage"],
         Bug::FailedGroupIgnored => &["DiskFull"],
@@ -19,6 +20,7 @@ fn faults(bug: Bug) -> &'static [&'static str] {
         Bug::FoundTwice | Bug::NewcomerFollows => &["Isolate", "Wipe"],
         Bug::FsyncErrorIgnored => &["DiskError", "PowerCut", "PowerCutOfAll"],
         Bug::FullDiskIgnored => &["DiskFull"],
+        Bug::HelloUnchecked => &["Exchange"],
         Bug::NewcomerVotes => &["Isolate", "PowerCutOfAllBut", "Wipe"],
         Bug::ReadBeforeApply => &["Isolate", "Kill", "SlowDisk"],
         Bug::ConfirmBlindly | Bug::ReadWithoutLeadership => &["Isolate", "Pause"],
@@ -29,7 +31,10 @@ fn faults(bug: Bug) -> &'static [&'static str] {
         Bug::VoteForShorterLog => &["Isolate", "Kill", "Partition"],
         Bug::VoteNotDurable => &["Kill", "OneWay", "Partition", "PowerCut"],
         Bug::ApplyDiverges
+        | Bug::BudgetIsLocal
+        | Bug::CancelNotLogged
         | Bug::EntryLost
+        | Bug::PeersWaitForClients
         | Bug::ProposeTwice
         | Bug::PurgeBeforeSnapshotDurable
         | Bug::PurgeTooFar
@@ -38,6 +43,7 @@ fn faults(bug: Bug) -> &'static [&'static str] {
         | Bug::SkipNoop
         | Bug::SlotOwnedTwice
         | Bug::SnapshotWithoutMembership
+        | Bug::SnapshotWithoutWaiters
         | Bug::WatchIgnored => &[],
     }
 }

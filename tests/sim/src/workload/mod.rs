@@ -1,6 +1,7 @@
-//! What clients do. Registers and lists have an oracle of their own ([`crate::history`]); scripts ([`scripts`]) and calls
+//! What clients do. Registers and lists ([`crate::history`]) and queues ([`queues`]) have oracles of their own; scripts ([`scripts`]) and calls
 //! made up from the command table ([`table`]) are there so that replicas have more to differ in.
 
+pub mod queues;
 pub mod scripts;
 pub mod table;
 
@@ -32,6 +33,8 @@ pub struct Shared {
     pub coverage: Rc<RefCell<Coverage>>,
     /// Whether they should end.
     pub over: Rc<Cell<bool>>,
+    /// How many have not ended.
+    pub running: Rc<Cell<u64>>,
 }
 
 /// Client `me`: a call every few milliseconds, until it is over.
@@ -42,8 +45,8 @@ pub async fn run(shared: Shared, nodes: Vec<String>, me: u64, seed: u64) {
     let load = Rc::clone(&shared.load);
     // The first only reads: nobody else stays with a leader that has lost its quorum.
     let shares = match me {
-        0 => [load.reads, 0, 0, 0, 0],
-        _ => [load.reads, load.registers, load.lists, load.table, load.scripts],
+        0 => [load.reads, 0, 0, 0, 0, 0],
+        _ => [load.reads, load.registers, load.lists, load.table, load.scripts, load.pushes],
     };
     while !shared.over.get() {
         tokio::time::sleep(Duration::from_millis(1 + rng.next_u64() % load.pause_ms)).await;
@@ -66,7 +69,9 @@ pub async fn run(shared: Shared, nodes: Vec<String>, me: u64, seed: u64) {
             1 => write(&shared, &mut client, Kind::Register, number).await,
             2 => write(&shared, &mut client, Kind::List, number).await,
             3 => any(&shared, &mut client, &rng).await,
-            _ => script(&mut client, &rng).await,
+            4 if number.is_multiple_of(8) => scripts::allow(&mut client, number >> 3).await,
+            4 => script(&mut client, &rng).await,
+            _ => queues::push(&shared, &mut client, number).await,
         };
         note(&mut shared.coverage.borrow_mut(), &outcome);
     }
@@ -92,7 +97,6 @@ fn note(coverage: &mut Coverage, outcome: &Outcome) {
 
 /// Writes to a key, in one of the ways in which that can be done.
 async fn write(shared: &Shared, client: &mut Client, kind: Kind, number: u64) -> Outcome {
-    const APPEND: &[u8] = b"return redis.call('APPEND', KEYS[1], ARGV[1])";
     let name = key(kind, number >> 3, &shared.load);
     let key = name.as_bytes();
     let value = shared.history.borrow_mut().begin_write(kind, &name);
@@ -111,7 +115,7 @@ async fn write(shared: &Shared, client: &mut Client, kind: Kind, number: u64) ->
                     ("transaction", client.transaction(&[&[b"APPEND", key, word], &[b"GET", key]]).await)
                 }
                 2 | 3 => ("WATCH", client.append_watched(key, word).await),
-                4 => ("EVAL", client.call(&[b"EVAL", APPEND, b"1", key, word]).await),
+                4 => ("EVAL", scripts::append(client, key, word, number >> 16).await),
                 _ => ("APPEND", client.call(&[b"APPEND", key, word]).await),
             }
         }
@@ -137,6 +141,7 @@ async fn write(shared: &Shared, client: &mut Client, kind: Kind, number: u64) ->
         ("transaction" | "WATCH", None) => coverage.count(Event::TransactionUnknown),
         ("WATCH", Some(true)) => coverage.count(Event::WatchHeld),
         ("EVAL", None) => coverage.count(Event::ScriptUnknown),
+        ("EVAL", Some(false)) if scripts::is_overdrawn(&outcome) => coverage.count(Event::ScriptOverdrawn),
         _ => {}
     }
     shared.history.borrow_mut().end_write(kind, &name, value, applied);

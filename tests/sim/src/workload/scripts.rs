@@ -1,7 +1,16 @@
 //! Scripts that would make replicas differ if anything that they see were a replica's own: time, randomness, the order of
 //! tables and of sets, what expires. Each leaves what it saw in the keyspace, and returns it.
+//!
+//! And one that appends to a list and goes on for long, perhaps for longer than it may: then nothing is to be left of it.
+//! How long that is, nodes are told now and then, each for itself.
 
 use quoris_raft::env::Rng;
+
+use super::trace;
+use crate::client::{Client, Outcome, Reply};
+
+/// The least that nodes can be set to allow a script, and what they begin with.
+pub const INSTRUCTIONS: u64 = 100_000;
 
 /// A script's text, and the chapter whose keys it works on.
 const SCRIPTS: [(&str, &str); 10] = [
@@ -48,4 +57,27 @@ const SCRIPTS: [(&str, &str); 10] = [
 pub fn script(rng: &dyn Rng) -> (&'static str, String) {
     let (chapter, text) = SCRIPTS[(rng.next_u64() % SCRIPTS.len() as u64) as usize];
     (text, super::table::key(chapter, rng.next_u64(), rng.next_u64()))
+}
+
+/// Appends `word` by a script which then works on for as long as `number` says. One text: it was short the first time, mostly,
+/// and so comes into the log untried.
+pub async fn append(client: &mut Client, key: &[u8], word: &[u8], number: u64) -> Outcome {
+    const APPEND: &[u8] = b"local length = redis.call('APPEND', KEYS[1], ARGV[1]); \
+        for i = 1, ARGV[2] do end; return length";
+    let rounds = if number.is_multiple_of(3) { INSTRUCTIONS / 2 + (number >> 2) % INSTRUCTIONS } else { 0 };
+    client.call(&[b"EVAL", APPEND, b"1", key, word, rounds.to_string().as_bytes()]).await
+}
+
+/// Whether a script was answered that it had used up its budget.
+pub fn is_overdrawn(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Ok(Reply::Error(line)) if line.contains("more instructions than it may"))
+}
+
+/// Sets what the client's node allows a script.
+pub async fn allow(client: &mut Client, number: u64) -> Outcome {
+    let instructions = (INSTRUCTIONS + number % INSTRUCTIONS).to_string();
+    let node = client.node();
+    let outcome = client.call(&[b"CONFIG", b"SET", b"script-instructions", instructions.as_bytes()]).await;
+    trace(|| format!("node {node} allows {instructions} instructions"), &outcome);
+    outcome
 }
