@@ -3,7 +3,7 @@
 //!
 //! Invariants: a request gets exactly one answer, a reply or [`LinkDown`]; requests are sent in the order given.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -45,8 +45,8 @@ pub struct Link {
 struct Inner {
     peer: NodeId,
     next_request: AtomicU64,
-    /// Requests under way. Keyed lookups only: its order influences nothing.
-    waiting: Mutex<HashMap<u64, oneshot::Sender<frame::Body>>>,
+    /// Requests under way. When the link goes down, they fail in the order in which they were made, in every run alike.
+    waiting: Mutex<BTreeMap<u64, oneshot::Sender<frame::Body>>>,
     outbound: Mutex<Option<mpsc::Sender<Frame>>>,
     channel: Mutex<Option<Channel>>,
     state: watch::Sender<LinkState>,
@@ -60,7 +60,7 @@ impl Link {
         let inner = Arc::new(Inner {
             peer: hello.to,
             next_request: AtomicU64::new(1),
-            waiting: Mutex::new(HashMap::new()),
+            waiting: Mutex::new(BTreeMap::new()),
             outbound: Mutex::new(None),
             channel: Mutex::new(None),
             state: watch::Sender::new(LinkState::Down),

@@ -8,7 +8,7 @@
 //! says decides: forgotten, so nothing was done; or not there any more, so the answer has been given and is delivered.
 //! A waiter that nobody waits for is never left behind: it would be given an element that nobody receives.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -81,7 +81,7 @@ pub const UNBLOCKED: CommandError = CommandError::Text("UNBLOCKED client unblock
 /// The blocked calls of this node's clients.
 #[derive(Default)]
 pub struct Blocked {
-    calls: Mutex<HashMap<(GroupId, WaiterId), Channel>>,
+    calls: Mutex<BTreeMap<(GroupId, WaiterId), Channel>>,
 }
 
 /// Where a blocked call's answer goes in, until it does, and where it comes out, until its session takes it.
@@ -162,7 +162,7 @@ impl Blocked {
         self.lock().len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(GroupId, WaiterId), Channel>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(GroupId, WaiterId), Channel>> {
         self.calls.lock().expect("no code panics while it holds this lock")
     }
 }
