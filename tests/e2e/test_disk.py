@@ -105,7 +105,7 @@ def taken(connection, key):
 @contextlib.contextmanager
 def small_disk(path):
     """A file system of a few megabytes at `path`."""
-    path.mkdir(parents=True)
+    path.mkdir(parents=True, exist_ok=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK_BYTES}", "none", str(path)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
         pytest.skip("needs the right to mount a file system")
@@ -127,6 +127,38 @@ def test_a_full_disk_stops_the_node_and_loses_nothing():
         load.check()
         # With room again it starts, and catches up.
         subprocess.run(["mount", "-o", "remount,size=1g", str(struck.data_dir)], check=True)
+        struck.start()
+        cluster.wait_ready()
+        load.check()
+        cluster.wait_caught_up()
+
+
+def test_a_snapshot_that_finds_no_room_stops_the_node_and_loses_nothing():
+    """Its log is elsewhere, and well: a group that can go on no longer must not be left to answer UNKNOWN for ever."""
+    cluster = Cluster(snapshot_entries=1_000_000)
+    struck = cluster.nodes[2]
+    snapshots = struck.data_dir / "snapshots"
+    with contextlib.ExitStack() as within:
+        within.enter_context(cluster)
+        struck.stop()
+        within.enter_context(small_disk(snapshots))
+        struck.start()
+        cluster.wait_ready()
+        group, slot = next(iter(cluster.slotted_groups().items()))
+        with Connection(cluster.wait_led(group).client_addr) as connection:
+            for i in range(8):
+                connection.call("SET", f"{{{tag_for(slot)}}}:big:{i}", os.urandom(MB))
+        cluster.wait_caught_up()
+        with Load(cluster) as load:
+            time.sleep(0.5)
+            with Connection(struck.client_addr) as connection, pytest.raises((ReplyError, OSError)):
+                connection.call("SAVE")
+            assert struck.wait_exit(10) == 1
+            time.sleep(0.7)
+        said = last_line(struck)
+        assert "group " in said and "No space left on device" in said, said
+        load.check()
+        subprocess.run(["mount", "-o", "remount,size=1g", str(snapshots)], check=True)
         struck.start()
         cluster.wait_ready()
         load.check()
