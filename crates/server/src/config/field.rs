@@ -27,6 +27,8 @@ pub enum Field<'a> {
     Text(&'a mut String),
     /// `host:port`.
     Address(&'a mut String),
+    /// `host:port`, or nothing.
+    AddressOrNone(&'a mut String),
     /// A directory.
     Path(&'a mut PathBuf),
     /// A whole number.
@@ -67,6 +69,8 @@ impl Field<'_> {
         match self {
             Field::Text(place) => *place = text.to_string(),
             Field::Address(place) => *place = parse_address(text)?,
+            Field::AddressOrNone(place) if text.is_empty() => place.clear(),
+            Field::AddressOrNone(place) => *place = parse_address(text)?,
             Field::Path(place) => *place = PathBuf::from(Some(text).filter(|text| !text.is_empty())?),
             Field::Number(place, range) => {
                 *place = text.parse().ok().filter(|number| range.contains(number))?;
@@ -95,9 +99,11 @@ impl Field<'_> {
     /// The value, as [`Field::parse`] reads it.
     pub fn show(&self) -> String {
         match self {
-            Field::Text(value) | Field::Address(value) | Field::LogLevel(value) | Field::OneOf(value, _) => {
-                value.to_string()
-            }
+            Field::Text(value)
+            | Field::Address(value)
+            | Field::AddressOrNone(value)
+            | Field::LogLevel(value)
+            | Field::OneOf(value, _) => value.to_string(),
             Field::Path(value) => value.display().to_string(),
             Field::Number(value, _) | Field::Bytes(value, _) => value.to_string(),
             Field::ReadMode(value) => {
@@ -128,6 +134,7 @@ impl Field<'_> {
         match self {
             Field::Text(_) => "text".to_string(),
             Field::Address(_) => ADDRESS.to_string(),
+            Field::AddressOrNone(_) => format!("{ADDRESS}, or nothing"),
             Field::Path(_) => "a directory".to_string(),
             Field::Number(_, range) if *range.end() == u64::MAX => {
                 format!("a whole number from {}", range.start())

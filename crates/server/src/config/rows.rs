@@ -118,7 +118,7 @@ pub const ROWS: &[Row] = &[
         "",
         "Where Prometheus finds this node's figures, under `/metrics` over HTTP. By default nowhere. Whoever can connect \
          can read them.",
-        |c| Field::Address(&mut c.metrics_listen),
+        |c| Field::AddressOrNone(&mut c.metrics_listen),
     ),
     fixed("data-dir", "data", "Where everything durable is kept. One node per directory.", |c| {
         Field::Path(&mut c.data_dir)
