@@ -191,57 +191,46 @@ fn peers(server: &Server, page: &mut Page) {
     page.gauges("peer_reachable", "1 if the connection to the node stands", rows);
 }
 
+/// A group's replica on this node.
+struct Replica {
+    status: GroupStatus,
+    keys: usize,
+    expiring: usize,
+}
+
 fn groups(server: &Server, page: &mut Page) {
-    let statuses: Vec<GroupStatus> = server.node.groups().iter().map(|group| group.status()).collect();
-    let of = |status: &GroupStatus| vec![("group", status.id.to_string())];
-    let by_group = |figure: &dyn Fn(&GroupStatus) -> f64| -> Vec<(Labels, f64)> {
-        statuses.iter().map(|status| (of(status), figure(status))).collect()
+    let replicas = server.node.groups().iter().map(|group| {
+        let [keys, expiring] =
+            group.with_machine(|machine| [machine.keyspace().len(), machine.keyspace().expiring()]);
+        Replica { status: group.status(), keys, expiring }
+    });
+    let replicas: Vec<Replica> = replicas.collect();
+    let mut by_group = |name: &str, help: &str, figure: &dyn Fn(&Replica) -> f64| {
+        let rows =
+            replicas.iter().map(|replica| (vec![("group", replica.status.id.to_string())], figure(replica)));
+        page.gauges(name, help, rows);
     };
     let own = server.node.id();
     let flag = |is: bool| f64::from(u8::from(is));
-    page.gauges("group_leader", "1 if this node leads", by_group(&|status| flag(status.leader == Some(own))));
-    page.gauges(
-        "group_has_leader",
-        "1 if this node knows a leader",
-        by_group(&|status| flag(status.leader.is_some())),
-    );
-    page.gauges("group_term", "The term", by_group(&|status| status.term as f64));
-    page.gauges(
-        "group_last_index",
-        "The last entry of this node's log",
-        by_group(&|status| status.last_index as f64),
-    );
-    page.gauges(
-        "group_committed_index",
-        "The last entry that is known to be committed",
-        by_group(&|status| status.committed as f64),
-    );
-    page.gauges("group_applied_index", "The last entry applied", by_group(&|status| status.applied as f64));
-    page.gauges(
-        "group_snapshot_index",
-        "The last entry in the newest snapshot",
-        by_group(&|status| status.snapshot_index as f64),
-    );
-    page.gauges(
+    by_group("group_leader", "1 if this node leads", &|at| flag(at.status.leader == Some(own)));
+    by_group("group_has_leader", "1 if this node knows a leader", &|at| flag(at.status.leader.is_some()));
+    by_group("group_term", "The term", &|at| at.status.term as f64);
+    by_group("group_last_index", "The last entry of this node's log", &|at| at.status.last_index as f64);
+    by_group("group_committed_index", "The last entry that is known to be committed", &|at| {
+        at.status.committed as f64
+    });
+    by_group("group_applied_index", "The last entry applied", &|at| at.status.applied as f64);
+    by_group("group_snapshot_index", "The last entry in the newest snapshot", &|at| {
+        at.status.snapshot_index as f64
+    });
+    by_group(
         "group_differs",
         "1 if the replica was found to differ, and serves no more until it is rebuilt",
-        by_group(&|status| flag(status.difference.is_some())),
+        &|at| flag(at.status.difference.is_some()),
     );
-    page.gauges(
-        "group_verified_index",
-        "Up to where the replica was found to be what its leader's is",
-        by_group(&|status| status.verified.map_or(0, |check| check.index) as f64),
-    );
-    let replicas = server.node.groups().iter().map(|group| {
-        let (keys, expiring) = group.with_machine(|machine| {
-            let keyspace = machine.keyspace();
-            (keyspace.len() as f64, keyspace.expiring() as f64)
-        });
-        (vec![("group", group.status().id.to_string())], keys, expiring)
+    by_group("group_verified_index", "Up to where the replica was found to be what its leader's is", &|at| {
+        at.status.verified.map_or(0, |check| check.index) as f64
     });
-    let replicas: Vec<(Labels, f64, f64)> = replicas.collect();
-    let keys = replicas.iter().map(|(labels, keys, _)| (labels.clone(), *keys));
-    page.gauges("group_keys", "Keys of the replica", keys);
-    let expiring = replicas.iter().map(|(labels, _, expiring)| (labels.clone(), *expiring));
-    page.gauges("group_expiring_keys", "Keys that have something to expire", expiring);
+    by_group("group_keys", "Keys of the replica", &|at| at.keys as f64);
+    by_group("group_expiring_keys", "Keys that have something to expire", &|at| at.expiring as f64);
 }

@@ -63,7 +63,7 @@ enum Kind {
     Gather(&'static Command),
 }
 
-/// Watched keys and the versions they had: 0 for one that was absent.
+/// Watched keys and the versions they had.
 pub type Watched = BTreeMap<Bytes, u64>;
 
 /// What EXEC answers that may not run.
