@@ -164,6 +164,7 @@ pub enum Verb {
     QuorisDurable,
     QuorisForwarded,
     QuorisGroup,
+    QuorisMove,
     QuorisRebuild,
     QuorisStatus,
     QuorisTransaction,

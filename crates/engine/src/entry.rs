@@ -12,10 +12,12 @@ mod generated {
 
 pub use encode::encode;
 pub use generated::{
-    Batch, Bounds, Call, Check, Entry, Genesis, GroupInfo, NodeInfo, SlotRange, Stamp, Topology, Waiter,
-    Watch,
+    Arrive, Batch, Bounds, Call, Check, Entry, Genesis, GroupInfo, Leave, NodeInfo, SlotEpoch, SlotRange,
+    Stamp, Topology, Waiter, Watch,
 };
-pub(crate) use generated::{Function as FunctionState, Library as LibraryState, MachineState};
+pub(crate) use generated::{
+    Function as FunctionState, Holding, Leaving as LeavingState, Library as LibraryState, MachineState,
+};
 pub use prost::{DecodeError, Message};
 
 /// Keys of fields, with the wire type of bytes and messages, as `entry.proto` numbers them.
@@ -65,6 +67,26 @@ impl Batch {
     /// Removes those of `keys` that are due, or what is due of them. The reply is how many keys and fields went.
     pub fn expire(keys: Vec<bytes::Bytes>) -> Batch {
         Batch { expire: keys, ..Batch::default() }
+    }
+
+    /// Gives up those of `slots` that the group serves in the epoch beside them, to group `to`. The reply is how many.
+    pub fn leave(to: u32, slots: Vec<SlotEpoch>) -> Batch {
+        Batch { leave: Some(Leave { to, slots }), ..Batch::default() }
+    }
+
+    /// Takes a piece of a slot that comes from another group. The reply is 1, or 0 for one that is not the next.
+    pub fn arrive(piece: Arrive) -> Batch {
+        Batch { arrive: Some(piece), ..Batch::default() }
+    }
+
+    /// Drops what is kept of slots that have arrived in these epochs. The reply is how many.
+    pub fn forget(slots: Vec<SlotEpoch>) -> Batch {
+        Batch { forget: slots, ..Batch::default() }
+    }
+
+    /// Whether it is a step of slots that move, and has no calls.
+    pub fn moves_slots(&self) -> bool {
+        self.leave.is_some() || self.arrive.is_some() || !self.forget.is_empty()
     }
 
     /// Forgets a blocked call.

@@ -4,6 +4,9 @@
 //! handed out with the other effects of an entry, so that whoever applies it can let go of it where nobody waits. Not state:
 //! no replica's machine depends on when, or whether, its own garbage is freed.
 
+use std::sync::Arc;
+
+use crate::slot::Slot;
 use crate::slots::Slots;
 use crate::value::Value;
 
@@ -15,6 +18,7 @@ const FEW_PIECES: usize = 64;
 pub struct Garbage {
     values: Vec<Value>,
     keyspaces: Vec<(Slots, usize)>,
+    slots: Vec<Arc<Slot>>,
 }
 
 impl Garbage {
@@ -30,9 +34,16 @@ impl Garbage {
         self.keyspaces.push((slots, keys));
     }
 
+    /// Takes all of a slot that has gone to another group. No script does that, so it is never taken back.
+    pub(crate) fn take_slot(&mut self, slot: Arc<Slot>) {
+        self.slots.push(slot);
+    }
+
     /// How many objects there are to free, as Redis counts them.
     pub fn objects(&self) -> usize {
-        self.values.len() + self.keyspaces.iter().map(|(_, keys)| keys).sum::<usize>()
+        let in_keyspaces = self.keyspaces.iter().map(|(_, keys)| keys).sum::<usize>();
+        let in_slots = self.slots.iter().map(|slot| slot.len()).sum::<usize>();
+        self.values.len() + in_keyspaces + in_slots
     }
 
     /// How far it has come, for [`Garbage::take_back`].

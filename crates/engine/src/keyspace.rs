@@ -9,6 +9,7 @@
 //! went again has another one, too ([`births`](crate::births)).
 
 mod due;
+pub mod ownership;
 mod undo;
 
 use std::collections::BTreeSet;
@@ -28,12 +29,13 @@ use crate::slot::{Key, NEVER, Object, Slot};
 use crate::slots::Slots;
 use crate::value::{Bounds, Collection, HashValue, StringValue, Value, ZsetValue};
 use crate::waiters::Waiters;
+use ownership::Ownership;
 use undo::{Move, Undo};
 
 /// The keys of one group.
 pub struct Keyspace {
     slots: Slots,
-    owned: Vec<RangeInclusive<SlotId>>,
+    ownership: Ownership,
     deadlines: BTreeSet<(u64, Key)>,
     key_count: usize,
     bytes: usize,
@@ -54,6 +56,8 @@ pub struct Keyspace {
     expired: usize,
     /// What is to be freed aside, since it was last taken; not state.
     garbage: Garbage,
+    /// Whether slots have come or gone, since it was last asked; not state.
+    moved: bool,
     /// Whose batch is being applied, for `events`; not state.
     pub(crate) origin: u64,
     /// What a script that may have to be undone has changed so far.
@@ -71,7 +75,7 @@ impl Keyspace {
     fn without_slots(hash_seed: u64) -> Keyspace {
         Keyspace {
             slots: Slots::none(),
-            owned: Vec::new(),
+            ownership: Ownership::none(),
             deadlines: BTreeSet::new(),
             key_count: 0,
             bytes: 0,
@@ -86,6 +90,7 @@ impl Keyspace {
             changes: 0,
             expired: 0,
             garbage: Garbage::default(),
+            moved: false,
             origin: 0,
             undo: None,
             is_view: false,
@@ -191,16 +196,12 @@ impl Keyspace {
 
     /// The slots this group serves, in ascending order.
     pub fn owned(&self) -> &[RangeInclusive<SlotId>] {
-        &self.owned
-    }
-
-    pub(crate) fn set_owned(&mut self, owned: Vec<RangeInclusive<SlotId>>) {
-        self.owned = owned;
+        self.ownership.served()
     }
 
     /// Whether this group serves `slot`.
     pub fn owns(&self, slot: SlotId) -> bool {
-        self.owned.iter().any(|range| range.contains(&slot))
+        self.ownership.epoch(slot).is_some()
     }
 
     /// How many keys there are (due ones that have not been removed yet included, as in Redis).
@@ -323,8 +324,15 @@ impl Keyspace {
         self.get(key).is_some()
     }
 
-    /// What WATCH remembers of `key`: its version, from [`ABSENT`] on if it is absent.
+    /// What WATCH remembers of `key`: its version, from [`ABSENT`] on if it is absent. No two groups that serve its slot one after
+    /// the other have a version in common.
     pub fn version_of(&self, key: &[u8]) -> u64 {
+        // What nobody serves has a version that nobody has.
+        let moves = self.ownership.epoch(slot_of(key)).map_or(MOVES, |epoch| u64::from(epoch - 1) % MOVES);
+        moves * PER_MOVE + self.version_here(key)
+    }
+
+    fn version_here(&self, key: &[u8]) -> u64 {
         match self.get(key) {
             None => ABSENT + self.births.last(key),
             // It has fields that are gone but not removed: changed, as late as anybody can tell.
@@ -365,7 +373,7 @@ impl Keyspace {
     pub(crate) fn view(&self) -> Keyspace {
         Keyspace {
             slots: self.slots.clone(),
-            owned: self.owned.clone(),
+            ownership: self.ownership.view(),
             key_count: self.key_count,
             bytes: self.bytes,
             now_ms: self.now_ms,
@@ -601,14 +609,14 @@ impl Keyspace {
 
     /// Puts back an object from a snapshot, in the snapshot's order. Whether it can be there.
     pub(crate) fn restore(&mut self, slot: SlotId, key: Key, object: Object) -> bool {
-        let deadline = deadline_of(&object);
-        if deadline != NEVER {
-            self.deadlines.insert((deadline, key.clone()));
-        }
-        self.bytes += object_bytes(&key, &object);
         let right_slot = slot_of(&key) == slot;
-        let earlier = self.slots.get_mut(slot).insert(key, object);
-        self.key_count += 1;
+        let earlier = match self.ownership.under_way(slot) {
+            Some(keys) => keys.insert(key, object),
+            None => {
+                self.count_in(&key, &object);
+                self.slots.get_mut(slot).insert(key, object)
+            }
+        };
         right_slot && earlier.is_none()
     }
 
@@ -638,6 +646,12 @@ struct Spot {
 
 /// The least version of a key that is absent: more than any index. As an integer in a reply it is still positive.
 pub const ABSENT: u64 = 1 << 62;
+
+/// How much the versions of a slot's keys grow with each move of the slot: more than any index.
+const PER_MOVE: u64 = 1 << 48;
+
+/// After so many moves they begin anew.
+const MOVES: u64 = ABSENT / PER_MOVE - 1;
 
 /// What a key takes in memory, about: the fixed sum is its place in the slot's array and in the index over it.
 pub fn object_bytes(key: &[u8], object: &Object) -> usize {

@@ -1,7 +1,5 @@
 //! One group's state machine: committed entries in, replies out.
 
-use std::ops::RangeInclusive;
-
 use bytes::Bytes;
 
 use crate::args::Args;
@@ -9,11 +7,11 @@ use crate::command::{self, Command, Flags, ReadContext, Run, WriteContext};
 use crate::commands;
 use crate::digest::{Difference, Digest};
 use crate::entry::decode::{Received, ReceivedBatch};
-use crate::entry::{Batch, Call, Check, DecodeError, Entry, Genesis, Stamp, Topology, Watch};
+use crate::entry::{Batch, Call, Check, DecodeError, Entry, Genesis, SlotRange, Stamp, Topology, Watch};
 use crate::error::CommandError;
 use crate::events::{EventClass, KeyEvent};
 use crate::garbage::Garbage;
-use crate::hash_slot::{SlotId, slot_of};
+use crate::hash_slot::{SLOT_COUNT, SlotId, slot_of};
 use crate::keyspace::Keyspace;
 use crate::lookups::Lookups;
 use crate::reply::Reply;
@@ -69,6 +67,8 @@ pub struct Applied {
     pub garbage: Garbage,
     /// The entry wants the whole state, as it is now, to be digested.
     pub audit: bool,
+    /// The group serves other slots than before.
+    pub moved: bool,
 }
 
 /// When keys that are due are removed. They are absent either way, and until then they count.
@@ -220,6 +220,7 @@ impl Machine {
         applied.expired = self.keyspace.take_expired();
         applied.garbage = self.keyspace.take_garbage();
         applied.audit = entry.audit;
+        applied.moved = self.keyspace.take_moved();
         self.end_digest(at, entry);
         applied
     }
@@ -331,7 +332,7 @@ impl Machine {
     fn found(&mut self, genesis: &Genesis) {
         // A group is founded once; a second proposal of the same founding changes nothing.
         if self.genesis.cluster_id.is_empty() {
-            self.keyspace.set_owned(ranges(genesis));
+            self.keyspace.found(slots(genesis));
             self.genesis = genesis.clone();
         }
     }
@@ -346,6 +347,9 @@ impl Machine {
         }
         if !batch.expire.is_empty() {
             return BatchOutcome::Ran(vec![self.expire(&batch.expire)]);
+        }
+        if batch.moves_slots() {
+            return BatchOutcome::Ran(vec![self.move_slots(batch)]);
         }
         let changed = |watch: &Watch| self.keyspace.version_of(&watch.key) != watch.version;
         if batch.watches.iter().any(changed) {
@@ -393,6 +397,21 @@ impl Machine {
         reply
     }
 
+    /// A step of slots on their way to another group, or from one.
+    fn move_slots(&mut self, batch: &Batch) -> Reply {
+        let keys = &mut self.keyspace;
+        let reply = match (&batch.leave, &batch.arrive) {
+            (Some(leave), _) => Reply::count(keys.leave(leave.to, &leave.slots)),
+            (None, Some(piece)) => match keys.arrive(piece) {
+                Ok(taken) => Reply::flag(taken),
+                Err(why) => Reply::Error(CommandError::Message(format!("ERR no piece of a slot: {why}"))),
+            },
+            (None, None) => Reply::count(keys.forget(&batch.forget)),
+        };
+        self.digest.note_reply(&reply);
+        reply
+    }
+
     /// Notes which keys a call has read, if it is one that only reads. Of a script's, whoever waits for it knows.
     fn note_read(&mut self, words: &[Bytes], origin: u64) {
         if let Ok(row) = command::resolve(words)
@@ -405,6 +424,8 @@ impl Machine {
 
     /// Runs the calls again that wait for a key which has changed, until none has anything to answer.
     fn serve_waiters(&mut self, run: &mut EntryRun, served: &mut Vec<(WaiterId, Reply)>) {
+        let gone = |(id, slot)| (id, Reply::Error(CommandError::WrongGroup { slot }));
+        served.extend(self.keyspace.waiters.take_left().into_iter().map(gone));
         while let Some((key, waiters)) = self.keyspace.waiters.next_changed() {
             for id in waiters {
                 let Some(waiter) = self.keyspace.waiters.get(id) else { continue };
@@ -529,6 +550,7 @@ impl EntryRun {
 }
 
 /// The slots that a founding gives to its group.
-pub(crate) fn ranges(genesis: &Genesis) -> Vec<RangeInclusive<SlotId>> {
-    genesis.slots.iter().map(|range| range.start as SlotId..=range.end as SlotId).collect()
+fn slots(genesis: &Genesis) -> impl Iterator<Item = SlotId> + '_ {
+    let ids = |range: &SlotRange| range.start..=range.end.min(u32::from(SLOT_COUNT) - 1);
+    genesis.slots.iter().flat_map(ids).map(|slot| slot as SlotId)
 }

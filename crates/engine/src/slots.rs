@@ -44,6 +44,12 @@ impl Slots {
         Arc::make_mut(&mut page[usize::from(slot) % SLOTS_PER_PAGE])
     }
 
+    /// Puts `content` where `slot` is; what was there.
+    pub fn replace(&mut self, slot: SlotId, content: Arc<Slot>) -> Arc<Slot> {
+        let page = Arc::make_mut(&mut self.pages[usize::from(slot) / SLOTS_PER_PAGE]);
+        std::mem::replace(&mut page[usize::from(slot) % SLOTS_PER_PAGE], content)
+    }
+
     /// Those from `slot` on, in ascending order.
     pub fn from(&self, slot: usize) -> impl Iterator<Item = &Arc<Slot>> {
         let (page, rest) = (slot / SLOTS_PER_PAGE, slot % SLOTS_PER_PAGE);

@@ -13,7 +13,8 @@ use crate::births::Births;
 use crate::digest::Digest;
 use crate::entry::MachineState;
 use crate::hash_slot::{SLOT_COUNT, SlotId};
-use crate::machine::{Machine, ranges};
+use crate::keyspace::ownership::Ownership;
+use crate::machine::Machine;
 use crate::script::Scripts;
 use crate::slot::{Key, Object, Slot};
 use crate::value::{Bounds, Value};
@@ -21,7 +22,7 @@ use crate::value::{Bounds, Value};
 /// A chunk is closed once it is at least this long; a single object may make it longer.
 pub const CHUNK_BYTES: usize = 64 * 1024;
 
-const FORMAT: u8 = 5;
+const FORMAT: u8 = 6;
 
 /// Why a snapshot cannot be read.
 #[derive(Debug, thiserror::Error, PartialEq)]
@@ -43,7 +44,10 @@ pub struct Snapshot {
 impl Machine {
     /// The state as it is now.
     pub fn snapshot(&self) -> Snapshot {
-        let slots = self.keyspace.occupied_slots().map(|(id, slot)| (id, Arc::clone(slot))).collect();
+        let ownership = self.keyspace.ownership();
+        let slots = self.keyspace.occupied_slots().chain(ownership.keys_under_way());
+        let slots = slots.map(|(id, slot)| (id, Arc::clone(slot))).collect();
+        let (holdings, leaving, arriving) = ownership.states();
         let (birth_places, birth_indexes) = self.keyspace.births.iter().unzip();
         let state = MachineState {
             applied: self.applied,
@@ -58,6 +62,9 @@ impl Machine {
             libraries: self.scripts.libraries().map(Into::into).collect(),
             birth_places,
             birth_indexes,
+            holdings,
+            leaving,
+            arriving,
         };
         Snapshot { state, slots }
     }
@@ -140,13 +147,14 @@ impl Iterator for SlotChunks<'_> {
 /// Rebuilds a machine from a snapshot's chunks, in order.
 pub struct Restore {
     machine: Machine,
+    hash_seed: u64,
     chunks: usize,
 }
 
 impl Restore {
     /// `hash_seed`: see [`Machine::new`].
     pub fn new(hash_seed: u64) -> Restore {
-        Restore { machine: Machine::new(hash_seed), chunks: 0 }
+        Restore { machine: Machine::new(hash_seed), hash_seed, chunks: 0 }
     }
 
     /// Takes the next chunk.
@@ -170,16 +178,16 @@ impl Restore {
             return Err("it was written by another version");
         }
         let state = MachineState::decode(chunk).map_err(|_| "the header cannot be decoded")?;
-        let genesis = state.genesis.unwrap_or_default();
         let keyspace = &mut self.machine.keyspace;
-        keyspace.set_owned(ranges(&genesis));
+        let ownership = Ownership::restored(self.hash_seed, &state.holdings, &state.leaving, &state.arriving);
+        keyspace.restore_ownership(ownership.ok_or("no group has slots like these")?);
         keyspace.begin_entry(state.applied, state.now_ms, Bounds::default());
         keyspace.waiters.restore(state.last_waiter, state.waiters);
         keyspace.births = Births::restored(&state.birth_places, &state.birth_indexes)
             .ok_or("the births of keys are no table")?;
         self.machine.scripts =
             Scripts::restored(state.loaded_scripts, state.evaluated_scripts, state.libraries);
-        self.machine.genesis = genesis;
+        self.machine.genesis = state.genesis.unwrap_or_default();
         self.machine.applied = state.applied;
         self.machine.term = state.term;
         self.machine.digest = Digest::restored(state.applied, state.digest);
@@ -187,13 +195,11 @@ impl Restore {
     }
 
     fn take_objects(&mut self, mut chunk: Bytes) -> Result<(), &'static str> {
-        const SHORT: &str = "an object is cut short";
-        let slot = chunk.try_get_u16_le().map_err(|_| SHORT)?;
+        let slot = chunk.try_get_u16_le().map_err(|_| SHORT_OBJECT)?;
         if slot >= SLOT_COUNT {
             return Err("there is no such slot");
         }
-        while chunk.has_remaining() {
-            let (key, object) = take_object(&mut chunk).ok_or(SHORT)?;
+        for (key, object) in take_objects(chunk).ok_or(SHORT_OBJECT)? {
             if !self.machine.keyspace.restore(slot, key, object) {
                 return Err("a key is there twice, or in another slot");
             }
@@ -202,7 +208,20 @@ impl Restore {
     }
 }
 
-fn put_object(out: &mut BytesMut, key: &[u8], object: &Object) {
+/// What is wrong with objects that [`take_objects`] does not take.
+pub(crate) const SHORT_OBJECT: &str = "an object is cut short";
+
+/// The objects in `bytes`, which holds nothing else; `None` if the last is cut short.
+pub(crate) fn take_objects(mut bytes: Bytes) -> Option<Vec<(Key, Object)>> {
+    let mut objects = Vec::new();
+    while bytes.has_remaining() {
+        objects.push(take_object(&mut bytes)?);
+    }
+    Some(objects)
+}
+
+/// Appends an object and its key.
+pub(crate) fn put_object(out: &mut BytesMut, key: &[u8], object: &Object) {
     put_bytes(out, key);
     out.put_u64_le(object.expire_ms);
     out.put_u64_le(object.version);

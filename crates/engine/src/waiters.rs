@@ -14,6 +14,7 @@ use bytes::Bytes;
 use indexmap::IndexSet;
 
 use crate::entry::{Call, Waiter};
+use crate::hash_slot::{SlotId, slot_of};
 
 /// A blocked call's number within its group: 1, 2, 3, … in the order of arrival, never given twice.
 pub type WaiterId = u64;
@@ -40,6 +41,8 @@ pub(crate) struct Waiters {
     by_key: BTreeMap<Bytes, BTreeSet<WaiterId>>,
     /// Keys that somebody waits for and that have changed, in the order of their first change.
     changed: IndexSet<Bytes, foldhash::fast::FixedState>,
+    /// Those whose slot has gone to another group, since they were last taken.
+    left: Vec<(WaiterId, SlotId)>,
 }
 
 impl Waiters {
@@ -100,6 +103,22 @@ impl Waiters {
         let dropped = self.by_id.keys().copied().collect();
         *self = Waiters { last_id: self.last_id, ..Waiters::default() };
         dropped
+    }
+
+    /// The group serves `slots` no more: who waits for keys of them is to be told.
+    pub(crate) fn leave(&mut self, slots: &[SlotId]) {
+        let slot =
+            |waiter: &Waiter| waiter.keys.first().map(|key| slot_of(key)).filter(|slot| slots.contains(slot));
+        let left: Vec<_> = self.iter().filter_map(|waiter| Some((waiter.id, slot(waiter)?))).collect();
+        for (id, _) in &left {
+            self.remove(*id);
+        }
+        self.left.extend(left);
+    }
+
+    /// Takes those whose slot has gone, and the slot.
+    pub(crate) fn take_left(&mut self) -> Vec<(WaiterId, SlotId)> {
+        std::mem::take(&mut self.left)
     }
 
     /// `key` has changed: its waiters are to be run again.

@@ -21,14 +21,3 @@ pub fn topology(config: &NodeConfig) -> Topology {
     };
     Topology { epoch: 1, groups: (0..groups).map(group).collect(), nodes }
 }
-
-/// For each slot the number of its group.
-pub fn slot_map(topology: &Topology) -> Vec<u32> {
-    let mut map = vec![0; usize::from(SLOT_COUNT)];
-    for group in &topology.groups {
-        for range in &group.slots {
-            map[range.start as usize..=range.end as usize].fill(group.id);
-        }
-    }
-    map
-}

@@ -217,6 +217,11 @@ impl Group {
         }
     }
 
+    /// How long a write may take before its fate is called unknown.
+    pub(crate) fn write_timeout(&self) -> Duration {
+        self.write_timeout
+    }
+
     /// Whether this node leads it, with a quorum behind it as far as is known.
     pub fn is_led_here(&self) -> bool {
         self.leader_in_reach() == Some(self.node_id) && self.vacancy.is_filled()

@@ -16,6 +16,7 @@ pub mod group;
 mod install;
 pub mod limits;
 pub mod log;
+pub mod moves;
 #[allow(missing_docs)] // openraft's trait
 mod network;
 pub mod node;
@@ -29,6 +30,7 @@ pub mod rejoin;
 mod replication;
 #[allow(missing_docs)]
 mod service;
+pub mod slot_map;
 pub mod snapshot_store;
 #[allow(missing_docs)]
 mod standing;

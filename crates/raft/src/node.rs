@@ -21,11 +21,13 @@ use crate::founding;
 use crate::group::{Ground, Group};
 use crate::limits;
 use crate::log::{LogError, LogOptions, SharedLog};
+use crate::moves;
 use crate::network::{Links, Network};
 use crate::peer::Link;
 use crate::planted::{Bug, is_planted};
 use crate::rejoin;
 use crate::service::Service;
+use crate::slot_map::SlotMap;
 use crate::snapshot_store::{SnapshotStore, SnapshotStoreError};
 use crate::standing::Standing;
 use crate::storage::{LogStore, Replica};
@@ -84,6 +86,8 @@ pub struct Limits {
     pub snapshot_entries: u64,
     /// Entries kept behind a snapshot, for followers that are a little late.
     pub entries_behind_snapshot: u64,
+    /// A piece of a slot that moves to another group is closed once it has so many.
+    pub move_piece_bytes: usize,
 }
 
 /// How a read is made safe.
@@ -132,8 +136,7 @@ pub struct Node {
     pub(crate) env: Env,
     config: NodeConfig,
     topology: Arc<Topology>,
-    /// For each slot its group, as an index into `groups`.
-    slot_map: Vec<u32>,
+    slots: Arc<SlotMap>,
     groups: Vec<Arc<Group>>,
     pub(crate) links: Links,
     pub(crate) log: SharedLog,
@@ -164,14 +167,19 @@ impl Node {
         &self.config
     }
 
-    /// The slot map and the members.
+    /// The members, and the slots of each group as they were at the founding: which they are now, [`Node::slots`] tells.
     pub fn topology(&self) -> Arc<Topology> {
         Arc::clone(&self.topology)
     }
 
-    /// The group that serves `slot`.
+    /// Which group serves each slot.
+    pub fn slots(&self) -> &SlotMap {
+        &self.slots
+    }
+
+    /// The group that serves `slot`, or that did last if it is moving.
     pub fn group_of(&self, slot: SlotId) -> &Arc<Group> {
-        &self.groups[self.slot_map[usize::from(slot)] as usize]
+        &self.groups[self.slots.place(slot).group as usize]
     }
 
     /// All groups with a replica here, in the order of their numbers.
@@ -320,6 +328,7 @@ async fn start(env: Env, config: NodeConfig, watcher: Arc<dyn Watcher>) -> Resul
     rejoin::finish(&env.disk, &config.data_dir, &catalog)?;
     let log = open_log(&env, &config, catalog.is_voter())?;
     let topology = Arc::new(founding::topology(&config));
+    let slots = Arc::new(SlotMap::new(&topology));
     let links = start_links(&env, &config);
     // Who comes back to a cluster is not empty, whatever it has.
     let (mut groups, mut snapshots, mut empty) = (Vec::new(), BTreeMap::new(), !catalog.rejoins());
@@ -332,6 +341,7 @@ async fn start(env: Env, config: NodeConfig, watcher: Arc<dyn Watcher>) -> Resul
             snapshots: store.clone(),
             watcher: Arc::clone(&watcher),
             links: Arc::clone(&links),
+            slots: Arc::clone(&slots),
             may_elect: catalog.is_voter(),
             distrusted: distrusted(&catalog, id),
         };
@@ -345,12 +355,12 @@ async fn start(env: Env, config: NodeConfig, watcher: Arc<dyn Watcher>) -> Resul
     let listener = env.net.listen(&config.peer_listen).await;
     let listener =
         listener.map_err(|source| StartError::Listen { addr: config.peer_listen.clone(), source })?;
-    let slot_map = founding::slot_map(&topology);
+    let slots_here = Arc::downgrade(&slots);
     let node = Arc::new(Node {
         env,
         config,
         topology,
-        slot_map,
+        slots,
         groups,
         links,
         log,
@@ -362,6 +372,7 @@ async fn start(env: Env, config: NodeConfig, watcher: Arc<dyn Watcher>) -> Resul
     node.spawn(upkeep::found(Arc::downgrade(&node)));
     node.spawn(upkeep::keep_leaders_spread(Arc::downgrade(&node)));
     node.spawn(upkeep::keep_log_bounded(Arc::downgrade(&node)));
+    node.spawn(moves::keep_slots_moving(Arc::downgrade(&node), slots_here));
     for link in node.links.values() {
         node.spawn(upkeep::watch_for_death(Arc::downgrade(&node), link.clone()));
     }
@@ -410,12 +421,13 @@ struct GroupParts {
     snapshots: SnapshotStore,
     watcher: Arc<dyn Watcher>,
     links: Links,
+    slots: Arc<SlotMap>,
     may_elect: bool,
     distrusted: Option<Difference>,
 }
 
 async fn start_group(env: &Env, config: &NodeConfig, parts: GroupParts) -> Result<Arc<Group>, StartError> {
-    let GroupParts { id, log, snapshots, watcher, links, may_elect, distrusted } = parts;
+    let GroupParts { id, log, snapshots, watcher, links, slots, may_elect, distrusted } = parts;
     let failed = |reason: String| StartError::Group { group: id, reason };
     let raft_config = Arc::new(raft_config(config).validate().map_err(|error| failed(error.to_string()))?);
     let hash_seed = env.rng.next_u64();
@@ -434,6 +446,7 @@ async fn start_group(env: &Env, config: &NodeConfig, parts: GroupParts) -> Resul
         snapshots,
         Arc::clone(&watcher),
         Arc::clone(&trust),
+        slots,
         hash_seed,
     );
     let raft = Raft::build(config.node_id, raft_config, network, store, replica).await;

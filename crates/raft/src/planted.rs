@@ -23,6 +23,8 @@ pub enum Bug {
     ApplyBeforeCommit,
     /// Replicas use a number of their own while they apply.
     ApplyDiverges,
+    /// A slot that moves is taken for whole when its first piece has come.
+    ArrivedByHalf,
     /// What a new leader's first entry has done is told to nobody.
     BlankIsMute,
     /// Each replica allows a script as many instructions as its own node is set to.
@@ -39,6 +41,8 @@ pub enum Bug {
     EntryLost,
     /// A node goes on though one of its groups can do so no longer.
     FailedGroupIgnored,
+    /// The keys of a slot that moves are dropped before they have arrived.
+    ForgottenEarly,
     /// A write whose relay broke is answered as certainly not applied.
     ForwardLostIsRefused,
     /// A node takes part in founding a cluster though it is part of one.

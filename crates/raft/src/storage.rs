@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use crate::consensus::{Applied, Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig, Vote};
 use crate::log::{Done, GroupLog, LogEntry};
 use crate::planted::{self, Bug, is_planted};
+use crate::slot_map::SlotMap;
 use crate::snapshot_store::{SnapshotFile, SnapshotStore};
 use crate::trust::Trust;
 use crate::types::{Effects, GroupId, Watcher};
@@ -231,6 +232,7 @@ pub struct Replica {
     snapshots: SnapshotStore,
     watcher: Arc<dyn Watcher>,
     trust: Arc<Trust>,
+    slots: Arc<SlotMap>,
     hash_seed: u64,
     applied: Option<LogId>,
     membership: StoredMembership,
@@ -244,10 +246,11 @@ impl Replica {
         snapshots: SnapshotStore,
         watcher: Arc<dyn Watcher>,
         trust: Arc<Trust>,
+        slots: Arc<SlotMap>,
         hash_seed: u64,
     ) -> Replica {
         let membership = StoredMembership::default();
-        Replica { group, machine, snapshots, watcher, trust, hash_seed, applied: None, membership }
+        Replica { group, machine, snapshots, watcher, trust, slots, hash_seed, applied: None, membership }
     }
 
     fn apply_one(&mut self, entry: &Entry, wanted: Replies) -> io::Result<Applied> {
@@ -280,6 +283,9 @@ impl Replica {
             }
         };
         self.applied = Some(entry.log_id);
+        if applied.moved {
+            self.tell_of_slots();
+        }
         let outcomes = std::mem::take(&mut applied.outcomes);
         self.tell_watcher(&outcomes, applied, began);
         Ok(Applied(outcomes))
@@ -327,7 +333,13 @@ impl Replica {
             machine.observe(place.is_observed());
             *place = machine;
         }
+        self.tell_of_slots();
         self.watcher.replaced(self.group);
+    }
+
+    fn tell_of_slots(&self) {
+        let machine = self.machine.read().expect("apply has panicked");
+        self.slots.learn(self.group, machine.keyspace().ownership());
     }
 
     fn write_machine(&self) -> std::sync::RwLockWriteGuard<'_, Machine> {

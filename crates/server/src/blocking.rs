@@ -25,6 +25,7 @@ use tokio::time::Instant;
 use crate::clients::Client;
 use crate::forward::{self, Patience, Relay};
 use crate::limits;
+use crate::moves;
 use crate::resp::{Answer, Protocol};
 use crate::route::{self, Place, Seat};
 use crate::segment::Caller;
@@ -171,24 +172,32 @@ impl Blocked {
 pub async fn run(
     server: Arc<Server>,
     row: &'static Command,
-    seat: Seat,
+    mut seat: Seat,
     call: Call,
     caller: Caller,
     mut endings: Endings,
 ) -> Answer {
-    let patience = Patience::new(&server, caller.plain);
-    let mut place = seat.place;
+    let mut patience = Patience::new(&server, caller.plain);
+    let mut deadline = None;
     let answer = loop {
-        let answer = match place {
-            Place::Here => Answer::Own(here(&server, &seat, &call, caller.origin, &mut endings).await),
+        let began = Instant::now();
+        let answer = match seat.place {
+            Place::Here => {
+                Answer::Own(here(&server, &seat, &call, caller.origin, &mut endings, &mut deadline).await)
+            }
             Place::At(node) => there(&server, &seat.group, node, caller.protocol, &call, &mut endings).await,
         };
+        if began.elapsed() > write_timeout(&server) {
+            // It has not looked for its place so long: it was blocked, and its slot has moved.
+            patience = Patience::new(&server, caller.plain);
+        }
         let next = match answer.is_misplaced() {
-            true => patience.next(&server, &seat.group).await,
+            true => patience.next(&server, seat.slot).await,
             false => None,
         };
         match next {
-            Some(next) => place = next,
+            Some(_) if means_another_moment(&call) => break Answer::error(CommandError::Unblocked),
+            Some(next) => seat = next,
             None => break forward::for_client(answer, caller.plain),
         }
     };
@@ -203,7 +212,14 @@ pub async fn run(
 }
 
 /// Runs the call in this node's replica.
-async fn here(server: &Arc<Server>, seat: &Seat, call: &Call, origin: u64, endings: &mut Endings) -> Reply {
+async fn here(
+    server: &Arc<Server>,
+    seat: &Seat,
+    call: &Call,
+    origin: u64,
+    endings: &mut Endings,
+    deadline: &mut Option<Option<Instant>>,
+) -> Reply {
     let node = &server.node;
     let mut waiter = match seat.group.propose(vec![Batch::of(vec![call.clone()]).by(origin)]) {
         Ok(waiter) => waiter,
@@ -218,7 +234,19 @@ async fn here(server: &Arc<Server>, seat: &Seat, call: &Call, origin: u64, endin
     let told = server.blocked.answer(seat.group.id(), id).expect("the machine has said that it blocks");
     endings.has_blocked();
     let waiting = Waiting { server, group: &seat.group, id, told };
-    waiting.run(timeout_ms, endings).await
+    // Of a call that comes to block again in another group, the time goes on.
+    let ends = |ms| Instant::now().checked_add(Duration::from_millis(ms));
+    let deadline = *deadline.get_or_insert_with(|| timeout_ms.and_then(ends));
+    let answer = waiting.run(deadline, endings).await;
+    if let Reply::Error(CommandError::WrongGroup { slot }) = answer {
+        moves::settled(server, slot).await;
+    }
+    route::reroute(node, answer)
+}
+
+/// Whether a call would not be the same if it were made anew: one that asks for what comes from now on.
+fn means_another_moment(call: &Call) -> bool {
+    call.args.iter().any(|word| &word[..] == b"$")
 }
 
 /// A call that blocks in this node's replica.
@@ -230,10 +258,10 @@ struct Waiting<'a> {
 }
 
 impl Waiting<'_> {
-    async fn run(mut self, timeout_ms: Option<u64>, endings: &mut Endings) -> Reply {
+    async fn run(mut self, deadline: Option<Instant>, endings: &mut Endings) -> Reply {
         let timeout = async {
-            match timeout_ms {
-                Some(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
                 None => std::future::pending().await,
             }
         };

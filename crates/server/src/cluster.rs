@@ -1,4 +1,4 @@
-//! The cluster as Redis's clients know it, made from the topology and from who leads what.
+//! The cluster as Redis's clients know it, made from which group serves which slots and from who leads what.
 //!
 //! A node may lead several groups and follow in others. Some clients key their table of nodes by address and mix
 //! up roles when one address is the primary of one range and a replica of another. So every node is shown as a
@@ -56,13 +56,13 @@ impl View {
             let heirs = node.heirs(info.id);
             let can_elect = heirs.len() * 2 > topology.nodes.len();
             Some(GroupView {
-                slots: info.slots.clone(),
+                slots: node.slots().slots_of(info.id),
                 leader: replica.leader_in_reach(),
                 stand_in: if can_elect { heirs[0] } else { last() },
                 applied: replica.status().applied,
             })
         });
-        View::new(node.id(), topology.epoch, nodes, groups.collect())
+        View::new(node.id(), u64::from(node.slots().latest_epoch()), nodes, groups.collect())
     }
 
     /// While a group elects its leader, its slots are shown as those of the node that is the first to stand: whoever

@@ -1,10 +1,11 @@
 //! `quoris ctl`: asks a running node, as any client would.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use quoris_engine::{SLOT_COUNT, SlotId};
 use quoris_raft::env::{Net, Stream};
 use quoris_raft::types::{GroupId, NodeId};
 use serde::de::DeserializeOwned;
@@ -90,6 +91,52 @@ impl Target<'_> {
         self.text(addr, &words, limits::CTL_AUDIT_TIMEOUT_MS).await
     }
 
+    /// Has group `to` serve `slots`, a few at a time; `tell` is told how many do and how many are to. `addr` is any node of the
+    /// cluster.
+    pub async fn move_slots(
+        &self,
+        addr: &str,
+        slots: &BTreeSet<SlotId>,
+        to: GroupId,
+        mut tell: impl FnMut(usize, usize),
+    ) -> Result<(), MoveFailed> {
+        let (mut done, mut failures) = (0, 0);
+        loop {
+            let seen = self.status(addr).await?;
+            let steps = steps(&seen, slots, to)?;
+            done = done.max(slots.len() - steps.iter().map(|step| step.slots.len()).sum::<usize>());
+            tell(done, slots.len());
+            if steps.is_empty() {
+                return Ok(());
+            }
+            for step in steps {
+                match self.move_step(&step, to).await {
+                    Ok(()) => {
+                        failures = 0;
+                        done += step.slots.len();
+                        tell(done, slots.len());
+                    }
+                    // A leader that changes, or a cluster that cannot now: what has begun will end, and the rest is asked again.
+                    Err(error) => {
+                        failures += 1;
+                        if failures > limits::CTL_MOVE_ATTEMPTS {
+                            return Err(MoveFailed::Ctl(error));
+                        }
+                        tokio::time::sleep(Duration::from_millis(limits::CTL_MOVE_RETRY_MS)).await;
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn move_step(&self, step: &Step, to: GroupId) -> Result<(), CtlError> {
+        let mut words = vec!["QUORIS".to_string(), "MOVE".to_string(), to.to_string()];
+        words.extend(step.slots.iter().map(SlotId::to_string));
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        self.text(&step.leader, &words, limits::CTL_TIMEOUT_MS).await.map(drop)
+    }
+
     async fn json<T: DeserializeOwned>(
         &self,
         addr: &str,
@@ -118,6 +165,63 @@ impl Target<'_> {
         let answer = answer.map_err(|source| CtlError::Io { addr: addr.to_string(), source })?;
         answer.map_err(|error| CtlError::Refused { addr: addr.to_string(), error })
     }
+}
+
+/// Why slots were not moved, or not all of them.
+#[derive(Debug, thiserror::Error)]
+pub enum MoveFailed {
+    /// The last answer of many.
+    #[error(transparent)]
+    Ctl(#[from] CtlError),
+    /// Nothing was asked for.
+    #[error("there is no group {0}: see quoris ctl status")]
+    NoGroup(GroupId),
+}
+
+/// Slots of one group, which are moved at once: calls for them wait meanwhile, so they are few.
+struct Step {
+    /// Where the group is led.
+    leader: String,
+    slots: Vec<SlotId>,
+}
+
+/// The steps that bring those of `slots` to group `to` which it does not serve.
+fn steps(seen: &Status, slots: &BTreeSet<SlotId>, to: GroupId) -> Result<Vec<Step>, MoveFailed> {
+    if seen.groups.iter().all(|group| group.id != to) {
+        return Err(MoveFailed::NoGroup(to));
+    }
+    let addr = |id: NodeId| seen.nodes.iter().find(|node| node.id == id).map(|node| node.client_addr.clone());
+    let mut steps = Vec::new();
+    for group in seen.groups.iter().filter(|group| group.id != to) {
+        let serves = |slot: &SlotId| {
+            group.slots.iter().any(|[start, end]| (*start..=*end).contains(&u32::from(*slot)))
+        };
+        let here: Vec<SlotId> = slots.iter().copied().filter(serves).collect();
+        // A group without a leader is asked for at the node that answers, which says so.
+        let leader = group.leader.or(Some(seen.node_id)).and_then(addr).unwrap_or_default();
+        let chunks = here.chunks(limits::CTL_MOVE_SLOTS);
+        steps.extend(chunks.map(|slots| Step { leader: leader.clone(), slots: slots.to_vec() }));
+    }
+    Ok(steps)
+}
+
+/// Slots as people write them: numbers and ranges, with commas between (`0-99,7000`).
+pub fn parse_slots(text: &str) -> Result<BTreeSet<SlotId>, String> {
+    let mut slots = BTreeSet::new();
+    for part in text.split(',').map(str::trim) {
+        let (start, end) = part.split_once('-').unwrap_or((part, part));
+        let slot = |text: &str| text.trim().parse::<SlotId>().ok().filter(|slot| *slot < SLOT_COUNT);
+        match (slot(start), slot(end)) {
+            (Some(start), Some(end)) if start <= end => slots.extend(start..=end),
+            _ => {
+                return Err(format!(
+                    "{part:?} is neither a slot (0 to {}) nor a range of them",
+                    SLOT_COUNT - 1
+                ));
+            }
+        }
+    }
+    Ok(slots)
 }
 
 /// Sends a call and reads its reply: a line or a bulk string, or an error line.
@@ -162,6 +266,14 @@ fn unexpected(what: &'static str) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn slots_are_written_as_numbers_and_ranges() {
+        assert_eq!(parse_slots("3, 5-7,16383"), Ok([3, 5, 6, 7, 16383].into()));
+        for wrong in ["", "7-5", "16384", "a", "1,,2", "1-"] {
+            assert!(parse_slots(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn replies_are_read_when_they_are_whole() {

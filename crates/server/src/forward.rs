@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use quoris_engine::{Call, CommandError, Reply};
+use quoris_engine::{Call, CommandError, Reply, SlotId};
 use quoris_raft::group::Group;
 use quoris_raft::planted::{Bug, is_planted};
 use quoris_raft::types::NodeId;
@@ -22,7 +22,7 @@ use crate::limits;
 use crate::outgoing::Outgoing;
 use crate::resp::reply;
 use crate::resp::{Answer, Protocol, encode_call};
-use crate::route::Place;
+use crate::route::{Place, Seat};
 use crate::server::Server;
 
 /// The relays that nobody uses now.
@@ -227,8 +227,19 @@ impl Patience {
         Patience { until: plain.then(|| Instant::now() + limit) }
     }
 
-    /// Where to try next, after an answer that [`Answer::is_misplaced`]; `None` if that answer is to stand.
-    pub async fn next(&self, server: &Server, group: &Arc<Group>) -> Option<Place> {
+    /// Where to try next to run a call for `slot`, after an answer that [`Answer::is_misplaced`]; `None` if that answer is to
+    /// stand.
+    pub async fn next(&self, server: &Server, slot: SlotId) -> Option<Seat> {
+        let until = self.until?;
+        let slots = server.node.slots();
+        slots.settled(slot, until.saturating_duration_since(Instant::now())).await;
+        let group = server.node.group_of(slot).clone();
+        let place = self.next_in(server, &group).await?;
+        Some(Seat { group, place, slot })
+    }
+
+    /// The same for what concerns `group`, whichever slots it serves.
+    pub async fn next_in(&self, server: &Server, group: &Arc<Group>) -> Option<Place> {
         let until = self.until.filter(|until| *until > Instant::now())?;
         // What this node or the other knows of the leader needs a moment to change.
         tokio::time::sleep(Duration::from_millis(limits::FORWARD_RETRY_MS)).await;

@@ -20,9 +20,10 @@ use quoris_raft::node::Node;
 
 use crate::forward::{self, Patience};
 use crate::limits;
+use crate::moves;
 use crate::replicas;
 use crate::resp::Answer;
-use crate::route::{self, Access, Place};
+use crate::route::{self, Access, Place, Seat};
 use crate::scripts;
 use crate::server::Server;
 
@@ -35,6 +36,8 @@ pub async fn gather(server: &Server, row: &'static Command, words: Vec<Bytes>, a
         Gather::AllOk => access.plain,
         _ => false,
     };
+    // What is on its way between two groups would be in neither's answer.
+    moves::all_settled(server).await;
     let mut asked = Vec::new();
     for group in node.groups().iter().filter(|_| row.gather != Gather::None) {
         match group.await_leader().await {
@@ -94,7 +97,7 @@ pub async fn in_group(server: &Server, words: &[Bytes]) -> Reply {
         return Reply::Error(CommandError::Syntax);
     };
     match row.gather {
-        Gather::Scan => scan_led(node, std::slice::from_ref(group), &call).await.unwrap_or_else(Reply::Error),
+        Gather::Scan => scan_row(node, group, &call).await.unwrap_or_else(Reply::Error),
         _ => ask(server, group, Place::Here, row, call, false).await,
     }
 }
@@ -137,7 +140,7 @@ async fn ask(
             }
         };
         let misplaced = Answer::Own(reply.clone()).is_misplaced();
-        match if misplaced { patience.next(server, group).await } else { None } {
+        match if misplaced { patience.next_in(server, group).await } else { None } {
             Some(next) => place = next,
             None => return reply,
         }
@@ -213,51 +216,48 @@ async fn draw(server: &Server, mut asked: Vec<(Arc<Group>, Place)>, call: &Call)
     Reply::Null
 }
 
-/// SCAN for a plain client: each call goes to the group that serves the cursor's slot, and the cursor moves on to the next
-/// range of slots when that group has no more keys in its own.
+/// SCAN for a plain client: each call goes to the group that serves the cursor's slot, and goes on to the end of the slots in a
+/// row that this group serves.
 async fn scan_everywhere(server: &Server, call: &Call) -> Result<Reply, CommandError> {
     let node = &server.node;
-    let at = Cursor::parse(&call.args[1])?;
-    let group = node.group_of(at.slot()).clone();
+    let slot = Cursor::parse(&call.args[1])?.slot();
+    let group = node.group_of(slot).clone();
     let leader = group.await_leader().await.map_err(|refusal| route::refused(node, refusal, None))?;
-    let (mut place, patience) = (place(node, leader), Patience::new(server, true));
-    let reply = loop {
-        let reply = match place {
-            Place::Here => {
-                scan_led(node, std::slice::from_ref(&group), call).await.unwrap_or_else(Reply::Error)
-            }
+    let (mut seat, patience) =
+        (Seat { place: place(node, leader), group, slot }, Patience::new(server, true));
+    loop {
+        let reply = match seat.place {
+            Place::Here => scan_row(node, &seat.group, call).await.unwrap_or_else(Reply::Error),
             Place::At(leader) => {
-                let head = ["QUORIS".to_string(), "GROUP".to_string(), group.id().to_string()];
+                let head = ["QUORIS".to_string(), "GROUP".to_string(), seat.group.id().to_string()];
                 let words = head.into_iter().map(Bytes::from).chain(call.args.iter().cloned());
                 forward::ask(server, leader, Call::new(words), false).await
             }
         };
         let misplaced = Answer::Own(reply.clone()).is_misplaced();
-        match if misplaced { patience.next(server, &group).await } else { None } {
-            Some(next) => place = next,
-            None => break reply,
-        }
-    };
-    let Reply::Array(mut parts) = reply else { return Ok(reply) };
-    let end = range_of(node, at.slot());
-    if let Some(Reply::Bulk(next)) = parts.first() {
-        // It has wrapped, or has gone on to a later range of the same group: others lie between.
-        let wrapped = next.as_ref() == b"0";
-        if wrapped || Cursor::parse(next)?.slot() > end {
-            let after = (end < SLOT_COUNT - 1).then(|| Cursor::at_slot(end + 1));
-            parts[0] = Reply::bulk(Cursor::wire(after).to_string());
+        match if misplaced { patience.next(server, slot).await } else { None } {
+            Some(next) => seat = next,
+            None => return Ok(reply),
         }
     }
-    Ok(Reply::Array(parts))
 }
 
-/// The last slot of the range that its group serves around `slot`.
-fn range_of(node: &Node, slot: SlotId) -> SlotId {
-    let slot = u32::from(slot);
-    let topology = node.topology();
-    let mut ranges = topology.groups.iter().flat_map(|group| &group.slots);
-    let range = ranges.find(|range| range.start <= slot && slot <= range.end);
-    range.map_or(SLOT_COUNT - 1, |range| range.end as SlotId)
+/// SCAN over the slots in a row that `group` serves around the cursor's: the cursor then stands behind them, whoever serves
+/// what comes there.
+async fn scan_row(node: &Node, group: &Group, call: &Call) -> Result<Reply, CommandError> {
+    let args = Args(&call.args);
+    let at = Cursor::parse(args.bytes(1))?;
+    let mut options = ScanOptions::parse(args, 2, ScanOf::Keys)?;
+    let ready = group.ready_to_read(std::slice::from_ref(call)).await;
+    ready.map_err(|refusal| route::refused(node, refusal, None))?;
+    group.with_machine(|machine| {
+        let keys = machine.keyspace();
+        let row = keys.owned().iter().find(|slots| slots.contains(&at.slot())).cloned();
+        let row = row.ok_or(CommandError::WrongGroup { slot: at.slot() })?;
+        let behind = (*row.end() < SLOT_COUNT - 1).then(|| Cursor::at_slot(row.end() + 1));
+        let (next, found) = scan(keys, at, row, &mut options);
+        Ok(scan_reply(next.or(behind), &found))
+    })
 }
 
 /// SCAN over the slots of all groups in `led`, in ascending order: the cursor says where it stands, and is good on

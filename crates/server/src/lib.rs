@@ -27,6 +27,7 @@ pub mod memory;
 pub mod metrics;
 pub mod migrate;
 pub mod monitor;
+pub mod moves;
 pub mod observe;
 pub mod outgoing;
 pub mod pause;

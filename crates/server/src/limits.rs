@@ -142,3 +142,12 @@ pub const EVICTION_INTERVAL_MS: u64 = 100;
 pub const FIRST_ACCESS_CELLS: usize = 1 << 16;
 /// See [`FIRST_ACCESS_CELLS`].
 pub const ACCESS_CELLS: usize = 1 << 26;
+
+/// How many slots `quoris ctl move` moves at once.
+pub const CTL_MOVE_SLOTS: usize = 16;
+
+/// How often in a row it is refused before it gives up.
+pub const CTL_MOVE_ATTEMPTS: u32 = 50;
+
+/// How long it waits when it is refused, in milliseconds.
+pub const CTL_MOVE_RETRY_MS: u64 = 200;

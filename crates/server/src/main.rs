@@ -1,5 +1,6 @@
 //! The `quoris` program: the only place that builds the real outside world.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::io::Write;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
 use quoris::config::{Config, ConfigError, ROWS, address};
-use quoris::ctl::Target;
+use quoris::ctl::{Target, parse_slots};
 use quoris::server::Server;
 use quoris_raft::env::Env;
 use quoris_raft::env::os::{OsClock, OsCpu, OsDisk, OsNet, OsRng};
@@ -78,6 +79,18 @@ fn program() -> Command {
         .required(true)
         .value_parser(clap::value_parser!(u32))
         .help("The group");
+    let slots = Arg::new("slots")
+        .long("slots")
+        .value_name("SLOTS")
+        .required(true)
+        .value_parser(parse_slots)
+        .help("Which: numbers and ranges, as in 0-99,7000");
+    let to = Arg::new("to")
+        .long("to")
+        .value_name("GROUP")
+        .required(true)
+        .value_parser(clap::value_parser!(u32))
+        .help("The group that is to serve them");
     let json = Arg::new("json").long("json").action(ArgAction::SetTrue).help("As JSON");
     Command::new("quoris")
         .version(quoris::VERSION)
@@ -105,6 +118,11 @@ fn program() -> Command {
                         .about("Whether replicas are the same; exit code 1 if one differs or does not answer")
                         .arg(whole)
                         .arg(json),
+                )
+                .subcommand(
+                    Command::new("move")
+                        .about("Has another group serve slots, while clients go on; can be broken off and begun again")
+                        .args([slots, to]),
                 )
                 .subcommand(
                     Command::new("rebuild")
@@ -217,6 +235,15 @@ async fn ask(target: Target<'_>, addr: &str, flags: &ArgMatches) -> anyhow::Resu
         Some(("rebuild", flags)) => {
             let group = *flags.get_one::<u32>("group").expect("it is required");
             print(&(target.rebuild(addr, group).await? + "\n"))
+        }
+        Some(("move", flags)) => {
+            let slots = flags.get_one::<BTreeSet<u16>>("slots").expect("it is required");
+            let to = *flags.get_one::<u32>("to").expect("it is required");
+            let tell = |done, all| eprint!("\r{done} of {all} slots are served by group {to}");
+            let moved = target.move_slots(addr, slots, to, tell).await;
+            eprintln!();
+            moved?;
+            Ok(())
         }
         Some(("status", flags)) => {
             let status = target.status(addr).await?;

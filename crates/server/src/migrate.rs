@@ -24,6 +24,7 @@ use tokio::time::Instant;
 
 use crate::forward::{self, Patience};
 use crate::limits;
+use crate::moves;
 use crate::outgoing::Outgoing;
 use crate::replicas;
 use crate::resp::{Answer, encode_call};
@@ -125,12 +126,12 @@ async fn run(session: &mut Session, words: &[Bytes]) -> Result<Answer, CommandEr
     let (server, caller) = (session.server.clone(), session.caller());
     let Some(slot) = route::one_slot(migration.keys.iter())? else { return Ok(Answer::Own(NO_KEY)) };
     let access = Access { readonly: false, ..session.access() };
-    let seat = route::seat(&server.node, slot, true, access)?;
+    moves::settled(&server, slot).await;
+    let mut seat = route::seat(&server.node, slot, true, access)?;
     session.written.insert(seat.group.id());
     let patience = Patience::new(&server, caller.plain);
-    let mut place = seat.place;
     loop {
-        let answer = match place {
+        let answer = match seat.place {
             Place::Here => {
                 let reply = migration.here(&server, &seat.group, slot, caller.origin).await;
                 Answer::Own(route::reroute(&server.node, reply.unwrap_or_else(Reply::Error)))
@@ -142,11 +143,11 @@ async fn run(session: &mut Session, words: &[Bytes]) -> Result<Answer, CommandEr
         };
         // Only what nothing was sent for says so.
         let next = match answer.is_misplaced() {
-            true => patience.next(&server, &seat.group).await,
+            true => patience.next(&server, slot).await,
             false => None,
         };
         match next {
-            Some(next) => place = next,
+            Some(next) => seat = next,
             None => return Ok(forward::for_client(answer, caller.plain)),
         }
     }

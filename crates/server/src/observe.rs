@@ -88,6 +88,20 @@ impl Server {
         }
     }
 
+    /// Tells them, too, when slots have moved to a group that another node leads.
+    pub(crate) fn watch_slots(self: &Arc<Server>) {
+        let (server, mut changes) = (Arc::downgrade(self), self.node.slots().changes());
+        tokio::spawn(async move {
+            while changes.changed().await.is_ok() {
+                let Some(server) = server.upgrade() else { return };
+                let node = &server.node;
+                let is_elsewhere =
+                    |slot| !node.slots().place(slot).moving && !node.group_of(slot).is_leader();
+                server.pubsub.cede(is_elsewhere);
+            }
+        });
+    }
+
     /// Forgets all that `client` has asked to be sent.
     pub(crate) fn forget(&self, client: &Client) {
         self.pubsub.forget(client);

@@ -88,12 +88,14 @@ impl Segment {
         self.runs.iter().filter(|run| run.write).map(|run| run.id)
     }
 
-    /// All answers, in the order of the calls.
-    pub async fn run(mut self, server: &Server, caller: &Caller) -> Vec<Answer> {
-        let place = |answers: &mut Vec<Option<Answer>>, (places, got): (Vec<usize>, Vec<Answer>)| {
-            for (place, answer) in places.into_iter().zip(got) {
+    /// All answers, in the order of the calls, and the groups that have been written to beside those of [`Segment::written`].
+    pub async fn run(mut self, server: &Server, caller: &Caller) -> (Vec<Answer>, Vec<GroupId>) {
+        let mut moved_to = Vec::new();
+        let mut place = |answers: &mut Vec<Option<Answer>>, ran: Ran| {
+            for (place, answer) in ran.places.into_iter().zip(ran.answers) {
                 answers[place] = Some(answer);
             }
+            moved_to.extend(ran.moved_to);
         };
         if self.runs.len() == 1
             && let Some(run) = self.runs.pop()
@@ -107,8 +109,18 @@ impl Segment {
                 place(&mut self.answers, answered);
             }
         }
-        self.answers.into_iter().map(|answer| answer.expect("every call has been answered")).collect()
+        let answers = self.answers.into_iter().map(|answer| answer.expect("every call has been answered"));
+        (answers.collect(), moved_to)
     }
+}
+
+/// What has become of a run.
+struct Ran {
+    /// Where each answer goes.
+    places: Vec<usize>,
+    answers: Vec<Answer>,
+    /// The groups that calls have followed their slots to.
+    moved_to: Vec<GroupId>,
 }
 
 impl Run {
@@ -118,19 +130,19 @@ impl Run {
         Run { group, id, place, write: false, calls, slots, rows, places }
     }
 
-    /// The answers, and where they go.
-    async fn run(mut self, server: &Server, caller: &Caller) -> (Vec<usize>, Vec<Answer>) {
+    async fn run(mut self, server: &Server, caller: &Caller) -> Ran {
         // For all at once: each looks where no cache has looked of late, and need not wait for the other.
         let calls = self.rows.iter().zip(&self.calls);
         server.note_use(&caller.client, calls.map(|(row, call)| (*row, &call.args[..])));
         let asked = AskedOfUse::among(&self.rows, &self.calls);
         let began = Instant::now();
+        let mut moved_to = Vec::new();
         let mut answers = match caller.plain {
-            true => self.wherever(server, caller).await,
+            true => self.wherever(server, caller, &mut moved_to).await,
             false => {
                 let kept = server.kept(&self.calls);
                 let calls = std::mem::replace(&mut self.calls, kept);
-                self.here(server, caller, calls, 0).await
+                self.here(server, caller, &self.group, calls, 0).await
             }
         };
         for asked in &asked {
@@ -144,18 +156,20 @@ impl Run {
             let words = self.calls.get(i).map(|call| &call.args[..]);
             server.ran_under(&config, &caller.client, row, words, usec, answer.is_error());
         }
-        (self.places, answers)
+        Ran { places: self.places, answers, moved_to }
     }
 
-    /// Runs the calls where the group is led, and looks for its leader if that changes.
-    async fn wherever(&self, server: &Server, caller: &Caller) -> Vec<Answer> {
+    /// Runs the calls where the group is led, and looks for its leader if that changes, and for its slots' next group if they
+    /// move.
+    async fn wherever(&self, server: &Server, caller: &Caller, moved_to: &mut Vec<GroupId>) -> Vec<Answer> {
         let patience = Patience::new(server, true);
-        let (mut place, mut done) = (self.place, Vec::with_capacity(self.calls.len()));
+        let (mut group, mut place) = (self.group.clone(), self.place);
+        let mut done = Vec::with_capacity(self.calls.len());
         loop {
             let from = done.len();
             let rest = &self.calls[from..];
             let got = match place {
-                Place::Here => self.here(server, caller, rest.to_vec(), from).await,
+                Place::Here => self.here(server, caller, &group, rest.to_vec(), from).await,
                 Place::At(node) => {
                     let (protocol, origin) = (caller.protocol, caller.origin);
                     forward::forward_for(server, node, protocol, rest, self.write, origin).await
@@ -163,26 +177,38 @@ impl Run {
             };
             // Nothing is run again that another call of this client has overtaken.
             let settled = got.iter().rposition(|answer| !answer.is_misplaced()).map_or(0, |last| last + 1);
-            let next = match settled == rest.len() {
-                true => None,
-                false => patience.next(server, &self.group).await,
+            let next = match self.slots.get(from + settled) {
+                None | Some(None) => None,
+                Some(Some(slot)) => patience.next(server, *slot).await,
             };
             let keep = if next.is_some() { settled } else { got.len() };
             done.extend(got.into_iter().take(keep).map(|answer| forward::for_client(answer, true)));
             match next {
-                Some(next) => place = next,
+                Some(next) => {
+                    if next.group.id() != group.id() {
+                        moved_to.push(next.group.id());
+                    }
+                    (group, place) = (next.group, next.place);
+                }
                 None => return done,
             }
         }
     }
 
-    /// Runs `calls`, which are those from the `from`th on, in this node's replica.
-    async fn here(&self, server: &Server, caller: &Caller, calls: Vec<Call>, from: usize) -> Vec<Answer> {
+    /// Runs `calls`, which are those from the `from`th on, in this node's replica of `group`.
+    async fn here(
+        &self,
+        server: &Server,
+        caller: &Caller,
+        group: &Group,
+        calls: Vec<Call>,
+        from: usize,
+    ) -> Vec<Answer> {
         let node = &server.node;
         let slots = &self.slots[from..];
         // One that is not known to be short is alone in its run.
         let rehearsed = match &calls[..] {
-            [call] if self.write => scripts::rehearse(server, &self.group, call).await,
+            [call] if self.write => scripts::rehearse(server, group, call).await,
             _ => Ok(Duration::ZERO),
         };
         let slept = match rehearsed {
@@ -193,9 +219,9 @@ impl Run {
             // Each call is a batch: only MULTI promises that nothing comes between two of them.
             let _writing = server.scripts.writing(&calls);
             let batches = calls.into_iter().map(|call| Batch::of(vec![call]).by(caller.origin)).collect();
-            route::written(node, self.group.write(batches).await, slots)
+            route::written(node, group.write(batches).await, slots)
         } else {
-            match self.group.read(&calls).await {
+            match group.read(&calls).await {
                 Ok(reads) => scripts::replies(server, reads, &calls).await,
                 Err(refusal) => {
                     let refused = |slot| Reply::Error(route::refused(node, refusal.clone(), slot));

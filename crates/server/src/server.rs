@@ -174,6 +174,7 @@ impl Server {
         server.limit_clients();
         server.observe();
         server.watch_leadership();
+        server.watch_slots();
         tokio::spawn(memory::keep_room(Arc::downgrade(&server)));
         tokio::spawn(rates::sample(Arc::downgrade(&server)));
         Ok(server)

@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
 use quoris_engine::args::Args;
 use quoris_engine::command::{self, Command, Flags, Resolved, Verb};
-use quoris_engine::{Call, CommandError, Reply};
+use quoris_engine::{Call, CommandError, Reply, SlotId};
 use quoris_raft::types::GroupId;
 use tokio::time::Instant;
 
@@ -22,13 +22,13 @@ use crate::config::Config;
 use crate::config::kinds::Forward;
 use crate::resp::decode::DecodeLimits;
 use crate::resp::{Answer, Protocol, encoded_len};
-use crate::route::{self, Access, Route};
+use crate::route::{self, Access, Route, Seat};
 use crate::save;
 use crate::segment::{Caller, Segment};
 use crate::server::Server;
 use crate::tracking::Mode;
 use crate::transaction::{self, Transaction, Watched};
-use crate::{gather, migrate, replicas, scripts, shutdown, verbs, verify, wait};
+use crate::{gather, migrate, moves, replicas, scripts, shutdown, verbs, verify, wait};
 
 /// Whether replies are sent (CLIENT REPLY).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +82,8 @@ pub struct Session {
     pub written: BTreeSet<GroupId>,
     /// The call that has no answer yet, and blocks those behind it.
     blocked: Option<BoxFuture<'static, Answer>>,
+    /// The slot of its keys.
+    blocked_in: Option<SlotId>,
     /// Its answer, until it is sent.
     unblocked: Option<Answer>,
     /// Calls that have not begun.
@@ -107,6 +109,7 @@ impl Session {
             watched: Watched::default(),
             written: BTreeSet::new(),
             blocked: None,
+            blocked_in: None,
             unblocked: None,
             later: VecDeque::new(),
         }
@@ -168,6 +171,10 @@ impl Session {
     /// Sends the answer of the call that was blocked, and goes on with those behind it.
     pub async fn resume(&mut self, out: &mut BytesMut) {
         if let Some(answer) = self.unblocked.take() {
+            if let Some(slot) = self.blocked_in.take() {
+                // Its slot may have moved meanwhile.
+                self.written.insert(self.server.node.group_of(slot).id());
+            }
             self.send(&answer, out);
         }
         self.advance(out).await;
@@ -196,7 +203,14 @@ impl Session {
             && !self.is_blocked()
             && let Some(words) = self.later.pop_front()
         {
-            let routed = route::route(&self.server.node, &words, self.access_under(&config));
+            let mut routed = route::route(&self.server.node, &words, self.access_under(&config));
+            if let Ok(Route::Group(_, Seat { slot, .. })) = routed
+                && self.server.node.slots().place(slot).moving
+            {
+                self.finish(std::mem::take(&mut segment), out).await;
+                moves::settled(&self.server, slot).await;
+                routed = route::route(&self.server.node, &words, self.access_under(&config));
+            }
             if let Some(writes) = self.is_held(&routed, &words) {
                 self.finish(std::mem::take(&mut segment), out).await;
                 self.client.state().held = true;
@@ -292,6 +306,7 @@ impl Session {
             Route::Group(row, seat) => {
                 self.used(Resolved { command: row, container: None });
                 self.written.insert(seat.group.id());
+                self.blocked_in = Some(seat.slot);
                 let (server, caller) = (self.server.clone(), self.caller());
                 let call = Call { args: words };
                 self.block(|endings| Box::pin(blocking::run(server, row, seat, call, caller, endings))).await;
@@ -341,6 +356,7 @@ impl Session {
                 Some(Answer::Own(scripts::kill(&self.server, verb, plain).await))
             }
             Verb::QuorisAudit => Some(Answer::Own(verify::audit(&self.server, words).await)),
+            Verb::QuorisMove => Some(Answer::Own(moves::move_slots(&self.server, words).await)),
             Verb::QuorisRebuild => Some(Answer::Own(verify::rebuild(&self.server, words).await)),
             Verb::QuorisDurable => Some(Answer::Own(wait::durable(&self.server, words))),
             Verb::QuorisGroup => Some(Answer::Own(gather::in_group(&self.server, words).await)),
@@ -395,7 +411,8 @@ impl Session {
     /// Runs what has been collected and sends its replies.
     async fn finish(&mut self, segment: Segment, out: &mut BytesMut) {
         self.written.extend(segment.written());
-        let answers = segment.run(&self.server, &self.caller()).await;
+        let (answers, moved_to) = segment.run(&self.server, &self.caller()).await;
+        self.written.extend(moved_to);
         self.scripts_have_run();
         for answer in answers {
             self.send(&answer, out);

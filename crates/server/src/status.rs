@@ -86,8 +86,7 @@ impl Status {
         });
         let groups = node.groups().iter().map(|group| {
             let status = group.status();
-            let info = topology.groups.iter().find(|info| info.id == status.id);
-            let slots = info.map_or(&[][..], |info| &info.slots).iter().map(|range| [range.start, range.end]);
+            let slots = node.slots().slots_of(status.id).into_iter().map(|range| [range.start, range.end]);
             GroupRow {
                 id: status.id,
                 leader: serving_leader(group),

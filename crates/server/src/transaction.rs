@@ -22,6 +22,7 @@ use quoris_raft::types::WriteOutcome;
 use crate::client_memory::Held;
 use crate::forward::{self, Patience};
 use crate::limits;
+use crate::moves;
 use crate::replicas;
 use crate::resp::{Answer, reply};
 use crate::route::{self, Place, Route};
@@ -257,14 +258,14 @@ async fn run(session: &mut Session, slot: SlotId, batch: Batch) -> Result<Commit
     let write = writes(&batch);
     // Replicas that may be stale are no place for a transaction.
     let access = route::Access { readonly: false, ..session.access() };
-    let seat = route::seat(&server.node, slot, write, access)?;
+    moves::settled(&server, slot).await;
+    let mut seat = route::seat(&server.node, slot, write, access)?;
     if write {
         session.written.insert(seat.group.id());
     }
     let patience = Patience::new(&server, caller.plain);
-    let mut place = seat.place;
     loop {
-        let committed = match place {
+        let committed = match seat.place {
             Place::Here => here(&server, &seat.group, slot, batch.clone()).await,
             Place::At(node) => {
                 let words = [Bytes::from("QUORIS"), Bytes::from("TRANSACTION"), batch.encode_to_vec().into()];
@@ -274,12 +275,15 @@ async fn run(session: &mut Session, slot: SlotId, batch: Batch) -> Result<Commit
             }
         };
         match committed {
-            Committed::Failed(answer) if answer.is_misplaced() => {
-                match patience.next(&server, &seat.group).await {
-                    Some(next) => place = next,
-                    None => return Ok(Committed::Failed(forward::for_client(answer, caller.plain))),
+            Committed::Failed(answer) if answer.is_misplaced() => match patience.next(&server, slot).await {
+                Some(next) => {
+                    if write {
+                        session.written.insert(next.group.id());
+                    }
+                    seat = next;
                 }
-            }
+                None => return Ok(Committed::Failed(forward::for_client(answer, caller.plain))),
+            },
             committed => return Ok(committed),
         }
     }
@@ -396,9 +400,9 @@ async fn versions(session: &mut Session, keys: &[Bytes]) -> Result<Vec<u64>, Com
     let server = &session.server.clone();
     let access = route::Access { readonly: false, ..session.access() };
     let slot = route::one_slot(keys.iter())?.ok_or(CommandError::Syntax)?;
-    let seat = route::seat(&server.node, slot, false, access)?;
+    moves::settled(server, slot).await;
+    let mut place = route::seat(&server.node, slot, false, access)?.place;
     let patience = Patience::new(server, access.plain);
-    let mut place = seat.place;
     loop {
         let reply = match place {
             Place::Here => versions_here(server, keys).await,
@@ -413,9 +417,9 @@ async fn versions(session: &mut Session, keys: &[Bytes]) -> Result<Vec<u64>, Com
             Reply::Error(error) => Answer::error(error),
             _ => return Err(CommandError::TryAgain("another node's answer is not understood".to_string())),
         };
-        let next = if answer.is_misplaced() { patience.next(server, &seat.group).await } else { None };
+        let next = if answer.is_misplaced() { patience.next(server, slot).await } else { None };
         match (next, forward::for_client(answer, access.plain)) {
-            (Some(next), _) => place = next,
+            (Some(next), _) => place = next.place,
             (None, Answer::Own(Reply::Error(error))) => return Err(error),
             (None, _) => unreachable!("the answer is an error of this node's"),
         }
@@ -441,10 +445,14 @@ pub async fn versions_here(server: &Server, keys: &[Bytes]) -> Reply {
     if let Err(refusal) = group.ready_to_read(&looked_at).await {
         return Reply::Error(route::refused(&server.node, refusal, Some(slot)));
     }
-    group.with_machine(|machine| {
+    let versions = group.with_machine(|machine| {
+        if !machine.keyspace().owns(slot) {
+            return Reply::Error(CommandError::WrongGroup { slot });
+        }
         let version = |key: &Bytes| Reply::Int(machine.keyspace().version_of(key) as i64);
         Reply::Array(keys.iter().map(version).collect())
-    })
+    });
+    route::reroute(&server.node, versions)
 }
 
 /// QUORIS TRANSACTION: a batch that another node sends for one of its clients. Whoever sends it, it is checked as if a

@@ -282,6 +282,13 @@ const QUORIS: &[Command] = &[
     between_nodes("group", -4, Verb::QuorisGroup, "Runs a command over all keys in one group."),
     on_server("help", 2, Verb::Help, "7.4.0", "Prints this help."),
     between_nodes(
+        "move",
+        -4,
+        Verb::QuorisMove,
+        "Moves slots of a group that this node leads to another group; returns how many have moved.",
+    )
+    .with(Flags::ADMIN),
+    between_nodes(
         "rebuild",
         3,
         Verb::QuorisRebuild,

@@ -81,6 +81,7 @@ pub struct Config {
     pub log_cache_bytes: u64,
     pub snapshot_entries: u64,
     pub entries_behind_snapshot: u64,
+    pub move_piece_bytes: u64,
     pub proto_max_bulk_len: u64,
     pub client_query_buffer_limit: u64,
     pub output_limits: OutputLimits,
@@ -135,6 +136,7 @@ impl Config {
             log_cache_bytes: 0,
             snapshot_entries: 0,
             entries_behind_snapshot: 0,
+            move_piece_bytes: 0,
             proto_max_bulk_len: 0,
             client_query_buffer_limit: 0,
             output_limits: OutputLimits::NONE,
@@ -217,6 +219,7 @@ impl Config {
                 log_cache_bytes: self.log_cache_bytes,
                 snapshot_entries: self.snapshot_entries,
                 entries_behind_snapshot: self.entries_behind_snapshot,
+                move_piece_bytes: self.move_piece_bytes as usize,
             },
             read_mode: self.read_mode,
         }

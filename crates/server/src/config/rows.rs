@@ -220,6 +220,12 @@ pub const ROWS: &[Row] = &[
         "Entries that are kept behind a snapshot, so that a follower that is a little late needs none.",
         |c| Field::Number(&mut c.entries_behind_snapshot, 0..=u64::MAX),
     ),
+    fixed(
+        "move-piece-bytes",
+        "64kb",
+        "A slot that moves to another group goes in pieces of about this size. Larger ones hold up other calls longer.",
+        |c| Field::Bytes(&mut c.move_piece_bytes, 1..=16 * MB),
+    ),
     live(
         "client-output-buffer-limit",
         "normal 0 0 0 slave 256mb 64mb 60 pubsub 32mb 8mb 60",

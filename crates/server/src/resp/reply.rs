@@ -41,7 +41,10 @@ impl Answer {
         match self {
             Answer::Own(Reply::Error(error)) => matches!(
                 error,
-                CommandError::Moved { .. } | CommandError::ClusterDown(_) | CommandError::TryAgain(_)
+                CommandError::Moved { .. }
+                    | CommandError::WrongGroup { .. }
+                    | CommandError::ClusterDown(_)
+                    | CommandError::TryAgain(_)
             ),
             Answer::Raw(bytes) => CODES.iter().any(|code| bytes.starts_with(code)),
             Answer::Own(_) | Answer::Many(_) => false,

@@ -174,6 +174,7 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         | Verb::QuorisAudit
         | Verb::QuorisDurable
         | Verb::QuorisGroup
+        | Verb::QuorisMove
         | Verb::QuorisRebuild
         | Verb::QuorisTransaction
         | Verb::QuorisVersions
@@ -191,7 +192,7 @@ fn view(session: &Session) -> View {
 }
 
 /// Word `i` as a hash slot; `out_of_range` if there is no such slot.
-fn slot(args: Args, i: usize, out_of_range: &'static str) -> Result<SlotId, CommandError> {
+pub(crate) fn slot(args: Args, i: usize, out_of_range: &'static str) -> Result<SlotId, CommandError> {
     let slot = SlotId::try_from(args.int(i)?).ok().filter(|slot| *slot < SLOT_COUNT);
     slot.ok_or(CommandError::Text(out_of_range))
 }
