@@ -106,7 +106,7 @@ impl Waiters {
     }
 
     /// The group serves `slots` no more: who waits for keys of them is to be told.
-    pub(crate) fn leave(&mut self, slots: &[SlotId]) {
+    pub(crate) fn leave(&mut self, slots: &BTreeSet<SlotId>) {
         let slot =
             |waiter: &Waiter| waiter.keys.first().map(|key| slot_of(key)).filter(|slot| slots.contains(slot));
         let left: Vec<_> = self.iter().filter_map(|waiter| Some((waiter.id, slot(waiter)?))).collect();

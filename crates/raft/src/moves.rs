@@ -28,9 +28,6 @@ pub enum MoveError {
     /// There is no such group.
     #[error("there is no group {0}")]
     NoGroup(GroupId),
-    /// They would not go anywhere.
-    #[error("slot {0} is served by that group already")]
-    There(SlotId),
     /// They have one group to leave.
     #[error("slots {0} and {1} are served by different groups: move those of one group at a time")]
     Apart(SlotId, SlotId),
@@ -46,25 +43,20 @@ pub enum MoveError {
 }
 
 impl Node {
-    /// Moves `slots`, which one group serves that this node leads, to group `to`; ready when they are served there. How many
-    /// have moved: those that moved away meanwhile, by another call, are not among them.
+    /// Moves those of `slots` that `to` does not serve to that group, from the one that serves them and that this node leads;
+    /// ready when they are served there. How many have moved: those that moved away meanwhile, by another call, are not
+    /// among them.
     ///
     /// Calls for these slots wait from here on until they have arrived, in this node at least.
     pub async fn move_slots(&self, slots: &[SlotId], to: GroupId) -> Result<usize, MoveError> {
-        let Some(&first) = slots.first() else { return Ok(0) };
         if self.groups().iter().all(|group| group.id() != to) {
             return Err(MoveError::NoGroup(to));
         }
-        let places: Vec<(SlotId, Place)> =
-            slots.iter().map(|slot| (*slot, self.slots().place(*slot))).collect();
-        let from = places[0].1.group;
-        for (slot, place) in &places {
-            if place.group == to {
-                return Err(MoveError::There(*slot));
-            }
-            if place.group != from {
-                return Err(MoveError::Apart(first, *slot));
-            }
+        let places = slots.iter().map(|slot| (*slot, self.slots().place(*slot)));
+        let places: Vec<(SlotId, Place)> = places.filter(|(_, place)| place.group != to).collect();
+        let Some(&(first, Place { group: from, .. })) = places.first() else { return Ok(0) };
+        if let Some((other, _)) = places.iter().find(|(_, place)| place.group != from) {
+            return Err(MoveError::Apart(first, *other));
         }
         let group = self.group_of(first);
         if let Some(leader) = group.leader().filter(|leader| *leader != self.id()) {

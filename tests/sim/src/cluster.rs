@@ -468,13 +468,14 @@ fn settings(plan: &Plan, id: u64) -> String {
         "listen = \"n{id}:7000\"\npeer_listen = \"n{id}:17000\"\ndata_dir = \"/data\"\n\
          cluster_id = \"sim\"\ngroups = {}\ninitial_cluster = \"{}\"\nsnapshot_entries = {}\n\
          entries_behind_snapshot = {}\nlog_segment_bytes = \"64kb\"\nlog_cache_bytes = \"64kb\"\n\
-         log_max_bytes = \"{}kb\"\nwrite_timeout_ms = {W_MS}\n\
+         log_max_bytes = \"{}kb\"\nmove_piece_bytes = \"{}\"\nwrite_timeout_ms = {W_MS}\n\
          script_instructions = {INSTRUCTIONS}\nscript_memory = \"1mb\"\n",
         plan.groups,
         members.join(","),
         plan.snapshot_entries,
         plan.entries_behind_snapshot,
         plan.log_kb,
+        plan.move_piece_bytes,
     )
 }
 

@@ -61,6 +61,12 @@ pub enum Event {
     ScriptOverdrawn,
     /// A script that writes ended with its fate unknown.
     ScriptUnknown,
+    /// A call that moved slots could not wait for their arrival.
+    SlotMoveLate,
+    /// A call that moved slots ended with its fate unknown.
+    SlotMoveUnknown,
+    /// Slots were moved to another group.
+    SlotsMoved,
     /// A replica had a third snapshot in one life of its node.
     SnapshotGenerations,
     /// A replica took over another one's snapshot.
@@ -89,7 +95,7 @@ pub enum Event {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Event; 40] = [
+    pub const ALL: [Event; 43] = [
         Event::BlockedDropped,
         Event::BlockedServed,
         Event::BlockedTimedOut,
@@ -118,6 +124,9 @@ impl Event {
         Event::RestoredFromSnapshot,
         Event::ScriptOverdrawn,
         Event::ScriptUnknown,
+        Event::SlotMoveLate,
+        Event::SlotMoveUnknown,
+        Event::SlotsMoved,
         Event::SnapshotGenerations,
         Event::SnapshotInstalled,
         Event::SnapshotNotNeeded,

@@ -9,7 +9,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quoris_engine::{Machine, SLOT_COUNT};
+use quoris_engine::entry::SlotRange;
+use quoris_engine::{Machine, SlotId};
 use quoris_raft::group::Group;
 use quoris_raft::node::Node;
 use quoris_raft::observe::{EntryId, Position};
@@ -122,7 +123,8 @@ impl Observed {
             let first = state(1, group);
             first.is_some() && (2..=nodes).all(|node| state(node, group) == first)
         };
-        (1..=nodes).all(|node| self.is_voter(node)) && (0..groups).all(equal)
+        let at_rest = || self.slots.all_are_owned().is_ok();
+        (1..=nodes).all(|node| self.is_voter(node)) && (0..groups).all(equal) && at_rest()
     }
 
     /// The end: what can only be judged when everything has been seen.
@@ -149,7 +151,9 @@ struct Known {
     applied: u64,
     /// Entries that were not applied yet when they were seen.
     tail: Vec<EntryId>,
-    owns: bool,
+    founded: bool,
+    /// The slots that it served.
+    served: Option<Slots>,
     /// Snapshots that came up in this life.
     snapshots: u64,
     /// How often it was seen to have failed, its node being there.
@@ -273,26 +277,29 @@ fn look_at_machine(observed: &Shared, node: &Node, group: &Group, known: &mut Kn
     observed.states.insert((node.id(), group.id()), (index, digest));
     let verdict = observed.digests.applied(group.id(), node.id(), index, digest);
     observed.judge("equal digest at equal index", verdict);
-    if !known.owns
-        && let Some(slots) = group.with_machine(owned)
+    if !known.founded
+        && let Some(slots) = group.with_machine(founded)
     {
-        let verdict = observed.slots.owns(node.topology().epoch, group.id(), slots);
+        let verdict = observed.slots.founded(group.id(), slots);
         observed.judge("slots are owned once", verdict);
-        known.owns = true;
+        known.founded = true;
+    }
+    let verdict = group.with_machine(|machine| {
+        let ownership = machine.keyspace().ownership();
+        let is_news = known.served.as_deref() != Some(ownership.served());
+        is_news.then(|| {
+            known.served = Some(ownership.served().to_vec());
+            observed.slots.serves(group.id(), index, ownership)
+        })
+    });
+    if let Some(verdict) = verdict {
+        observed.judge("slots are owned once", verdict);
     }
 }
 
-/// The slots that the machine serves, as runs; `None` before its genesis.
-fn owned(machine: &Machine) -> Option<Slots> {
-    if machine.genesis().cluster_id.is_empty() {
-        return None;
-    }
-    let mut runs = Slots::new();
-    for slot in (0..SLOT_COUNT).filter(|slot| machine.keyspace().owns(*slot)) {
-        match runs.last_mut() {
-            Some(run) if *run.end() + 1 == slot => *run = *run.start()..=slot,
-            _ => runs.push(slot..=slot),
-        }
-    }
-    Some(runs)
+/// The slots that the machine was founded with; `None` before its genesis.
+fn founded(machine: &Machine) -> Option<Slots> {
+    let genesis = machine.genesis();
+    let range = |range: &SlotRange| range.start as SlotId..=range.end as SlotId;
+    (!genesis.cluster_id.is_empty()).then(|| genesis.slots.iter().map(range).collect())
 }

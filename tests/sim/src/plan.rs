@@ -22,6 +22,8 @@ pub struct Plan {
     pub log_kb: u64,
     /// What clients do.
     pub load: Load,
+    /// About how long a piece of a slot that moves is: from 1 (each key alone) on.
+    pub move_piece_bytes: u64,
     /// Longest fsync of the log, in microseconds.
     pub sync_us: u64,
     /// Longest other use of the disk, in microseconds.
@@ -65,6 +67,8 @@ pub struct Load {
     pub queues: u64,
     /// Clients beside those, which wait for what is pushed: 0 to 3.
     pub consumers: u64,
+    /// Longest time between two moves of slots, in milliseconds; 0: none is moved.
+    pub moves_ms: u64,
 }
 
 /// A power cut during one operation of a disk that changes something or makes it durable.
@@ -203,7 +207,9 @@ impl Plan {
                 pushes: 0,
                 queues: 0,
                 consumers: 0,
+                moves_ms: 0,
             },
+            move_piece_bytes: 1,
             sync_us: draw(200, 8000),
             offload_us: draw(1, 8000),
             latency_ms: draw(1, 10),
@@ -242,6 +248,8 @@ impl Plan {
         let load = &mut plan.load;
         (load.consumers, load.queues) = (draw(0, 3), draw(1, 3));
         load.pushes = if load.consumers == 0 { 0 } else { draw(1, 2) };
+        load.moves_ms = [0, 100, 400, 1500][draw(0, 3) as usize];
+        plan.move_piece_bytes = [1, 100, 64 << 10][draw(0, 2) as usize];
         plan
     }
 }
@@ -263,6 +271,7 @@ impl Plan {
             pushes: 0,
             queues: 0,
             consumers: 0,
+            moves_ms: 150,
         };
         let rng = SeededRng::new(seed);
         let draw = |from: u64, to: u64| from + rng.next_u64() % (to - from + 1);
@@ -281,6 +290,7 @@ impl Plan {
             entries_behind_snapshot: 0,
             log_kb: 256,
             load,
+            move_piece_bytes: 1,
             sync_us: 1500,
             offload_us: 1500,
             latency_ms: 2,

@@ -19,7 +19,7 @@ use crate::invariants::{
 use crate::observe::{self, Observed};
 use crate::plan::Plan;
 use crate::workload::table::Table;
-use crate::workload::{self, Shared, queues};
+use crate::workload::{self, Shared, moves, queues};
 
 /// The cluster must be founded and acknowledge a write within so many milliseconds. A client that draws one blocking call
 /// after the other begins late.
@@ -113,12 +113,15 @@ fn act(
     let consumer = |me| queues::consume(shared.clone(), nodes.clone(), me, seed);
     let clients: Vec<_> = (0..plan.load.clients).map(client).collect();
     let consumers: Vec<_> = (0..plan.load.consumers).map(consumer).collect();
+    let mover =
+        (plan.load.moves_ms > 0).then(|| moves::run(shared.clone(), nodes.clone(), plan.groups, seed));
     let running = Rc::clone(&shared.running);
     // One host for all: each costs as much as a node at every step, whether anything happens on it or not.
     cluster.sim.client(CLIENTS, async move {
         let mut tasks = JoinSet::new();
         clients.into_iter().for_each(|client| drop(tasks.spawn_local(client)));
         consumers.into_iter().for_each(|consumer| drop(tasks.spawn_local(consumer)));
+        mover.into_iter().for_each(|mover| drop(tasks.spawn_local(mover)));
         running.set(tasks.len() as u64);
         while tasks.join_next().await.is_some() {
             running.set(tasks.len() as u64);

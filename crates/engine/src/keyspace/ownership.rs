@@ -11,7 +11,7 @@
 //! next; a group that has served a slot takes it again in a later epoch alone, so nothing late brings old keys back; keys of
 //! slots on their way count nowhere and do not expire.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -229,7 +229,8 @@ impl Keyspace {
     pub(crate) fn leave(&mut self, to: u32, slots: &[SlotEpoch]) -> usize {
         let served =
             |slot: &SlotEpoch| slot_id(slot.slot).filter(|&id| self.ownership.epoch(id) == Some(slot.epoch));
-        let leaving: Vec<SlotId> = slots.iter().filter_map(served).collect();
+        // Once each, whatever was asked: a slot that is given up twice would be empty the second time.
+        let leaving: BTreeSet<SlotId> = slots.iter().filter_map(served).collect();
         for &slot in &leaving {
             let keys = self.detach(slot);
             let epoch = self.ownership.latest[usize::from(slot)].epoch + 1;

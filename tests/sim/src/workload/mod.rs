@@ -1,6 +1,7 @@
 //! What clients do. Registers and lists ([`crate::history`]) and queues ([`queues`]) have oracles of their own; scripts ([`scripts`]) and calls
 //! made up from the command table ([`table`]) are there so that replicas have more to differ in.
 
+pub mod moves;
 pub mod queues;
 pub mod scripts;
 pub mod table;

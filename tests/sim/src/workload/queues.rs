@@ -25,7 +25,7 @@ fn lists(queue: &str) -> [String; 3] {
     ["0", "1", "moved"].map(|list| format!("{{{queue}}}{list}"))
 }
 
-fn queue(number: u64, shared: &Shared) -> String {
+pub(super) fn queue(number: u64, shared: &Shared) -> String {
     format!("queue-{}", number % shared.load.queues)
 }
 
