@@ -357,3 +357,6 @@ impl Keyspace {
         self.move_deadline(key, NEVER, deadline_of(object));
     }
 }
+
+#[cfg(test)]
+mod tests;

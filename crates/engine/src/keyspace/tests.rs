@@ -15,9 +15,9 @@ use crate::snapshot::Restore;
 use crate::{Batch, Call, Entry, Machine, Stamp, args::Args};
 
 /// A call, and how far the clock goes on before it.
-type Step = (u64, Vec<String>);
+pub(super) type Step = (u64, Vec<String>);
 
-fn step() -> impl Strategy<Value = Step> {
+pub(super) fn step() -> impl Strategy<Value = Step> {
     let key = (0u32..8).prop_map(|i| format!("{{k}}{i}"));
     let elsewhere = (0u32..8).prop_map(|i| format!("k{i}"));
     let field = (0u32..8).prop_map(|i| format!("f{i}"));
@@ -125,7 +125,7 @@ impl Group {
 
 impl Keyspace {
     /// What the module promises, counted anew.
-    fn check(&self) {
+    pub(super) fn check(&self) {
         let held = || self.slots.from(0).flat_map(|slot| slot.iter());
         let due =
             held().map(|(key, object)| (deadline_of(object), key.clone())).filter(|(at, _)| *at != NEVER);
@@ -215,7 +215,7 @@ proptest! {
     }
 }
 
-fn words(text: &str) -> Step {
+pub(super) fn words(text: &str) -> Step {
     (0, text.split(' ').map(str::to_string).collect())
 }
 
