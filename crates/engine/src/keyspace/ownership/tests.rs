@@ -133,14 +133,17 @@ impl Pair {
         }
     }
 
-    /// One piece of what is on its way; whether there was any.
-    fn bring(&mut self) -> bool {
+    /// One piece of what is on its way; whether there was any. `ahead`: the one after the next, if there is one.
+    fn bring(&mut self, ahead: bool) -> bool {
         for from in 0..2 {
             let Some(left) = self.groups[from].ownership().leaving().next() else { continue };
             let to = left.to as usize;
             if let Some(position) = self.groups[to].ownership().awaits(left.slot, left.epoch) {
-                let piece = self.groups[from].machine.keyspace().piece(left.slot, position, 1);
-                let (piece, _) = piece.expect("it has left");
+                let keys = self.groups[from].machine.keyspace();
+                let (mut piece, next) = keys.piece(left.slot, position, 1).expect("it has left");
+                if ahead && !piece.last {
+                    (piece, _) = keys.piece(left.slot, next, 1).expect("it has left");
+                }
                 self.say(to, Batch::arrive(piece));
                 return true;
             }
@@ -177,6 +180,7 @@ enum Act {
     Run(Step),
     Begin,
     Bring,
+    BringAhead,
     Forget,
     Repeat(prop::sample::Index),
     Restart(usize),
@@ -187,6 +191,7 @@ fn act() -> impl Strategy<Value = Act> {
         10 => step().prop_map(Act::Run),
         1 => Just(Act::Begin),
         5 => Just(Act::Bring),
+        1 => Just(Act::BringAhead),
         1 => Just(Act::Forget),
         2 => any::<prop::sample::Index>().prop_map(Act::Repeat),
         1 => (0usize..2).prop_map(Act::Restart),
@@ -201,14 +206,15 @@ proptest! {
             match act {
                 Act::Run(step) => pair.run(step),
                 Act::Begin => pair.begin_move(),
-                Act::Bring => drop(pair.bring()),
+                Act::Bring => drop(pair.bring(false)),
+                Act::BringAhead => drop(pair.bring(true)),
                 Act::Forget => pair.forget(),
                 Act::Repeat(which) => pair.repeat(*which),
                 Act::Restart(group) => pair.groups[*group].restart(),
             }
             pair.groups.iter().for_each(|group| group.machine.keyspace().check());
         }
-        while pair.bring() {}
+        while pair.bring(false) {}
         pair.forget();
         let (now_ms, mut shown) = (pair.now_ms + 1, Vec::new());
         for group in pair.groups.iter_mut().chain([&mut pair.both]) {
@@ -261,7 +267,7 @@ fn no_version_of_one_group_is_one_of_the_next() {
     for _ in 0..4 {
         let from = pair.server().expect("it has arrived");
         pair.begin_move();
-        while pair.bring() {}
+        while pair.bring(false) {}
         let to = versions(&pair)[2 * (1 - from)..][..2].to_vec();
         assert!(to.iter().all(|version| !seen.contains(version)), "{to:?} of {seen:?}");
         seen.extend(to);
@@ -276,7 +282,7 @@ fn the_clock_of_a_group_is_not_behind_that_of_the_slots_it_takes() {
     let leave = pair.groups[0].leave(1);
     pair.groups[0].write(leave, 2000);
     pair.now_ms = 3;
-    assert!(pair.bring());
+    assert!(pair.bring(false));
     assert_eq!(pair.groups[1].machine.keyspace().now_ms(), 2000);
 }
 
