@@ -74,6 +74,12 @@ impl Batch {
         Batch { leave: Some(Leave { to, slots }), ..Batch::default() }
     }
 
+    /// Lets slots be taken that have been given up for these epochs, for the proposer, who leads the group, has seen that they
+    /// are. The reply is how many.
+    pub fn seal(slots: Vec<SlotEpoch>) -> Batch {
+        Batch { seal: slots, ..Batch::default() }
+    }
+
     /// Takes a piece of a slot that comes from another group. The reply is 1, or 0 for one that is not the next.
     pub fn arrive(piece: Arrive) -> Batch {
         Batch { arrive: Some(piece), ..Batch::default() }
@@ -86,7 +92,8 @@ impl Batch {
 
     /// Whether it is a step of slots that move, and has no calls.
     pub fn moves_slots(&self) -> bool {
-        self.leave.is_some() || self.arrive.is_some() || !self.forget.is_empty()
+        let any = !(self.seal.is_empty() && self.forget.is_empty());
+        any || self.leave.is_some() || self.arrive.is_some()
     }
 
     /// Forgets a blocked call.

@@ -406,6 +406,7 @@ impl Machine {
                 Ok(taken) => Reply::flag(taken),
                 Err(why) => Reply::Error(CommandError::Message(format!("ERR no piece of a slot: {why}"))),
             },
+            (None, None) if !batch.seal.is_empty() => Reply::count(keys.seal(&batch.seal)),
             (None, None) => Reply::count(keys.forget(&batch.forget)),
         };
         self.digest.note_reply(&reply);

@@ -1,7 +1,7 @@
 //! Slots on their way from one group to another: who brings them there, and how a move begins.
 //!
 //! What a move is, the engine says (`keyspace/ownership.rs`): entries in the logs of two groups. Here is who writes them. The leader of the old
-//! group has it give slots up. The leader of the new one reads their keys from *its own node's replica* of the old group,
+//! group has it give slots up, and seals them when that is applied in its own replica. The leader of the new one reads their keys from *its own node's replica* of the old group,
 //! where they stand still, and writes them into the new group's log; nothing is sent but what logs carry anyway. When the
 //! slots are served there, the leader of the old group has it forget them.
 //!
@@ -12,6 +12,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use quoris_engine::entry::{Batch, SlotEpoch};
+use quoris_engine::keyspace::Keyspace;
+use quoris_engine::keyspace::ownership::Departure;
 use quoris_engine::machine::BatchOutcome;
 use quoris_engine::{Reply, SlotId};
 
@@ -131,7 +133,8 @@ pub async fn keep_slots_moving(node: Weak<Node>, map: Weak<SlotMap>) {
         }
         let Some(node) = node.upgrade() else { return };
         let led = node.groups().iter().filter(|group| group.is_led_here() && !group.trust.is_distrusted());
-        let steps = led.map(|group| async { tokio::join!(take_in(&node, group), let_go(&node, group)) });
+        let steps =
+            led.map(|group| async { tokio::join!(take_in(&node, group), seal(group), let_go(&node, group)) });
         futures::future::join_all(steps).await;
     }
 }
@@ -166,7 +169,8 @@ fn next_pieces(node: &Node, to: &Group) -> Vec<Batch> {
     for from in sources {
         from.with_machine(|machine| {
             let keys = machine.keyspace();
-            for left in keys.ownership().leaving().filter(|left| left.to == to.id()) {
+            let taken = |left: &Departure| left.sealed || is_planted(Bug::TakenUnsealed);
+            for left in keys.ownership().leaving().filter(|left| left.to == to.id() && taken(left)) {
                 let mut at =
                     to.with_machine(|machine| machine.keyspace().ownership().awaits(left.slot, left.epoch));
                 while let Some(position) = at
@@ -187,6 +191,17 @@ fn next_pieces(node: &Node, to: &Group) -> Vec<Batch> {
 /// What a piece takes besides its keys: many small slots are as good as a large one.
 const PIECE_COST: usize = 1 << 10;
 
+/// Has `from` seal what it has given up, now that its leader's replica, which is this one, has given it up.
+async fn seal(from: &Group) {
+    let unsealed =
+        |keys: &Keyspace| -> Vec<_> { keys.ownership().leaving().filter(|left| !left.sealed).collect() };
+    let left = from.with_machine(|machine| unsealed(machine.keyspace()));
+    if !left.is_empty() {
+        // Whatever becomes of it, the next round sees what is left.
+        from.write(vec![Batch::seal(left.iter().map(Departure::named).collect())]).await;
+    }
+}
+
 /// Has `from` forget the slots that have arrived where they went.
 async fn let_go(node: &Node, from: &Group) {
     let departures: Vec<_> = from.with_machine(|machine| machine.keyspace().ownership().leaving().collect());
@@ -201,8 +216,7 @@ async fn let_go(node: &Node, from: &Group) {
         })
     };
     let arrived = departures.iter().filter(|left| has_arrived(left.slot, left.epoch, left.to));
-    let arrived: Vec<_> =
-        arrived.map(|left| SlotEpoch { slot: u32::from(left.slot), epoch: left.epoch }).collect();
+    let arrived: Vec<_> = arrived.map(Departure::named).collect();
     if !arrived.is_empty() {
         // Whatever becomes of it, the next round sees what is left.
         from.write(vec![Batch::forget(arrived)]).await;

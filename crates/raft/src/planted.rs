@@ -87,6 +87,8 @@ pub enum Bug {
     SnapshotWithoutMembership,
     /// A snapshot does not say who waits for which key.
     SnapshotWithoutWaiters,
+    /// The keys of a slot that moves are taken before the leader of its old group is known to have given it up.
+    TakenUnsealed,
     /// A write that has entered the log and not been confirmed in time is answered as certainly not applied.
     TimeoutIsRefused,
     /// A node that starts takes a torn batch of its log for whole.
@@ -101,10 +103,11 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Bug; 38] = [
+    pub const ALL: [Bug; 41] = [
         Bug::AcknowledgeBeforeFsync,
         Bug::ApplyBeforeCommit,
         Bug::ApplyDiverges,
+        Bug::ArrivedByHalf,
         Bug::BlankIsMute,
         Bug::BudgetIsLocal,
         Bug::CancelNotLogged,
@@ -113,6 +116,7 @@ impl Bug {
         Bug::DamageUnnoticed,
         Bug::EntryLost,
         Bug::FailedGroupIgnored,
+        Bug::ForgottenEarly,
         Bug::ForwardLostIsRefused,
         Bug::FoundTwice,
         Bug::FsyncErrorIgnored,
@@ -135,6 +139,7 @@ impl Bug {
         Bug::SlotOwnedTwice,
         Bug::SnapshotWithoutMembership,
         Bug::SnapshotWithoutWaiters,
+        Bug::TakenUnsealed,
         Bug::TimeoutIsRefused,
         Bug::TornBatchTaken,
         Bug::VoteForShorterLog,

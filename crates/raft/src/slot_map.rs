@@ -111,19 +111,17 @@ impl SlotMap {
         self.changed.subscribe()
     }
 
-    /// Takes in what a replica of `group` says.
+    /// Takes in what a replica of `group` says of its slots, which has changed. That is news also where it changes no place: those who
+    /// bring slots from group to group may go on.
     pub(crate) fn learn(&self, group: GroupId, ownership: &Ownership) {
-        let mut changed = false;
         for slot in ownership.served().iter().cloned().flatten() {
             let epoch = ownership.epoch(slot).expect("it is served");
-            changed |= self.advance(slot, Place { epoch, moving: false, group });
+            self.advance(slot, Place { epoch, moving: false, group });
         }
         for left in ownership.leaving() {
-            changed |= self.advance(left.slot, Place { epoch: left.epoch - 1, moving: true, group });
+            self.advance(left.slot, Place { epoch: left.epoch - 1, moving: true, group });
         }
-        if changed {
-            self.changed.send_replace(());
-        }
+        self.changed.send_replace(());
     }
 
     /// Has calls for `slot`, which `place` says is served, wait here as if it were moving.

@@ -32,9 +32,11 @@ fn faults(bug: Bug) -> &'static [&'static str] {
         Bug::VoteForShorterLog => &["Isolate", "Kill", "Partition"],
         Bug::VoteNotDurable => &["Kill", "OneWay", "Partition", "PowerCut"],
         Bug::ApplyDiverges
+        | Bug::ArrivedByHalf
         | Bug::BudgetIsLocal
         | Bug::CancelNotLogged
         | Bug::EntryLost
+        | Bug::ForgottenEarly
         | Bug::PeersWaitForClients
         | Bug::ProposeTwice
         | Bug::PurgeBeforeSnapshotDurable
@@ -45,6 +47,7 @@ fn faults(bug: Bug) -> &'static [&'static str] {
         | Bug::SlotOwnedTwice
         | Bug::SnapshotWithoutMembership
         | Bug::SnapshotWithoutWaiters
+        | Bug::TakenUnsealed
         | Bug::WatchIgnored => &[],
     }
 }

@@ -1,8 +1,13 @@
 //! Which slots a group serves, and those on their way from one group to another: state, as their keys are.
 //!
-//! A slot's *epochs* number the groups that serve it: 1 is that of the founding, and each move adds one. A move is entries of three
-//! kinds in two logs. The old group *leaves* the slot: from there on it serves it no more, and keeps its keys as they are. To the new
-//! group the keys *arrive*, piece by piece; it serves the slot from the last piece on. Then the old group *forgets* it.
+//! A slot's *epochs* number the groups that serve it: 1 is that of the founding, and each move adds one. A move is entries of four
+//! kinds in two logs. The old group *leaves* the slot: from there on it serves it no more, and keeps its keys as they are. Its
+//! leader, once that is applied where it leads, *seals* it: nobody can read it there any longer. To the new group the keys
+//! *arrive*, piece by piece; it serves the slot from the last piece on. Then the old group *forgets* it.
+//!
+//! Why a seal: a leader's reads need not wait for what is committed and not applied, for that has been acknowledged to nobody. But a
+//! slot that has left is served elsewhere, and a follower may apply that it left before the leader does. The seal comes from a
+//! leader that has; a later one applies it before its first read; an earlier one finds no quorum.
 //!
 //! Whoever drives a move may die anywhere and be followed by another, and anything may be said twice or late: what an entry does
 //! depends on the epoch and the position in it, and what does not fit is nothing.
@@ -47,6 +52,7 @@ struct Tenure {
 struct Leaving {
     epoch: Epoch,
     to: u32,
+    sealed: bool,
     keys: Arc<Slot>,
 }
 
@@ -66,6 +72,15 @@ pub struct Departure {
     pub epoch: Epoch,
     /// By which group.
     pub to: u32,
+    /// Whether it may be taken.
+    pub sealed: bool,
+}
+
+impl Departure {
+    /// The slot and the epoch, as entries name it.
+    pub fn named(&self) -> SlotEpoch {
+        SlotEpoch { slot: u32::from(self.slot), epoch: self.epoch }
+    }
 }
 
 impl Ownership {
@@ -103,7 +118,12 @@ impl Ownership {
 
     /// The slots that have been given up and are still kept.
     pub fn leaving(&self) -> impl Iterator<Item = Departure> + '_ {
-        self.leaving.iter().map(|(&slot, &Leaving { epoch, to, .. })| Departure { slot, epoch, to })
+        self.leaving.iter().map(|(&slot, &Leaving { epoch, to, sealed, .. })| Departure {
+            slot,
+            epoch,
+            to,
+            sealed,
+        })
     }
 
     /// How many keys of `slot` have come that is to be served in `epoch`, if it is not yet.
@@ -134,6 +154,7 @@ impl Ownership {
             slot: u32::from(slot),
             epoch: leaving.epoch,
             to: leaving.to,
+            sealed: leaving.sealed,
         });
         let arriving = self.arriving.iter();
         let arriving =
@@ -160,8 +181,8 @@ impl Ownership {
         }
         ownership.set(tenures.into_iter());
         let empty = || Arc::new(Slot::new(hash_seed));
-        for &LeavingState { slot, epoch, to } in leaving {
-            ownership.leaving.insert(slot_id(slot)?, Leaving { epoch, to, keys: empty() });
+        for &LeavingState { slot, epoch, to, sealed } in leaving {
+            ownership.leaving.insert(slot_id(slot)?, Leaving { epoch, to, sealed, keys: empty() });
         }
         for &SlotEpoch { slot, epoch } in arriving {
             ownership.arriving.insert(slot_id(slot)?, Arriving { epoch, keys: empty() });
@@ -234,7 +255,7 @@ impl Keyspace {
         for &slot in &leaving {
             let keys = self.detach(slot);
             let epoch = self.ownership.latest[usize::from(slot)].epoch + 1;
-            self.ownership.leaving.insert(slot, Leaving { epoch, to, keys });
+            self.ownership.leaving.insert(slot, Leaving { epoch, to, sealed: false, keys });
         }
         self.set_served(leaving.iter().map(|slot| (*slot, None)));
         self.waiters.leave(&leaving);
@@ -243,6 +264,20 @@ impl Keyspace {
             self.events.push(KeyEvent::AllChanged);
         }
         leaving.len()
+    }
+
+    /// Lets slots be taken that have been given up for the epochs beside them. How many.
+    pub(crate) fn seal(&mut self, slots: &[SlotEpoch]) -> usize {
+        let mut sealed = 0;
+        for slot in slots {
+            let left = slot_id(slot.slot).and_then(|id| self.ownership.leaving.get_mut(&id));
+            if let Some(left) = left.filter(|left| left.epoch == slot.epoch && !left.sealed) {
+                left.sealed = true;
+                sealed += 1;
+            }
+        }
+        self.moved |= sealed > 0;
+        sealed
     }
 
     /// Takes a piece of a slot, and serves the slot if it is the last. Whether it was the next; an error if it is not what a

@@ -136,7 +136,8 @@ impl Pair {
     /// One piece of what is on its way; whether there was any. `ahead`: the one after the next, if there is one.
     fn bring(&mut self, ahead: bool) -> bool {
         for from in 0..2 {
-            let Some(left) = self.groups[from].ownership().leaving().next() else { continue };
+            let mut left = self.groups[from].ownership().leaving().filter(|left| left.sealed);
+            let Some(left) = left.next() else { continue };
             let to = left.to as usize;
             if let Some(position) = self.groups[to].ownership().awaits(left.slot, left.epoch) {
                 let keys = self.groups[from].machine.keyspace();
@@ -151,6 +152,16 @@ impl Pair {
         false
     }
 
+    fn seal(&mut self) {
+        for from in 0..2 {
+            let left = self.groups[from].ownership().leaving().filter(|left| !left.sealed);
+            let left: Vec<SlotEpoch> = left.map(|left| left.named()).collect();
+            if !left.is_empty() {
+                self.say(from, Batch::seal(left));
+            }
+        }
+    }
+
     fn forget(&mut self) {
         for from in 0..2 {
             let arrived: Vec<SlotEpoch> = self.groups[from]
@@ -159,7 +170,7 @@ impl Pair {
                 .filter(|left| {
                     self.groups[left.to as usize].ownership().awaits(left.slot, left.epoch).is_none()
                 })
-                .map(|left| SlotEpoch { slot: left.slot.into(), epoch: left.epoch })
+                .map(|left| left.named())
                 .collect();
             if !arrived.is_empty() {
                 self.say(from, Batch::forget(arrived));
@@ -181,6 +192,7 @@ enum Act {
     Begin,
     Bring,
     BringAhead,
+    Seal,
     Forget,
     Repeat(prop::sample::Index),
     Restart(usize),
@@ -192,6 +204,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::Begin),
         5 => Just(Act::Bring),
         1 => Just(Act::BringAhead),
+        2 => Just(Act::Seal),
         1 => Just(Act::Forget),
         2 => any::<prop::sample::Index>().prop_map(Act::Repeat),
         1 => (0usize..2).prop_map(Act::Restart),
@@ -208,12 +221,14 @@ proptest! {
                 Act::Begin => pair.begin_move(),
                 Act::Bring => drop(pair.bring(false)),
                 Act::BringAhead => drop(pair.bring(true)),
+                Act::Seal => pair.seal(),
                 Act::Forget => pair.forget(),
                 Act::Repeat(which) => pair.repeat(*which),
                 Act::Restart(group) => pair.groups[*group].restart(),
             }
             pair.groups.iter().for_each(|group| group.machine.keyspace().check());
         }
+        pair.seal();
         while pair.bring(false) {}
         pair.forget();
         let (now_ms, mut shown) = (pair.now_ms + 1, Vec::new());
@@ -267,6 +282,7 @@ fn no_version_of_one_group_is_one_of_the_next() {
     for _ in 0..4 {
         let from = pair.server().expect("it has arrived");
         pair.begin_move();
+        pair.seal();
         while pair.bring(false) {}
         let to = versions(&pair)[2 * (1 - from)..][..2].to_vec();
         assert!(to.iter().all(|version| !seen.contains(version)), "{to:?} of {seen:?}");
@@ -281,6 +297,7 @@ fn the_clock_of_a_group_is_not_behind_that_of_the_slots_it_takes() {
     pair.groups[0].apply(Entry { stamp: None, ..Entry::default() }, 2000);
     let leave = pair.groups[0].leave(1);
     pair.groups[0].write(leave, 2000);
+    pair.seal();
     pair.now_ms = 3;
     assert!(pair.bring(false));
     assert_eq!(pair.groups[1].machine.keyspace().now_ms(), 2000);
