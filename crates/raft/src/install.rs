@@ -51,6 +51,7 @@ pub async fn install(
 
 #[cfg(test)]
 mod tests {
+    use quoris_engine::entry::Topology;
     use std::collections::BTreeMap;
     use std::path::Path;
     use std::sync::{Arc, RwLock};
@@ -69,6 +70,7 @@ mod tests {
     use crate::env::fake_disk::{FakeDisk, FakeDiskOptions};
     use crate::log::{LogOptions, SharedLog};
     use crate::network::Network;
+    use crate::slot_map::SlotMap;
     use crate::snapshot_store::SnapshotStore;
     use crate::storage::{LogStore, Replica};
     use crate::trust::Trust;
@@ -96,7 +98,8 @@ mod tests {
         let log = log.expect("a fresh log").group(0);
         let store = SnapshotStore::open(disk.mount(), Path::new("/snapshots"), 0).expect("a fresh directory");
         let machine = Arc::new(RwLock::new(Machine::new(id)));
-        let machine = Replica::new(0, machine, store, Arc::new(()), Arc::new(Trust::new(None)), id);
+        let (slots, trust) = (Arc::new(SlotMap::new(&Topology::default())), Arc::new(Trust::new(None)));
+        let machine = Replica::new(0, machine, store, Arc::new(()), trust, slots, id);
         let links = Arc::new(BTreeMap::new());
         let network = Network { cluster_id: "test".into(), group: 0, links, log: log.clone() };
         let log = LogStore::new(log);

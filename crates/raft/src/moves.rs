@@ -102,15 +102,13 @@ struct Held<'a> {
 
 impl Held<'_> {
     fn of<'a>(map: &'a SlotMap, places: &[(SlotId, Place)]) -> Held<'a> {
-        let places: Vec<_> = places.iter().copied().filter(|(_, place)| !place.moving).collect();
-        places.iter().for_each(|(slot, place)| map.hold(*slot, *place));
-        Held { map, places }
+        let held = |(slot, place): &(SlotId, Place)| !place.is_moving() && map.hold(*slot, *place);
+        Held { map, places: places.iter().copied().filter(held).collect() }
     }
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        // What has been given up meanwhile is moving in fact: that it is applied says so again.
         self.places.iter().for_each(|(slot, place)| self.map.release(*slot, *place));
     }
 }

@@ -27,26 +27,46 @@ pub struct SlotMap {
 pub struct Place {
     /// Which of the slot's groups this is.
     pub epoch: Epoch,
-    /// Whether it is on its way to another group, and served by none.
-    pub moving: bool,
+    /// Whether calls go there.
+    pub state: State,
     /// The group that serves it, or did last.
     pub group: GroupId,
 }
 
+/// Whether calls for a slot go to its group. In this order within an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// They do.
+    Served = 0,
+    /// They wait, for this node is about to have the group give the slot up.
+    Held = 1,
+    /// They wait: the slot is on its way to another group, and served by none.
+    Moving = 2,
+}
+
 impl Place {
+    /// Whether calls wait.
+    pub fn is_moving(self) -> bool {
+        self.state != State::Served
+    }
+
     fn pack(self) -> u64 {
-        u64::from(self.epoch) << 32 | u64::from(self.moving) << 31 | u64::from(self.group)
+        u64::from(self.epoch) << 32 | (self.state as u64) << GROUP_BITS | u64::from(self.group)
     }
 
     fn unpack(packed: u64) -> Place {
-        const GROUP: u64 = (1 << 31) - 1;
-        Place {
-            epoch: (packed >> 32) as Epoch,
-            moving: packed >> 31 & 1 == 1,
-            group: (packed & GROUP) as GroupId,
-        }
+        let state = match packed >> GROUP_BITS & 3 {
+            0 => State::Served,
+            1 => State::Held,
+            _ => State::Moving,
+        };
+        let group = packed & ((1 << GROUP_BITS) - 1);
+        Place { epoch: (packed >> 32) as Epoch, state, group: group as GroupId }
     }
 }
+
+/// Of a packed place.
+const GROUP_BITS: u32 = 30;
 
 impl SlotMap {
     /// The map of a cluster in which no slot has moved.
@@ -55,7 +75,7 @@ impl SlotMap {
         let map = SlotMap { places, changed: watch::Sender::new(()) };
         for group in &topology.groups {
             for range in &group.slots {
-                let place = Place { epoch: 1, moving: false, group: group.id };
+                let place = Place { epoch: 1, state: State::Served, group: group.id };
                 for slot in range.start..=range.end {
                     map.advance(slot as SlotId, place);
                 }
@@ -89,14 +109,14 @@ impl SlotMap {
     /// Ready when `slot` is on its way no longer; false if that takes longer than `limit`.
     pub async fn settled(&self, slot: SlotId, limit: Duration) -> bool {
         let mut changes = self.changes();
-        let settled = async { while self.place(slot).moving && changes.changed().await.is_ok() {} };
+        let settled = async { while self.place(slot).is_moving() && changes.changed().await.is_ok() {} };
         tokio::time::timeout(limit, settled).await.is_ok()
     }
 
     /// Ready when no slot is on its way; false if that takes longer than `limit`.
     pub async fn all_settled(&self, limit: Duration) -> bool {
         let until = tokio::time::Instant::now() + limit;
-        let moving = || (0..SLOT_COUNT).find(|slot| self.place(*slot).moving);
+        let moving = || (0..SLOT_COUNT).find(|slot| self.place(*slot).is_moving());
         while let Some(slot) = moving() {
             let left = until.saturating_duration_since(tokio::time::Instant::now());
             if !self.settled(slot, left).await {
@@ -116,26 +136,29 @@ impl SlotMap {
     pub(crate) fn learn(&self, group: GroupId, ownership: &Ownership) {
         for slot in ownership.served().iter().cloned().flatten() {
             let epoch = ownership.epoch(slot).expect("it is served");
-            self.advance(slot, Place { epoch, moving: false, group });
+            self.advance(slot, Place { epoch, state: State::Served, group });
         }
         for left in ownership.leaving() {
-            self.advance(left.slot, Place { epoch: left.epoch - 1, moving: true, group });
+            self.advance(left.slot, Place { epoch: left.epoch - 1, state: State::Moving, group });
         }
         self.changed.send_replace(());
     }
 
-    /// Has calls for `slot`, which `place` says is served, wait here as if it were moving.
-    pub(crate) fn hold(&self, slot: SlotId, place: Place) {
-        self.advance(slot, Place { moving: true, ..place });
+    /// Has calls for `slot`, which is at `place`, wait. False if it is elsewhere by now.
+    pub(crate) fn hold(&self, slot: SlotId, place: Place) -> bool {
+        self.exchange(slot, place, Place { state: State::Held, ..place })
     }
 
-    /// Ends [`SlotMap::hold`], if the slot is not in fact moving.
+    /// Ends [`SlotMap::hold`], unless the slot has been given up meanwhile.
     pub(crate) fn release(&self, slot: SlotId, place: Place) {
-        let (held, free) = (Place { moving: true, ..place }.pack(), Place { moving: false, ..place }.pack());
-        let place = &self.places[usize::from(slot)];
-        if place.compare_exchange(held, free, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+        if self.exchange(slot, Place { state: State::Held, ..place }, place) {
             self.changed.send_replace(());
         }
+    }
+
+    fn exchange(&self, slot: SlotId, from: Place, to: Place) -> bool {
+        let place = &self.places[usize::from(slot)];
+        place.compare_exchange(from.pack(), to.pack(), Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// Whether that is news.
@@ -150,6 +173,7 @@ impl SlotMap {
 mod tests {
     use quoris_engine::entry::GroupInfo;
 
+    use super::State::{Held, Moving, Served};
     use super::*;
 
     fn map() -> SlotMap {
@@ -162,14 +186,14 @@ mod tests {
     #[test]
     fn a_late_replica_changes_nothing() {
         let map = map();
-        let at = |epoch, moving, group| Place { epoch, moving, group };
-        assert_eq!(map.place(7), at(1, false, 0));
-        assert!(map.advance(7, at(1, true, 0)));
-        assert!(map.advance(7, at(2, false, 1)));
-        for late in [at(1, false, 0), at(1, true, 0), at(2, false, 1)] {
+        let at = |epoch, state, group| Place { epoch, state, group };
+        assert_eq!(map.place(7), at(1, Served, 0));
+        assert!(map.advance(7, at(1, Moving, 0)));
+        assert!(map.advance(7, at(2, Served, 1)));
+        for late in [at(1, Served, 0), at(1, Moving, 0), at(2, Served, 1)] {
             assert!(!map.advance(7, late), "{late:?}");
         }
-        assert_eq!(map.place(7), at(2, false, 1));
+        assert_eq!(map.place(7), at(2, Served, 1));
         assert_eq!(map.latest_epoch(), 2);
         let range = |start, end| SlotRange { start, end };
         assert_eq!(map.slots_of(0), [range(0, 6), range(8, 99)]);
@@ -181,7 +205,7 @@ mod tests {
         let map = map();
         let (limit, place) = (Duration::from_secs(1), map.place(7));
         assert!(map.settled(7, limit).await);
-        map.hold(7, place);
+        assert!(map.hold(7, place));
         assert!(!map.settled(7, limit).await);
         let release = async {
             tokio::time::sleep(limit / 2).await;
@@ -189,9 +213,13 @@ mod tests {
         };
         assert!(tokio::join!(map.settled(7, limit), release).0);
         assert_eq!(map.place(7), place);
-        map.hold(7, place);
-        map.advance(7, Place { epoch: 2, moving: false, group: 1 });
-        map.release(7, place);
-        assert_eq!(map.place(7).group, 1, "what has moved on is not taken back");
+        assert!(map.hold(7, place) && !map.hold(7, place), "once");
+        assert_eq!(map.place(7), Place { state: Held, ..place });
+        // What has been given up, or has moved on, is not taken back.
+        for later in [Place { state: Moving, ..place }, Place { epoch: 2, group: 1, ..place }] {
+            map.advance(7, later);
+            map.release(7, place);
+            assert_eq!(map.place(7), later);
+        }
     }
 }

@@ -96,7 +96,7 @@ impl Server {
                 let Some(server) = server.upgrade() else { return };
                 let node = &server.node;
                 let is_elsewhere =
-                    |slot| !node.slots().place(slot).moving && !node.group_of(slot).is_leader();
+                    |slot| !node.slots().place(slot).is_moving() && !node.group_of(slot).is_leader();
                 server.pubsub.cede(is_elsewhere);
             }
         });

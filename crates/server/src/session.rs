@@ -205,7 +205,7 @@ impl Session {
         {
             let mut routed = route::route(&self.server.node, &words, self.access_under(&config));
             if let Ok(Route::Group(_, Seat { slot, .. })) = routed
-                && self.server.node.slots().place(slot).moving
+                && self.server.node.slots().place(slot).is_moving()
             {
                 self.finish(std::mem::take(&mut segment), out).await;
                 moves::settled(&self.server, slot).await;
