@@ -35,6 +35,8 @@ pub enum Bug {
     ConfirmBlindly,
     /// A snapshot's bytes are taken for right, whatever their checksum says.
     DamageUnnoticed,
+    /// A read looks at a key that is due by its leader's clock, and not by the log's yet.
+    DueIsAlive,
     /// One replica, once, applies an entry without its calls.
     EntryLost,
     /// A node goes on though one of its groups can do so no longer.
@@ -49,6 +51,8 @@ pub enum Bug {
     FullDiskIgnored,
     /// Nobody who links two nodes asks whether they are those that the other takes them for.
     HelloUnchecked,
+    /// The log's clock begins anew with the first entry of a term: at its leader's.
+    NewTermNewClock,
     /// A node whose disk was wiped follows leaders before it knows the newest term.
     NewcomerFollows,
     /// A node whose disk was wiped votes at once.
@@ -67,6 +71,8 @@ pub enum Bug {
     ReadWithoutLeadership,
     /// A node that starts takes what it reads of its log for durable.
     RecoveredNotHardened,
+    /// A script whose leader has lost its group while it was tried out is answered with what it came to there.
+    RehearsalAnswers,
     /// Two writes that shared an entry are given each other's replies.
     RepliesSwapped,
     /// After another leader's entries should have been cut off, their indexes count as filled.
@@ -83,6 +89,8 @@ pub enum Bug {
     SnapshotWithoutMembership,
     /// A snapshot does not say who waits for which key.
     SnapshotWithoutWaiters,
+    /// An entry that only carries the time carries that of the next one, so that keys which are due by then are removed.
+    TickAhead,
     /// A write that has entered the log and not been confirmed in time is answered as certainly not applied.
     TimeoutIsRefused,
     /// A node that starts takes a torn batch of its log for whole.
@@ -97,7 +105,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Bug; 38] = [
+    pub const ALL: [Bug; 42] = [
         Bug::AcknowledgeBeforeFsync,
         Bug::ApplyBeforeCommit,
         Bug::ApplyDiverges,
@@ -107,6 +115,7 @@ impl Bug {
         Bug::CatalogNotDurable,
         Bug::ConfirmBlindly,
         Bug::DamageUnnoticed,
+        Bug::DueIsAlive,
         Bug::EntryLost,
         Bug::FailedGroupIgnored,
         Bug::ForwardLostIsRefused,
@@ -114,6 +123,7 @@ impl Bug {
         Bug::FsyncErrorIgnored,
         Bug::FullDiskIgnored,
         Bug::HelloUnchecked,
+        Bug::NewTermNewClock,
         Bug::NewcomerFollows,
         Bug::NewcomerVotes,
         Bug::PeersWaitForClients,
@@ -123,6 +133,7 @@ impl Bug {
         Bug::ReadBeforeApply,
         Bug::ReadWithoutLeadership,
         Bug::RecoveredNotHardened,
+        Bug::RehearsalAnswers,
         Bug::RepliesSwapped,
         Bug::ReuseIndexAfterTruncation,
         Bug::ScriptReadsClock,
@@ -131,6 +142,7 @@ impl Bug {
         Bug::SlotOwnedTwice,
         Bug::SnapshotWithoutMembership,
         Bug::SnapshotWithoutWaiters,
+        Bug::TickAhead,
         Bug::TimeoutIsRefused,
         Bug::TornBatchTaken,
         Bug::VoteForShorterLog,

@@ -22,6 +22,9 @@ pub struct Plan {
     pub log_kb: u64,
     /// What clients do.
     pub load: Load,
+    /// How long an instruction of a long script takes, in microseconds: mostly it takes no time, else so much that the script
+    /// may outlast a leader.
+    pub instruction_us: u64,
     /// Longest fsync of the log, in microseconds.
     pub sync_us: u64,
     /// Longest other use of the disk, in microseconds.
@@ -65,6 +68,8 @@ pub struct Load {
     pub queues: u64,
     /// Clients beside those, which wait for what is pushed: 0 to 3.
     pub consumers: u64,
+    /// And those that keep keys with deadlines: 0 to 2.
+    pub keepers: u64,
 }
 
 /// A power cut during one operation of a disk that changes something or makes it durable.
@@ -203,7 +208,9 @@ impl Plan {
                 pushes: 0,
                 queues: 0,
                 consumers: 0,
+                keepers: 0,
             },
+            instruction_us: 0,
             sync_us: draw(200, 8000),
             offload_us: draw(1, 8000),
             latency_ms: draw(1, 10),
@@ -242,6 +249,8 @@ impl Plan {
         let load = &mut plan.load;
         (load.consumers, load.queues) = (draw(0, 3), draw(1, 3));
         load.pushes = if load.consumers == 0 { 0 } else { draw(1, 2) };
+        load.keepers = draw(0, 2);
+        plan.instruction_us = [0, 0, draw(12, 20)][draw(0, 2) as usize];
         plan
     }
 }
@@ -263,6 +272,7 @@ impl Plan {
             pushes: 0,
             queues: 0,
             consumers: 0,
+            keepers: 0,
         };
         let rng = SeededRng::new(seed);
         let draw = |from: u64, to: u64| from + rng.next_u64() % (to - from + 1);
@@ -281,6 +291,7 @@ impl Plan {
             entries_behind_snapshot: 0,
             log_kb: 256,
             load,
+            instruction_us: 0,
             sync_us: 1500,
             offload_us: 1500,
             latency_ms: 2,
