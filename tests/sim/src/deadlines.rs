@@ -1,7 +1,8 @@
 //! What clients saw of keys that are to be gone by themselves. Each key is written once, so that it lives once: it is absent, then
 //! there, then gone for good. And a lock, taken by SET NX PX and left to its deadline.
 //!
-//! All of it is in one slot, and so in one group's log, whose clock decides. Every call went to the node that answered it.
+//! All of it is in one slot, and so in one group's log, whose clock decides. (Where a slot moves to another group, that group's
+//! clock must not be behind, or what is gone comes back.) Every call went to the node that answered it.
 //! Moments are in milliseconds of the simulation, deadlines in milliseconds since the Unix epoch.
 
 use std::collections::BTreeMap;

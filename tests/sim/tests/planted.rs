@@ -30,7 +30,7 @@ fn faults(bug: Bug) -> &'static [&'static str] {
         Bug::RecoveredNotHardened => &["DiskError", "Kill", "PowerCutOfAll", "SlowDisk"],
         Bug::SegmentNameNotDurable => &["PowerCut", "PowerCutOfAll"],
         Bug::TimeoutIsRefused => &["Pause", "SlowDisk"],
-        Bug::TornBatchTaken => &["PowerCut", "PowerCutInOperation", "PowerCutOfAll"],
+        Bug::TornBatchTaken => &["PowerCutInOperation", "SlowDisk"],
         Bug::VoteForShorterLog => &["Isolate", "Kill", "Partition"],
         Bug::VoteNotDurable => &["Kill", "OneWay", "Partition", "PowerCut"],
         Bug::ApplyDiverges
