@@ -37,6 +37,8 @@ pub enum Bug {
     ConfirmBlindly,
     /// A snapshot's bytes are taken for right, whatever their checksum says.
     DamageUnnoticed,
+    /// A read looks at a key that is due by its leader's clock, and not by the log's yet.
+    DueIsAlive,
     /// One replica, once, applies an entry without its calls.
     EntryLost,
     /// A node goes on though one of its groups can do so no longer.
@@ -53,6 +55,8 @@ pub enum Bug {
     FullDiskIgnored,
     /// Nobody who links two nodes asks whether they are those that the other takes them for.
     HelloUnchecked,
+    /// The log's clock begins anew with the first entry of a term: at its leader's.
+    NewTermNewClock,
     /// A node whose disk was wiped follows leaders before it knows the newest term.
     NewcomerFollows,
     /// A node whose disk was wiped votes at once.
@@ -71,6 +75,8 @@ pub enum Bug {
     ReadWithoutLeadership,
     /// A node that starts takes what it reads of its log for durable.
     RecoveredNotHardened,
+    /// A script whose leader has lost its group while it was tried out is answered with what it came to there.
+    RehearsalAnswers,
     /// Two writes that shared an entry are given each other's replies.
     RepliesSwapped,
     /// After another leader's entries should have been cut off, their indexes count as filled.
@@ -89,6 +95,8 @@ pub enum Bug {
     SnapshotWithoutWaiters,
     /// The keys of a slot that moves are taken before the leader of its old group is known to have given it up.
     TakenUnsealed,
+    /// An entry that only carries the time carries that of the next one, so that keys which are due by then are removed.
+    TickAhead,
     /// A write that has entered the log and not been confirmed in time is answered as certainly not applied.
     TimeoutIsRefused,
     /// A node that starts takes a torn batch of its log for whole.
@@ -103,7 +111,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Bug; 41] = [
+    pub const ALL: [Bug; 45] = [
         Bug::AcknowledgeBeforeFsync,
         Bug::ApplyBeforeCommit,
         Bug::ApplyDiverges,
@@ -114,6 +122,7 @@ impl Bug {
         Bug::CatalogNotDurable,
         Bug::ConfirmBlindly,
         Bug::DamageUnnoticed,
+        Bug::DueIsAlive,
         Bug::EntryLost,
         Bug::FailedGroupIgnored,
         Bug::ForgottenEarly,
@@ -122,6 +131,7 @@ impl Bug {
         Bug::FsyncErrorIgnored,
         Bug::FullDiskIgnored,
         Bug::HelloUnchecked,
+        Bug::NewTermNewClock,
         Bug::NewcomerFollows,
         Bug::NewcomerVotes,
         Bug::PeersWaitForClients,
@@ -131,6 +141,7 @@ impl Bug {
         Bug::ReadBeforeApply,
         Bug::ReadWithoutLeadership,
         Bug::RecoveredNotHardened,
+        Bug::RehearsalAnswers,
         Bug::RepliesSwapped,
         Bug::ReuseIndexAfterTruncation,
         Bug::ScriptReadsClock,
@@ -140,6 +151,7 @@ impl Bug {
         Bug::SnapshotWithoutMembership,
         Bug::SnapshotWithoutWaiters,
         Bug::TakenUnsealed,
+        Bug::TickAhead,
         Bug::TimeoutIsRefused,
         Bug::TornBatchTaken,
         Bug::VoteForShorterLog,

@@ -163,7 +163,10 @@ struct Offer {
 impl Offer {
     fn new(env: &Env, conditions: Stamp, mut combined: Vec<Proposal>, permit: OwnedSemaphorePermit) -> Offer {
         let (now_ms, seed) = (env.clock.now_ms(), env.rng.next_u64());
-        let stamp = Stamp { now_ms, seed, ..conditions };
+        let mut stamp = Stamp { now_ms, seed, ..conditions };
+        if is_planted(Bug::TickAhead) && combined.iter().all(|proposal| proposal.batches.is_empty()) {
+            stamp.now_ms += limits::TICK_INTERVAL.as_millis() as u64;
+        }
         if is_planted(Bug::WatchIgnored) {
             let batches = combined.iter_mut().flat_map(|proposal| &mut proposal.batches);
             batches.for_each(|batch| batch.watches.clear());

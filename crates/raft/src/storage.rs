@@ -190,18 +190,21 @@ fn planted_divergence(bytes: &bytes::Bytes, index: u64, wanted: Replies, hash_se
     entry.encode_to_vec().into()
 }
 
-/// A snapshot's first chunk, as a planted bug has it: without the waiters, which are a field of the message that it holds.
-fn planted_loss_of_waiters(chunk: &bytes::Bytes) -> bytes::Bytes {
+/// The waiters and the clock, in the message that a snapshot's first chunk holds.
+const WAITERS_FIELD: u32 = 5;
+const CLOCK_FIELD: u32 = 3;
+
+/// A snapshot's first chunk, as a planted bug has it: without a field.
+fn planted_loss(chunk: &bytes::Bytes, lost: u32) -> bytes::Bytes {
     use prost::encoding::{DecodeContext, decode_key, skip_field};
     const FORMAT_BYTES: usize = 1;
-    const WAITERS: u32 = 5;
     let mut kept = chunk[..FORMAT_BYTES].to_vec();
     let mut rest = &chunk[FORMAT_BYTES..];
     while !rest.is_empty() {
         let field = rest;
         let (tag, kind) = decode_key(&mut rest).expect("a message of ours");
         skip_field(kind, tag, &mut rest, DecodeContext::default()).expect("a message of ours");
-        if tag != WAITERS {
+        if tag != lost {
             kept.extend_from_slice(&field[..field.len() - rest.len()]);
         }
     }
@@ -279,6 +282,9 @@ impl Replica {
                 if is_planted(Bug::BlankIsMute) {
                     applied.served.clear();
                 }
+                if is_planted(Bug::NewTermNewClock) {
+                    self.forget_clock()?;
+                }
                 applied
             }
         };
@@ -298,6 +304,18 @@ impl Replica {
             stamp.script_instructions = self.watcher.conditions(self.group).script_instructions;
         }
         entry
+    }
+
+    /// The machine as a planted bug has it, on every replica alike: it does not know how late it is.
+    fn forget_clock(&self) -> io::Result<()> {
+        let snapshot = self.write_machine().snapshot();
+        let mut restore = Restore::new(self.hash_seed);
+        for (i, chunk) in snapshot.chunks().enumerate() {
+            let chunk = if i == 0 { planted_loss(&chunk, CLOCK_FIELD) } else { chunk };
+            restore.push(chunk).map_err(io::Error::other)?;
+        }
+        self.replace(restore.finish().map_err(io::Error::other)?);
+        Ok(())
     }
 
     /// The founding membership is entry 0, where the machine itself begins.
@@ -425,7 +443,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         let mut writer = self.snapshots.write(index, meta.into()).await?;
         for (i, chunk) in self.state.chunks().enumerate() {
             let forgets = i == 0 && is_planted(Bug::SnapshotWithoutWaiters);
-            writer.push(if forgets { planted_loss_of_waiters(&chunk) } else { chunk }).await?;
+            writer.push(if forgets { planted_loss(&chunk, WAITERS_FIELD) } else { chunk }).await?;
         }
         let snapshot = writer.finish().await?;
         Ok(openraft::Snapshot { meta: self.meta.clone(), snapshot })

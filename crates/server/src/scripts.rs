@@ -23,6 +23,7 @@ use quoris_engine::script::{Answered, Budget, Ending, ReadOnly, Stop};
 use quoris_engine::{Call, CommandError, Reply, command};
 use quoris_raft::env::Cpu;
 use quoris_raft::group::Group;
+use quoris_raft::planted::{Bug, is_planted};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
@@ -243,6 +244,7 @@ pub async fn rehearse(server: &Server, group: &Group, call: &Call) -> Result<Dur
     match run_long(server, script, call, whole).await? {
         None => Err(too_long),
         Some(answered) if answered.stopped => Err(answered.reply),
+        Some(answered) if is_planted(Bug::RehearsalAnswers) && !group.is_leader() => Err(answered.reply),
         // Whatever it came to: what counts is what it comes to in the log.
         Some(answered) => Ok(slept(&answered)),
     }

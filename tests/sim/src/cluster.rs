@@ -4,20 +4,21 @@ use std::cell::{Cell, Ref, RefCell};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use quoris::config::Config;
 use quoris::server::{ServeError, Server};
-use quoris_raft::env::Env;
 use quoris_raft::env::fake_disk::{FakeDisk, FakeDiskOptions};
 use quoris_raft::rejoin::rejoin;
 use turmoil::Sim;
 
+use crate::clocks::Clocks;
 use crate::coverage::Event;
 use crate::env::{Machine, SeededRng};
 use crate::invariants::blocked_calls_are_answered::{Trouble, W_MS};
+use crate::long_scripts::LongScripts;
 use crate::observe;
 use crate::plan::{CrashPoint, Fault, Plan};
 use crate::run::{set_now, trace};
@@ -38,6 +39,8 @@ struct Node {
     excused: Rc<Cell<bool>>,
     /// Something on its disk was damaged, and it has not started since.
     damaged: Rc<Cell<bool>>,
+    /// What it runs.
+    serving: Rc<RefCell<Weak<quoris_raft::node::Node>>>,
 }
 
 /// All nodes, and the simulation that they live in.
@@ -50,6 +53,11 @@ pub struct Cluster<'a> {
     observed: observe::Shared,
     /// What clients' calls may have suffered from; those that are not over have no end.
     troubles: Vec<Trouble>,
+    clocks: Clocks,
+    /// Scripts that take long; not when all has been mended.
+    long_scripts: Option<Rc<RefCell<LongScripts>>>,
+    /// The nodes that are busy with one, and until when.
+    busy: Vec<(u64, Duration)>,
     /// When the nodes that a crash point has stopped start again.
     restart_at: Option<Duration>,
 }
@@ -76,11 +84,21 @@ impl<'a> Cluster<'a> {
             .max_message_latency(Duration::from_millis(plan.latency_ms))
             .tcp_capacity(100_000)
             .build();
-        let mut cluster =
-            Cluster { sim, plan, places: Vec::new(), observed, troubles: Vec::new(), restart_at: None };
+        let mut cluster = Cluster {
+            sim,
+            plan,
+            places: Vec::new(),
+            observed,
+            troubles: Vec::new(),
+            clocks: Clocks::default(),
+            long_scripts: None,
+            busy: Vec::new(),
+            restart_at: None,
+        };
         for id in 1..=plan.nodes {
             let place = cluster.add_node(seed, id);
             cluster.places.push(place);
+            cluster.note_clock(id);
         }
         (1..=plan.nodes).for_each(|id| cluster.arm_crash_point(id));
         cluster
@@ -89,26 +107,28 @@ impl<'a> Cluster<'a> {
     fn add_node(&mut self, seed: u64, id: u64) -> Rc<RefCell<Node>> {
         let disk = FakeDisk::new(seed.rotate_left(17) ^ id, disk_options(self.plan, 50..self.plan.sync_us));
         let rng = Arc::new(SeededRng::new(seed.rotate_left(31) ^ id));
-        let machine = Machine { disk, skew_ms: Arc::new(AtomicI64::new(0)), rng };
-        let (ended, excused, damaged) = Default::default();
-        let place = Rc::new(RefCell::new(Node { id, machine, ended, excused, damaged }));
+        // As long as the longest script, which is tried out so.
+        let job_ms = self.plan.instruction_us * 3 * INSTRUCTIONS / 2 / 1000;
+        let machine = Machine { disk, skew_ms: Arc::new(AtomicI64::new(0)), rng, job_ms };
+        let (ended, excused, damaged, serving) = Default::default();
+        let place = Rc::new(RefCell::new(Node { id, machine, ended, excused, damaged, serving }));
         let text = settings(self.plan, id);
         let (at, observed) = (Rc::clone(&place), Rc::clone(&self.observed));
         self.sim.host(host(id), move || {
-            let Node { id, machine, ended, excused, damaged } = at.borrow().clone();
-            let (config, observed) = (config(id, &text), Rc::clone(&observed));
+            let node = at.borrow().clone();
+            let (id, config, observed) = (node.id, config(node.id, &text), Rc::clone(&observed));
             async move {
-                let mut served = serve(machine.env(), config.clone(), &observed, &damaged).await;
-                if damaged.get() {
-                    served = rejoin_and_serve(&machine, config, &observed, served, &damaged).await;
+                let mut served = serve(&node, config.clone(), &observed).await;
+                if node.damaged.get() {
+                    served = rejoin_and_serve(&node, config, &observed, served).await;
                 }
                 let reason = match served {
                     Ok(()) => "it was not asked to".into(),
                     Err(error) => error.to_string(),
                 };
                 trace(|| format!("node {id} has stopped: {reason}"));
-                observed.borrow_mut().ended(id, &reason, excused.get());
-                ended.set(true);
+                observed.borrow_mut().ended(id, &reason, node.excused.get());
+                node.ended.set(true);
                 // Until the process is taken away.
                 std::future::pending().await
             }
@@ -132,7 +152,50 @@ impl<'a> Cluster<'a> {
             self.restart_at = None;
             self.strike(Fault::StartAll);
         }
+        self.charge();
         Ok(())
+    }
+
+    /// From now on nodes take their time for `scripts`, until all is mended.
+    pub fn charge_for(&mut self, scripts: Rc<RefCell<LongScripts>>) {
+        self.long_scripts = (self.plan.instruction_us > 0).then_some(scripts);
+    }
+
+    /// Has those nodes stand still that have applied long scripts, and those go on whose time for it is over.
+    fn charge(&mut self) {
+        let Some(scripts) = self.long_scripts.clone() else { return };
+        let now = self.sim.elapsed();
+        let (over, busy) = std::mem::take(&mut self.busy).into_iter().partition(|(_, until)| *until <= now);
+        self.busy = busy;
+        over.iter().for_each(|(id, _): &(u64, Duration)| self.resume(*id));
+        for id in 1..=self.plan.nodes {
+            let Some(serving) = self.node(id).serving.borrow().upgrade() else { continue };
+            let Some((group, ms)) = scripts.borrow_mut().applied(id, &serving) else { continue };
+            if !self.is_paused(id) {
+                trace(|| format!("node {id} is busy with a script of group {group} for {ms} ms"));
+                self.pause(id);
+                self.busy.push((id, now + Duration::from_millis(ms)));
+                self.observed.borrow_mut().busy.insert(self.node(id).id, group);
+            }
+        }
+    }
+
+    fn is_paused(&self, id: u64) -> bool {
+        let is_on = |trouble: &Trouble| trouble.paused && trouble.node == id && trouble.to_ms == u64::MAX;
+        self.troubles.iter().any(is_on)
+    }
+
+    fn pause(&mut self, id: u64) {
+        self.trouble(id, true);
+        self.set_sync_us(id, STANDSTILL_US..2 * STANDSTILL_US);
+        self.everybody_but(id).for_each(|other| self.sim.hold(host(id), other));
+    }
+
+    fn resume(&mut self, id: u64) {
+        self.end_troubles(|trouble| trouble.paused && trouble.node == id);
+        self.observed.borrow_mut().busy.remove(&self.node(id).id);
+        self.set_sync_us(id, 50..self.plan.sync_us);
+        self.everybody_but(id).for_each(|other| self.sim.release(host(id), other));
     }
 
     fn power_failed_within(&mut self, id: u64) {
@@ -197,21 +260,14 @@ impl<'a> Cluster<'a> {
                 self.cut(1..=self.plan.nodes);
                 all.filter(|other| *other != id).for_each(|other| self.sim.partition(host(id), host(other)));
             }
-            Fault::Pause(id) => {
-                self.trouble(id, true);
-                self.set_sync_us(id, STANDSTILL_US..2 * STANDSTILL_US);
-                self.everybody_but(id).for_each(|other| self.sim.hold(host(id), other));
-            }
-            Fault::Resume(id) => {
-                self.end_troubles(|trouble| trouble.paused && trouble.node == id);
-                self.set_sync_us(id, 50..self.plan.sync_us);
-                self.everybody_but(id).for_each(|other| self.sim.release(host(id), other));
-            }
+            Fault::Pause(id) => self.pause(id),
+            Fault::Resume(id) => self.resume(id),
             Fault::Repair => self.repair(),
             Fault::Exchange(a, b) => self.exchange(a, b),
             Fault::PutRight => self.put_right(),
             Fault::ClockJump(id, ms) => {
                 self.node(id).machine.skew_ms.fetch_add(ms, Ordering::Relaxed);
+                self.note_clock(id);
             }
             Fault::SlowDisk(id, us) => self.set_sync_us(id, us / 2..us),
         }
@@ -238,6 +294,7 @@ impl<'a> Cluster<'a> {
     /// Ends every fault.
     pub fn mend(&mut self) {
         trace(|| "all is mended".into());
+        self.long_scripts = None;
         self.strike(Fault::PutRight);
         for id in 1..=self.plan.nodes {
             self.strike(Fault::Resume(id));
@@ -281,6 +338,9 @@ impl<'a> Cluster<'a> {
     fn start(&mut self, id: u64) {
         if !self.is_running(id) {
             self.arm_crash_point(id);
+            if let Some(scripts) = &self.long_scripts {
+                scripts.borrow_mut().starts(id);
+            }
             self.sim.bounce(host(id));
         }
     }
@@ -310,6 +370,7 @@ impl<'a> Cluster<'a> {
         self.observed.borrow_mut().coverage.count(Event::NodesExchanged);
         [a, b].into_iter().for_each(|id| self.stop(id, FakeDisk::kill));
         self.places[a as usize - 1].swap(&self.places[b as usize - 1]);
+        [a, b].into_iter().for_each(|id| self.note_clock(id));
         [a, b].into_iter().for_each(|id| self.start(id));
     }
 
@@ -325,7 +386,19 @@ impl<'a> Cluster<'a> {
                 place(*id).swap(place(there));
             }
         }
+        wrong.iter().for_each(|id| self.note_clock(*id));
         wrong.into_iter().for_each(|id| self.start(id));
+    }
+
+    /// What the clock of the node that is where node `id` belongs shows from now on.
+    fn note_clock(&mut self, id: u64) {
+        let skew_ms = self.node(id).machine.skew_ms.load(Ordering::Relaxed);
+        self.clocks.set(id, self.sim.elapsed().as_millis() as u64, skew_ms);
+    }
+
+    /// What the nodes' clocks have shown.
+    pub fn clocks(&self) -> &Clocks {
+        &self.clocks
     }
 
     fn wipe(&mut self, id: u64) {
@@ -412,17 +485,13 @@ impl<'a> Cluster<'a> {
 pub const CLIENTS: &str = "clients";
 
 /// The product's server, as its `main` runs it, with a watcher beside it.
-async fn serve(
-    env: Env,
-    config: Config,
-    observed: &observe::Shared,
-    damaged: &Cell<bool>,
-) -> Result<(), ServeError> {
-    let addr = config.listen.clone();
+async fn serve(node: &Node, config: Config, observed: &observe::Shared) -> Result<(), ServeError> {
+    let (env, addr) = (node.machine.env(), config.listen.clone());
     let listener = env.net.listen(&addr).await.map_err(|source| ServeError::Listen { addr, source })?;
     let server = Server::start(env, config, None).await?;
     // What was damaged has been set aside, or is not needed.
-    damaged.set(false);
+    node.damaged.set(false);
+    node.serving.replace(Arc::downgrade(&server.node));
     let watcher = observe::watch(Rc::clone(observed), Arc::clone(&server.node));
     tokio::select! {
         biased;
@@ -438,14 +507,13 @@ fn is_set_aside(path: &Path) -> bool {
 /// What a person does with a node that does not start because of damage, which is how it was `served`: it is told to rejoin,
 /// and started again. Each time it is another process.
 async fn rejoin_and_serve(
-    machine: &Machine,
+    node: &Node,
     config: Config,
     observed: &observe::Shared,
     served: Result<(), ServeError>,
-    damaged: &Cell<bool>,
 ) -> Result<(), ServeError> {
-    machine.disk.hand_over();
-    match rejoin(machine.env(), &config.node_config()).await {
+    node.machine.disk.hand_over();
+    match rejoin(node.machine.env(), &config.node_config()).await {
         Ok(place) => trace(|| format!("set aside in {}", place.display())),
         Err(error) => {
             trace(|| format!("cannot rejoin: {error}"));
@@ -453,8 +521,8 @@ async fn rejoin_and_serve(
         }
     }
     observed.borrow_mut().coverage.count(Event::DataSetAside);
-    machine.disk.hand_over();
-    serve(machine.env(), config, observed, damaged).await
+    node.machine.disk.hand_over();
+    serve(node, config, observed).await
 }
 
 fn disk_options(plan: &Plan, sync_us: Range<u64>) -> FakeDiskOptions {
@@ -469,13 +537,15 @@ fn settings(plan: &Plan, id: u64) -> String {
          cluster_id = \"sim\"\ngroups = {}\ninitial_cluster = \"{}\"\nsnapshot_entries = {}\n\
          entries_behind_snapshot = {}\nlog_segment_bytes = \"64kb\"\nlog_cache_bytes = \"64kb\"\n\
          log_max_bytes = \"{}kb\"\nmove_piece_bytes = \"{}\"\nwrite_timeout_ms = {W_MS}\n\
-         script_instructions = {INSTRUCTIONS}\nscript_memory = \"1mb\"\n",
+         script_instructions = {}\nscript_memory = \"1mb\"\n",
         plan.groups,
         members.join(","),
         plan.snapshot_entries,
         plan.entries_behind_snapshot,
         plan.log_kb,
         plan.move_piece_bytes,
+        // Where scripts take time, long ones are to come to something.
+        if plan.instruction_us > 0 { 2 * INSTRUCTIONS } else { INSTRUCTIONS },
     )
 }
 

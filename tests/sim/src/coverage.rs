@@ -19,6 +19,8 @@ pub enum Event {
     ConflictTruncated,
     /// What a node had was damaged, and was set aside.
     DataSetAside,
+    /// A key that had been written was gone, its deadline having passed.
+    DeadlinePassed,
     /// A leader was deposed with entries in flight.
     DeposedMidFlight,
     /// Two replicas, or two lives of one, were compared at the same index.
@@ -29,10 +31,14 @@ pub enum Event {
     DiskWiped,
     /// A forwarded call's fate became unknown because the node it went to was lost.
     ForwardLost,
+    /// A leader made an entry while its clock was behind that of its log.
+    LeaderBehindLog,
     /// The disk of a leader was slowed down, or told to fail.
     LeaderDiskFaulted,
     /// A node became leader of a group.
     LeaderElected,
+    /// A group had a new leader while the node of one of its replicas was busy with a long script.
+    LeaderElectedInScript,
     /// A leader was cut off from all other nodes.
     LeaderIsolated,
     /// A leader's process was killed, or its power failed.
@@ -41,6 +47,8 @@ pub enum Event {
     LeaderPaused,
     /// A leader lost its disk.
     LeaderWiped,
+    /// A lock was held when somebody wanted to take it.
+    LockHeld,
     /// A write was refused because its leader's log was full.
     LogFull,
     /// A client was sent to another node.
@@ -57,6 +65,8 @@ pub enum Event {
     PowerCutOfAll,
     /// A replica that started again began with a snapshot.
     RestoredFromSnapshot,
+    /// A long script was acknowledged although its group had had another leader meanwhile.
+    ScriptAcrossElection,
     /// A script used up its budget, and was undone.
     ScriptOverdrawn,
     /// A script that writes ended with its fate unknown.
@@ -95,7 +105,7 @@ pub enum Event {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Event; 43] = [
+    pub const ALL: [Event; 48] = [
         Event::BlockedDropped,
         Event::BlockedServed,
         Event::BlockedTimedOut,
@@ -103,17 +113,21 @@ impl Event {
         Event::ClockWentBack,
         Event::ConflictTruncated,
         Event::DataSetAside,
+        Event::DeadlinePassed,
         Event::DeposedMidFlight,
         Event::DigestCompared,
         Event::DiskFailed,
         Event::DiskWiped,
         Event::ForwardLost,
+        Event::LeaderBehindLog,
         Event::LeaderDiskFaulted,
         Event::LeaderElected,
+        Event::LeaderElectedInScript,
         Event::LeaderIsolated,
         Event::LeaderKilled,
         Event::LeaderPaused,
         Event::LeaderWiped,
+        Event::LockHeld,
         Event::LogFull,
         Event::Moved,
         Event::NewcomerCaughtUp,
@@ -122,6 +136,7 @@ impl Event {
         Event::PowerCutInRejoin,
         Event::PowerCutOfAll,
         Event::RestoredFromSnapshot,
+        Event::ScriptAcrossElection,
         Event::ScriptOverdrawn,
         Event::ScriptUnknown,
         Event::SlotMoveLate,

@@ -4,13 +4,15 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use quoris_raft::env::fake_disk::FakeDisk;
-use quoris_raft::env::{Clock, Env, InTask, Listener, Net, Rng, Stream};
+use quoris_raft::env::{Clock, Cpu, Env, InTask, Listener, Net, Rng, Stream};
 
 /// The wall clock at the beginning of every simulation: 2026-01-01.
-const BEGIN_MS: u64 = 1_767_225_600_000;
+pub const BEGIN_MS: u64 = 1_767_225_600_000;
 
 /// What of a node outlives its process: its disk, and how wrong its clock is.
 #[derive(Clone)]
@@ -21,6 +23,8 @@ pub struct Machine {
     pub skew_ms: Arc<AtomicI64>,
     /// Its randomness.
     pub rng: Arc<SeededRng>,
+    /// The longest time that a job beside its tasks takes, in milliseconds. Scripts are tried out so.
+    pub job_ms: u64,
 }
 
 impl Machine {
@@ -29,10 +33,33 @@ impl Machine {
         Env {
             clock: Arc::new(SimClock { skew_ms: Arc::clone(&self.skew_ms) }),
             net: Arc::new(SimNet),
-            cpu: Arc::new(InTask),
+            cpu: match self.job_ms {
+                0 => Arc::new(InTask),
+                longest_ms => Arc::new(SlowCpu { longest_ms, rng: Arc::clone(&self.rng) }),
+            },
             disk: self.disk.mount(),
             rng: Arc::clone(&self.rng) as Arc<dyn Rng>,
         }
+    }
+}
+
+/// One processor, whose jobs take simulated time.
+struct SlowCpu {
+    longest_ms: u64,
+    rng: Arc<SeededRng>,
+}
+
+impl Cpu for SlowCpu {
+    fn run(&self, job: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
+        let takes = Duration::from_millis(1 + self.rng.next_u64() % self.longest_ms);
+        Box::pin(async move {
+            tokio::time::sleep(takes).await;
+            job();
+        })
+    }
+
+    fn threads(&self) -> usize {
+        1
     }
 }
 

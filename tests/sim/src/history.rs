@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::deadlines::Deadlines;
 use crate::queues::{self, Queue, Wait};
 
 /// The n-th event.
@@ -78,6 +79,8 @@ pub struct History {
     pub keys: BTreeMap<(Kind, String), KeyHistory>,
     /// Every queue.
     pub queues: BTreeMap<String, Queue>,
+    /// Keys with deadlines.
+    pub deadlines: Deadlines,
     /// Calls that may have waited.
     pub waits: Vec<Wait>,
     /// Writes acknowledged, table calls included.

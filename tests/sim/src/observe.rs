@@ -47,6 +47,10 @@ pub struct Observed {
     voters: BTreeMap<NodeId, bool>,
     /// Nodes that have lost their disks and do not vote again yet.
     wiped: BTreeSet<NodeId>,
+    /// When groups had new leaders, in milliseconds of the simulation.
+    pub elections: Vec<(GroupId, u64)>,
+    /// The nodes that stand still because a replica has a long script to apply, and its group.
+    pub busy: BTreeMap<NodeId, GroupId>,
     /// Rare events.
     pub coverage: Coverage,
     /// What cannot be.
@@ -114,6 +118,7 @@ impl Observed {
     pub fn stopped(&mut self, node: NodeId) {
         self.states.retain(|(of, _), _| *of != node);
         self.leading.retain(|(_, leader)| *leader != node);
+        self.busy.remove(&node);
     }
 
     /// Whether all of `nodes` vote, and their replicas of each of `groups` groups have applied the same entries.
@@ -238,6 +243,10 @@ fn note_position(observed: &mut Observed, node: NodeId, group: GroupId, known: &
             Ok(true) => {
                 crate::run::trace(|| format!("node {node} leads group {group} in term {}", is.term));
                 observed.coverage.count(Event::LeaderElected);
+                observed.elections.push((group, crate::run::now_ms()));
+                if observed.busy.values().any(|of| *of == group) {
+                    observed.coverage.count(Event::LeaderElectedInScript);
+                }
             }
             Ok(false) => {}
             Err(wrong) => observed.violate("one leader per term", wrong),

@@ -24,6 +24,9 @@ pub struct Plan {
     pub load: Load,
     /// About how long a piece of a slot that moves is: from 1 (each key alone) on.
     pub move_piece_bytes: u64,
+    /// How long an instruction of a long script takes, in microseconds: mostly it takes no time, else so much that the script
+    /// may outlast a leader.
+    pub instruction_us: u64,
     /// Longest fsync of the log, in microseconds.
     pub sync_us: u64,
     /// Longest other use of the disk, in microseconds.
@@ -69,6 +72,8 @@ pub struct Load {
     pub consumers: u64,
     /// Longest time between two moves of slots, in milliseconds; 0: none is moved.
     pub moves_ms: u64,
+    /// And those that keep keys with deadlines: 0 to 2.
+    pub keepers: u64,
 }
 
 /// A power cut during one operation of a disk that changes something or makes it durable.
@@ -208,8 +213,10 @@ impl Plan {
                 queues: 0,
                 consumers: 0,
                 moves_ms: 0,
+                keepers: 0,
             },
             move_piece_bytes: 1,
+            instruction_us: 0,
             sync_us: draw(200, 8000),
             offload_us: draw(1, 8000),
             latency_ms: draw(1, 10),
@@ -250,6 +257,8 @@ impl Plan {
         load.pushes = if load.consumers == 0 { 0 } else { draw(1, 2) };
         load.moves_ms = [0, 100, 400, 1500][draw(0, 3) as usize];
         plan.move_piece_bytes = [1, 100, 64 << 10][draw(0, 2) as usize];
+        load.keepers = draw(0, 2);
+        plan.instruction_us = [0, 0, draw(12, 20)][draw(0, 2) as usize];
         plan
     }
 }
@@ -272,6 +281,7 @@ impl Plan {
             queues: 0,
             consumers: 0,
             moves_ms: 150,
+            keepers: 0,
         };
         let rng = SeededRng::new(seed);
         let draw = |from: u64, to: u64| from + rng.next_u64() % (to - from + 1);
@@ -291,6 +301,7 @@ impl Plan {
             log_kb: 256,
             load,
             move_piece_bytes: 1,
+            instruction_us: 0,
             sync_us: 1500,
             offload_us: 1500,
             latency_ms: 2,

@@ -12,14 +12,15 @@ use crate::client::{Client, ClientKind};
 use crate::cluster::{CLIENTS, Cluster, client_addr};
 use crate::coverage::{Coverage, Event};
 use crate::history::{Fate, History};
-use crate::invariants::blocked_calls_are_answered::{self, Trouble};
+use crate::invariants::blocked_calls_are_answered;
 use crate::invariants::{
-    acknowledged_is_never_lost, queues_lose_nothing, reads_are_linearizable, unknown_appears_at_most_once,
+    acknowledged_is_never_lost, deadlines_hold, queues_lose_nothing, reads_are_linearizable,
+    unknown_appears_at_most_once,
 };
 use crate::observe::{self, Observed};
 use crate::plan::Plan;
 use crate::workload::table::Table;
-use crate::workload::{self, Shared, moves, queues};
+use crate::workload::{self, Shared, deadlines, moves, queues};
 
 /// The cluster must be founded and acknowledge a write within so many milliseconds. A client that draws one blocking call
 /// after the other begins late.
@@ -79,11 +80,14 @@ pub fn run(seed: u64, plan: Plan, table: Arc<Table>, tracing: bool) -> Report {
         history: Rc::default(),
         table,
         load: Rc::new(plan.load.clone()),
+        long_scripts: Rc::default(),
+        instruction_us: plan.instruction_us,
         coverage: Rc::default(),
         over: Rc::default(),
         running: Rc::default(),
     };
     let mut cluster = Cluster::new(&plan, seed, Rc::clone(&observed));
+    cluster.charge_for(Rc::clone(&shared.long_scripts));
     let done = act(&mut cluster, &plan, seed, &shared, &observed);
     let (crashed_in, ops) = (cluster.crashed_in(), cluster.ops());
     // The simulation's hosts hold clones of these.
@@ -92,9 +96,11 @@ pub fn run(seed: u64, plan: Plan, table: Arc<Table>, tracing: bool) -> Report {
     if let Err(error) = done {
         observed.violate("the cluster serves", error.to_string());
     } else {
-        judge(&history, cluster.troubles(), &mut observed);
+        judge(&history, &cluster, &mut observed);
     }
     count_fates(&history, &mut observed.coverage);
+    let across = shared.long_scripts.borrow().across(&observed.elections);
+    observed.coverage.add(Event::ScriptAcrossElection, across);
     observed.coverage.add_all(&shared.coverage.borrow());
     let Observed { coverage, violations, .. } = observed;
     Report { history, faults: plan.faults.len(), coverage, violations, crashed_in, ops }
@@ -115,6 +121,8 @@ fn act(
     let consumers: Vec<_> = (0..plan.load.consumers).map(consumer).collect();
     let mover =
         (plan.load.moves_ms > 0).then(|| moves::run(shared.clone(), nodes.clone(), plan.groups, seed));
+    let keeper = |me| deadlines::keep(shared.clone(), nodes.clone(), me, seed);
+    let keepers: Vec<_> = (0..plan.load.keepers).map(keeper).collect();
     let running = Rc::clone(&shared.running);
     // One host for all: each costs as much as a node at every step, whether anything happens on it or not.
     cluster.sim.client(CLIENTS, async move {
@@ -122,6 +130,7 @@ fn act(
         clients.into_iter().for_each(|client| drop(tasks.spawn_local(client)));
         consumers.into_iter().for_each(|consumer| drop(tasks.spawn_local(consumer)));
         mover.into_iter().for_each(|mover| drop(tasks.spawn_local(mover)));
+        keepers.into_iter().for_each(|keeper| drop(tasks.spawn_local(keeper)));
         running.set(tasks.len() as u64);
         while tasks.join_next().await.is_some() {
             running.set(tasks.len() as u64);
@@ -163,8 +172,10 @@ fn act(
     })
 }
 
-fn judge(history: &History, troubles: &[Trouble], observed: &mut Observed) {
+fn judge(history: &History, cluster: &Cluster, observed: &mut Observed) {
     observed.finish();
+    let behind = deadlines_hold::behind(&history.deadlines, cluster.clocks());
+    observed.coverage.add(Event::LeaderBehindLog, behind);
     let mut all = |invariant: &str, wrongs: Vec<String>| {
         wrongs.into_iter().for_each(|wrong| observed.violate(invariant, wrong));
     };
@@ -172,7 +183,8 @@ fn judge(history: &History, troubles: &[Trouble], observed: &mut Observed) {
     all("reads are linearizable", reads_are_linearizable::check(history));
     all("a reply answers its call", history.strange.clone());
     all("queues lose nothing", queues_lose_nothing::check(history));
-    all("blocked calls are answered", blocked_calls_are_answered::check(history, troubles));
+    all("blocked calls are answered", blocked_calls_are_answered::check(history, cluster.troubles()));
+    all("deadlines hold", deadlines_hold::check(&history.deadlines, cluster.clocks()));
     all("an unknown write appears at most once", unknown_appears_at_most_once::check(history));
 }
 

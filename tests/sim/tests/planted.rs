@@ -15,6 +15,7 @@ fn faults(bug: Bug) -> &'static [&'static str] {
         Bug::BlankIsMute => &["Isolate", "Kill", "OneWay", "Partition", "Pause"],
         Bug::CatalogNotDurable => &["PowerCut", "PowerCutOfAll", "Wipe"],
         Bug::DamageUnnoticed => &["Damage"],
+        Bug::DueIsAlive | Bug::NewTermNewClock | Bug::TickAhead => &["ClockJump", "Isolate", "Kill"],
         Bug::FailedGroupIgnored => &["DiskFull"],
         Bug::ForwardLostIsRefused => &["Kill", "PowerCut"],
         Bug::FoundTwice | Bug::NewcomerFollows => &["Isolate", "Wipe"],
@@ -25,10 +26,11 @@ fn faults(bug: Bug) -> &'static [&'static str] {
         Bug::ReadBeforeApply => &["Isolate", "Kill", "SlowDisk"],
         Bug::ConfirmBlindly => &["Pause"],
         Bug::ReadWithoutLeadership => &["Isolate", "Pause"],
+        Bug::RehearsalAnswers => &["Isolate", "Pause"],
         Bug::RecoveredNotHardened => &["DiskError", "Kill", "PowerCutOfAll", "SlowDisk"],
         Bug::SegmentNameNotDurable => &["PowerCut", "PowerCutOfAll"],
         Bug::TimeoutIsRefused => &["Pause", "SlowDisk"],
-        Bug::TornBatchTaken => &["PowerCut", "PowerCutInOperation", "PowerCutOfAll"],
+        Bug::TornBatchTaken => &["PowerCutInOperation", "SlowDisk"],
         Bug::VoteForShorterLog => &["Isolate", "Kill", "Partition"],
         Bug::VoteNotDurable => &["Kill", "OneWay", "Partition", "PowerCut"],
         Bug::ApplyDiverges
@@ -57,6 +59,7 @@ fn proof(bug: Bug) -> &'static str {
     match bug {
         // Not only the simulator: the replica itself, which serves no longer.
         Bug::ScriptReadsClock => "no replica finds itself different",
+        Bug::DueIsAlive | Bug::NewTermNewClock | Bug::TickAhead => "deadlines hold",
         _ => "",
     }
 }

@@ -7,6 +7,7 @@
 pub mod acknowledged_is_never_lost;
 pub mod blocked_calls_are_answered;
 pub mod committed_is_immutable;
+pub mod deadlines_hold;
 pub mod equal_digest_at_equal_index;
 pub mod log_matching;
 pub mod one_leader_per_term;

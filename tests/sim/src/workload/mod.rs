@@ -1,6 +1,7 @@
-//! What clients do. Registers and lists ([`crate::history`]) and queues ([`queues`]) have oracles of their own; scripts ([`scripts`]) and calls
+//! What clients do. Registers and lists ([`crate::history`]), queues ([`queues`]) and keys with deadlines ([`deadlines`]) have oracles of their own; scripts ([`scripts`]) and calls
 //! made up from the command table ([`table`]) are there so that replicas have more to differ in.
 
+pub mod deadlines;
 pub mod moves;
 pub mod queues;
 pub mod scripts;
@@ -18,6 +19,7 @@ use crate::coverage::{Coverage, Event};
 use crate::env::SeededRng;
 use crate::history::{History, Kind};
 use crate::invariants::replies_answer_their_calls::{Expected, answers};
+use crate::long_scripts::LongScripts;
 use crate::plan::Load;
 use table::Table;
 
@@ -30,8 +32,12 @@ pub struct Shared {
     pub table: Arc<Table>,
     /// What they do, and how often.
     pub load: Rc<Load>,
+    /// The scripts among them that take long.
+    pub long_scripts: Rc<RefCell<LongScripts>>,
     /// What they reached.
     pub coverage: Rc<RefCell<Coverage>>,
+    /// How long an instruction of a script takes, in microseconds.
+    pub instruction_us: u64,
     /// Whether they should end.
     pub over: Rc<Cell<bool>>,
     /// How many have not ended.
@@ -116,7 +122,10 @@ async fn write(shared: &Shared, client: &mut Client, kind: Kind, number: u64) ->
                     ("transaction", client.transaction(&[&[b"APPEND", key, word], &[b"GET", key]]).await)
                 }
                 2 | 3 => ("WATCH", client.append_watched(key, word).await),
-                4 => ("EVAL", scripts::append(client, key, word, number >> 16).await),
+                4 => ("EVAL", append_by_script(shared, client, &name, value, word, number >> 16).await),
+                5 if shared.instruction_us > 0 => {
+                    ("EVAL", append_by_script(shared, client, &name, value, word, number >> 16).await)
+                }
                 _ => ("APPEND", client.call(&[b"APPEND", key, word]).await),
             }
         }
@@ -146,6 +155,27 @@ async fn write(shared: &Shared, client: &mut Client, kind: Kind, number: u64) ->
         _ => {}
     }
     shared.history.borrow_mut().end_write(kind, &name, value, applied);
+    outcome
+}
+
+/// Appends `word`, which says `value`, by a script that may take long.
+async fn append_by_script(
+    shared: &Shared,
+    client: &mut Client,
+    name: &str,
+    value: u64,
+    word: &[u8],
+    number: u64,
+) -> Outcome {
+    let script = scripts::Append::of(number, shared.instruction_us > 0);
+    let takes_ms = script.rounds * shared.instruction_us / 1000;
+    if takes_ms > 0 {
+        shared.long_scripts.borrow_mut().begin(name, value, takes_ms);
+    }
+    let outcome = script.run(client, name.as_bytes(), word).await;
+    if takes_ms > 0 {
+        shared.long_scripts.borrow_mut().end(value, &outcome);
+    }
     outcome
 }
 

@@ -4,6 +4,8 @@
 //! And one that appends to a list and goes on for long, perhaps for longer than it may: then nothing is to be left of it.
 //! How long that is, nodes are told now and then, each for itself.
 
+use std::time::Duration;
+
 use quoris_raft::env::Rng;
 
 use super::trace;
@@ -59,13 +61,36 @@ pub fn script(rng: &dyn Rng) -> (&'static str, String) {
     (text, super::table::key(chapter, rng.next_u64(), rng.next_u64()))
 }
 
-/// Appends `word` by a script which then works on for as long as `number` says. One text: it was short the first time, mostly,
-/// and so comes into the log untried.
-pub async fn append(client: &mut Client, key: &[u8], word: &[u8], number: u64) -> Outcome {
-    const APPEND: &[u8] = b"local length = redis.call('APPEND', KEYS[1], ARGV[1]); \
-        for i = 1, ARGV[2] do end; return length";
-    let rounds = if number.is_multiple_of(3) { INSTRUCTIONS / 2 + (number >> 2) % INSTRUCTIONS } else { 0 };
-    client.call(&[b"EVAL", APPEND, b"1", key, word, rounds.to_string().as_bytes()]).await
+/// A script that appends to a list and then works on.
+pub struct Append {
+    text: String,
+    /// For so many instructions.
+    pub rounds: u64,
+}
+
+impl Append {
+    /// Drawn by a number: one in three is long, perhaps longer than it may be; two in three where that is `wanted`. Half of them
+    /// have the text of short ones: if it was short the first time, it comes into the log untried. The others have their own.
+    pub fn of(number: u64, wanted: bool) -> Append {
+        const APPEND: &str = "local length = redis.call('APPEND', KEYS[1], ARGV[1]); \
+            for i = 1, ARGV[2] do end; return length";
+        let long = || INSTRUCTIONS / 2 + (number >> 2) % INSTRUCTIONS;
+        match number % if wanted { 3 } else { 6 } {
+            0 => Append { text: format!("{APPEND} -- {number}"), rounds: long() },
+            1 => Append { text: APPEND.into(), rounds: long() },
+            _ => Append { text: APPEND.into(), rounds: 0 },
+        }
+    }
+
+    /// Has it append `word` to the list at `key`, and waits for longer than it may keep a node busy.
+    pub async fn run(&self, client: &mut Client, key: &[u8], word: &[u8]) -> Outcome {
+        let rounds = self.rounds.to_string();
+        let words: [&[u8]; 6] = [b"EVAL", self.text.as_bytes(), b"1", key, word, rounds.as_bytes()];
+        match self.rounds {
+            0 => client.call(&words).await,
+            _ => client.wait(&words, Duration::from_secs(5)).await,
+        }
+    }
 }
 
 /// Whether a script was answered that it had used up its budget.
