@@ -110,7 +110,7 @@ impl Held<'_> {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        // What has been given up meanwhile is moving in fact: that it is applied says so again.
+        // What has been given up meanwhile is moving in fact, and is not held any more.
         self.places.iter().for_each(|(slot, place)| self.map.release(*slot, *place));
     }
 }

@@ -17,10 +17,15 @@ use crate::types::GroupId;
 
 /// The map. It only ever goes on: to later epochs, and in one epoch from served to moving.
 pub struct SlotMap {
-    /// For each slot its [`Place`], packed so that the larger is the later.
+    /// For each slot its [`Place`], packed so that the larger is the later: epoch, [`MOVING`], [`HELD`], group.
     places: Box<[AtomicU64]>,
     changed: watch::Sender<()>,
 }
+
+const MOVING: u64 = 1 << 31;
+/// As if it were moving, until it does or is released: what a replica says of a slot that moves outlives the release.
+const HELD: u64 = 1 << 30;
+const GROUP: u64 = HELD - 1;
 
 /// Where a slot is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,14 +40,14 @@ pub struct Place {
 
 impl Place {
     fn pack(self) -> u64 {
-        u64::from(self.epoch) << 32 | u64::from(self.moving) << 31 | u64::from(self.group)
+        let moving = if self.moving { MOVING } else { 0 };
+        u64::from(self.epoch) << 32 | moving | u64::from(self.group)
     }
 
     fn unpack(packed: u64) -> Place {
-        const GROUP: u64 = (1 << 31) - 1;
         Place {
             epoch: (packed >> 32) as Epoch,
-            moving: packed >> 31 & 1 == 1,
+            moving: packed & (MOVING | HELD) != 0,
             group: (packed & GROUP) as GroupId,
         }
     }
@@ -126,21 +131,24 @@ impl SlotMap {
 
     /// Has calls for `slot`, which `place` says is served, wait here as if it were moving.
     pub(crate) fn hold(&self, slot: SlotId, place: Place) {
-        self.advance(slot, Place { moving: true, ..place });
+        self.advance_to(slot, place.pack() | HELD);
     }
 
     /// Ends [`SlotMap::hold`], if the slot is not in fact moving.
     pub(crate) fn release(&self, slot: SlotId, place: Place) {
-        let (held, free) = (Place { moving: true, ..place }.pack(), Place { moving: false, ..place }.pack());
-        let place = &self.places[usize::from(slot)];
-        if place.compare_exchange(held, free, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+        let (free, at) = (place.pack(), &self.places[usize::from(slot)]);
+        if at.compare_exchange(free | HELD, free, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             self.changed.send_replace(());
         }
     }
 
     /// Whether that is news.
     fn advance(&self, slot: SlotId, to: Place) -> bool {
-        let (place, to) = (&self.places[usize::from(slot)], to.pack());
+        self.advance_to(slot, to.pack())
+    }
+
+    fn advance_to(&self, slot: SlotId, to: u64) -> bool {
+        let place = &self.places[usize::from(slot)];
         // A look first: mostly there is nothing to change.
         place.load(Ordering::Acquire) < to && place.fetch_max(to, Ordering::AcqRel) < to
     }
@@ -190,6 +198,9 @@ mod tests {
         assert!(tokio::join!(map.settled(7, limit), release).0);
         assert_eq!(map.place(7), place);
         map.hold(7, place);
+        map.advance(7, Place { moving: true, ..place });
+        map.release(7, place);
+        assert!(map.place(7).moving, "what has been given up meanwhile is moving in fact");
         map.advance(7, Place { epoch: 2, moving: false, group: 1 });
         map.release(7, place);
         assert_eq!(map.place(7).group, 1, "what has moved on is not taken back");
