@@ -29,7 +29,11 @@ REDIS = (
 # Disks that go back in time: what every checker of stored data must find. (Of locks it is found by luck alone.)
 BETRAYED = tuple((name, "rollback") for name in "register counter append set bank stream queue watch".split())
 MUST_FAIL = {"redis": REDIS, "betrayed": BETRAYED}
-MIXED = ("kill-leader+partition-halves+pause-leader", "kill-one+net-loss+fsync-slow+clock-jump")
+MIXED = (
+    "kill-leader+partition-halves+pause-leader",
+    "kill-one+net-loss+fsync-slow+clock-jump",
+    "move-slots+kill-leader",
+)
 
 
 def pairs(which, only=None):
