@@ -239,11 +239,16 @@ async fn ask(target: Target<'_>, addr: &str, flags: &ArgMatches) -> anyhow::Resu
         Some(("move", flags)) => {
             let slots = flags.get_one::<BTreeSet<u16>>("slots").expect("it is required");
             let to = *flags.get_one::<u32>("to").expect("it is required");
-            let tell = |done, all| eprint!("\r{done} of {all} slots are served by group {to}");
+            let mut told = false;
+            let tell = |done, all| {
+                told = true;
+                eprint!("\r{done} of {all} slots are served by group {to}");
+            };
             let moved = target.move_slots(addr, slots, to, tell).await;
-            eprintln!();
-            moved?;
-            Ok(())
+            if told {
+                eprintln!();
+            }
+            Ok(moved?)
         }
         Some(("status", flags)) => {
             let status = target.status(addr).await?;
