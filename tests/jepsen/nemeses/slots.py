@@ -40,7 +40,7 @@ class MoveSlots(Nemesis):
             self.halt.wait(rng.uniform(0, 0.2))
 
     def move(self, addr, slots, to):
-        """Whether it came to its end; one that is broken off has begun or not, and whoever leads the groups goes on with it."""
+        """Whether it came to its end. One that is broken off has begun or not; if so, whoever leads the groups goes on."""
         words = ["ctl", "--addr", addr, "move", "--slots", ",".join(map(str, slots)), "--to", str(to)]
         with subprocess.Popen([binary(), *words], stderr=subprocess.DEVNULL) as moving:
             while moving.poll() is None:
