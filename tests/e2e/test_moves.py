@@ -395,7 +395,9 @@ def test_a_blocked_call_can_be_ended_after_its_slot_has_moved(shared):
             wait_blocked(place.leader, 1)
             place.leave()
             wait_blocked(place.heir, 1)
+        # The entry that has the waiter forgotten comes a moment after the client has gone.
         wait_blocked(place.heir, 0)
+        time.sleep(0.5)
         with connect(node) as other:
             assert other.call("RPUSH", key, "x") == 1 and other.call("LPOP", key) == b"x"
         place.come_back()
@@ -791,7 +793,7 @@ def test_slots_scattered_over_groups_are_shown_and_found():
             shown = ctl("--addr", cluster.nodes[0].client_addr, "status")
             table, said = shown.communicate(timeout=MOVE_LIMIT_S)
             assert shown.returncode == 0 and " 8190-8190 " in table, said
-            assert len(c.call("CLUSTER", "SLOTS")) > SLOTS - 5
+            assert len(set(as_clients_see_it(cluster.nodes[0]).values())) == 2
             assert scanned(c) == {str(number) for number in range(500)} and c.call("DBSIZE") == 500
 
 

@@ -18,6 +18,7 @@ SHORT = (
     ("lock", "net-loss"),
     ("pubsub", "kill-all"),
     ("register", "damage"),
+    ("bank", "move-slots+kill-leader"),
     ("append", "kill-leader+partition-halves+pause-leader+clock-jump"),
 )
 # What Redis does not promise, and loses.
