@@ -18,6 +18,7 @@ SHORT = (
     ("lock", "net-loss"),
     ("pubsub", "kill-all"),
     ("register", "damage"),
+    ("bank", "move-slots+kill-leader"),
     ("append", "kill-leader+partition-halves+pause-leader+clock-jump"),
 )
 # What Redis does not promise, and loses.
@@ -29,7 +30,11 @@ REDIS = (
 # Disks that go back in time: what every checker of stored data must find. (Of locks it is found by luck alone.)
 BETRAYED = tuple((name, "rollback") for name in "register counter append set bank stream queue watch".split())
 MUST_FAIL = {"redis": REDIS, "betrayed": BETRAYED}
-MIXED = ("kill-leader+partition-halves+pause-leader", "kill-one+net-loss+fsync-slow+clock-jump")
+MIXED = (
+    "kill-leader+partition-halves+pause-leader",
+    "kill-one+net-loss+fsync-slow+clock-jump",
+    "move-slots+kill-leader",
+)
 
 
 def pairs(which, only=None):

@@ -20,8 +20,10 @@ READY_AFTER_FAULTS_S = 60.0
 # Impatient clients leave more behind whose fate is unknown.
 CLIENT_LIMITS_S = (0.4, 1.0, 3.0)
 GROUPS = 3
-# Small enough that snapshots, purging and new segments happen within a run.
-SETTINGS = {"snapshot_entries": 2000, "entries_behind_snapshot": 200, "log_segment_bytes": 1 << 20}
+# Small enough that snapshots, purging and new segments happen within a run, and slots move in pieces.
+SETTINGS = {
+    "snapshot_entries": 2000, "entries_behind_snapshot": 200, "log_segment_bytes": 1 << 20, "move_piece_bytes": 100,
+}  # fmt: skip
 
 
 @dataclass

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use quoris_engine::command::{Command, Flags};
+use quoris_engine::commands;
 use quoris_engine::machine::BatchOutcome;
 use quoris_engine::waiters::WaiterId;
 use quoris_engine::{Batch, Call, CommandError, Reply};
@@ -178,14 +179,21 @@ pub async fn run(
     mut endings: Endings,
 ) -> Answer {
     let mut patience = Patience::new(&server, caller.plain);
-    let mut deadline = None;
+    let timeout = commands::timeout_ms(&call.args).map(Duration::from_millis);
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let mut moved = false;
     let answer = loop {
         let began = Instant::now();
+        // Where it comes to block first its time is counted; of what has passed since, the next place knows nothing.
+        let deadline = deadline.filter(|_| moved);
         let answer = match seat.place {
             Place::Here => {
-                Answer::Own(here(&server, &seat, &call, caller.origin, &mut endings, &mut deadline).await)
+                Answer::Own(here(&server, &seat, &call, caller.origin, &mut endings, deadline).await)
             }
-            Place::At(node) => there(&server, &seat.group, node, caller.protocol, &call, &mut endings).await,
+            Place::At(node) => {
+                let told = there(&server, &seat.group, node, caller.protocol, &call, &mut endings, deadline);
+                told.await
+            }
         };
         if began.elapsed() > write_timeout(&server) {
             // It has not looked for its place so long: it was blocked, and its slot has moved.
@@ -197,7 +205,7 @@ pub async fn run(
         };
         match next {
             Some(_) if means_another_moment(&call) => break Answer::error(CommandError::Unblocked),
-            Some(next) => seat = next,
+            Some(next) => (seat, moved) = (next, true),
             None => break forward::for_client(answer, caller.plain),
         }
     };
@@ -218,7 +226,7 @@ async fn here(
     call: &Call,
     origin: u64,
     endings: &mut Endings,
-    deadline: &mut Option<Option<Instant>>,
+    deadline: Option<Instant>,
 ) -> Reply {
     let node = &server.node;
     let mut waiter = match seat.group.propose(vec![Batch::of(vec![call.clone()]).by(origin)]) {
@@ -234,9 +242,8 @@ async fn here(
     let told = server.blocked.answer(seat.group.id(), id).expect("the machine has said that it blocks");
     endings.has_blocked();
     let waiting = Waiting { server, group: &seat.group, id, told };
-    // Of a call that comes to block again in another group, the time goes on.
     let ends = |ms| Instant::now().checked_add(Duration::from_millis(ms));
-    let deadline = *deadline.get_or_insert_with(|| timeout_ms.and_then(ends));
+    let deadline = deadline.or_else(|| timeout_ms.and_then(ends));
     let answer = waiting.run(deadline, endings).await;
     if let Reply::Error(CommandError::WrongGroup { slot }) = answer {
         moves::settled(server, slot).await;
@@ -259,17 +266,11 @@ struct Waiting<'a> {
 
 impl Waiting<'_> {
     async fn run(mut self, deadline: Option<Instant>, endings: &mut Endings) -> Reply {
-        let timeout = async {
-            match deadline {
-                Some(deadline) => tokio::time::sleep_until(deadline).await,
-                None => std::future::pending().await,
-            }
-        };
         let ending = tokio::select! {
             biased;
             told = &mut self.told => return told.unwrap_or_else(|_| forgotten()),
             ending = endings.ended() => ending,
-            () = timeout => Ending::Timeout,
+            () = at(deadline) => Ending::Timeout,
             () = deposed(self.server, self.group, self.server.node.id()) => {
                 return self.give_up("the group's leader was lost while the call was blocked");
             }
@@ -355,6 +356,7 @@ async fn there(
     protocol: Protocol,
     call: &Call,
     endings: &mut Endings,
+    deadline: Option<Instant>,
 ) -> Answer {
     let mut relay = match server.relays.to(server, to, protocol).await {
         Ok(relay) => relay,
@@ -368,6 +370,7 @@ async fn there(
         biased;
         reply = relay.reply() => return back(server, to, relay, reply),
         ending = endings.ended() => ending,
+        () = at(deadline) => Ending::Timeout,
         () = deposed(server, group, to) => return forward::lost(to, true, "it no longer leads the group"),
     };
     if ending == Ending::Gone {
@@ -396,6 +399,14 @@ fn back(server: &Server, to: NodeId, relay: Relay, reply: std::io::Result<bytes:
             Answer::Raw(reply)
         }
         Err(error) => forward::lost(to, true, &error.to_string()),
+    }
+}
+
+/// Ready at `deadline`, if there is one.
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 

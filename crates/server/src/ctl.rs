@@ -100,12 +100,12 @@ impl Target<'_> {
         to: GroupId,
         mut tell: impl FnMut(usize, usize),
     ) -> Result<(), MoveFailed> {
-        let (mut done, mut failures) = (0, 0);
+        let mut failures = 0;
         loop {
             let seen = self.status(addr).await?;
             let steps = steps(&seen, slots, to)?;
-            done = done.max(slots.len() - steps.iter().map(|step| step.slots.len()).sum::<usize>());
-            tell(done, slots.len());
+            let mut left = steps.iter().map(|step| step.slots.len()).sum::<usize>();
+            tell(slots.len() - left, slots.len());
             if steps.is_empty() {
                 return Ok(());
             }
@@ -113,8 +113,8 @@ impl Target<'_> {
                 match self.move_step(&step, to).await {
                     Ok(()) => {
                         failures = 0;
-                        done += step.slots.len();
-                        tell(done, slots.len());
+                        left -= step.slots.len();
+                        tell(slots.len() - left, slots.len());
                     }
                     // A leader that changes, or a cluster that cannot now: what has begun will end, and the rest is asked again.
                     Err(error) => {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -239,11 +239,19 @@ async fn ask(target: Target<'_>, addr: &str, flags: &ArgMatches) -> anyhow::Resu
         Some(("move", flags)) => {
             let slots = flags.get_one::<BTreeSet<u16>>("slots").expect("it is required");
             let to = *flags.get_one::<u32>("to").expect("it is required");
-            let tell = |done, all| eprint!("\r{done} of {all} slots are served by group {to}");
+            // For who watches; who does not is told in the end.
+            let watched = std::io::stderr().is_terminal();
+            let tell = |done, all| {
+                if watched {
+                    eprint!("\r{done} of {all} slots are served by group {to}");
+                }
+            };
             let moved = target.move_slots(addr, slots, to, tell).await;
-            eprintln!();
+            if watched {
+                eprintln!();
+            }
             moved?;
-            Ok(())
+            print(&format!("{} slots are served by group {to}\n", slots.len()))
         }
         Some(("status", flags)) => {
             let status = target.status(addr).await?;

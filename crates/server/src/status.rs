@@ -200,6 +200,8 @@ pub(crate) fn put_table<const N: usize>(text: &mut String, head: [&str; N], rows
             *width = (*width).max(cell.len());
         }
     }
+    // Nothing stands behind it; and of slots scattered over groups it may be wider than can be filled up to.
+    widths[N - 1] = 0;
     for row in &rows {
         let cells: Vec<String> =
             row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
@@ -210,6 +212,13 @@ pub(crate) fn put_table<const N: usize>(text: &mut String, head: [&str; N], rows
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_last_column_may_be_of_any_width() {
+        let (mut text, wide) = (String::new(), "x".repeat(100_000));
+        put_table(&mut text, ["a", "b"], vec![["1".to_string(), wide.clone()]]);
+        assert_eq!(text, format!("a  b\n1  {wide}\n"));
+    }
 
     fn status() -> Status {
         let node = |id: u64| NodeStatus {

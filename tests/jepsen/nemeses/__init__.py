@@ -12,7 +12,7 @@ STRUCK_S = (1.2, 3.5)
 
 
 class Nemesis:
-    """One kind of fault. `strike` says what it did, in a few words; `relieve` undoes it."""
+    """One kind of fault. `strike` says what it did, in a few words; `relieve` undoes it, and may say it better."""
 
     name = ""
     # What the target must have been built with.
@@ -74,7 +74,7 @@ class Schedule(threading.Thread):
             begun.append((nemesis, start, nemesis.strike()))
             self.halt.wait(self.rng.uniform(*nemesis.struck_s))
         for nemesis, start, what in begun:
-            nemesis.relieve()
+            what = nemesis.relieve() or what
             self.history.faults.append(Fault(nemesis.name, start, self.history.now(), what))
 
     def stop(self):
@@ -85,9 +85,9 @@ class Schedule(threading.Thread):
 
 
 def by_name():
-    from nemeses import clients, clock, disk, network, process
+    from nemeses import clients, clock, disk, network, process, slots
 
-    kinds = [kind for module in (process, network, disk, clock, clients) for kind in module.ALL]
+    kinds = [kind for module in (process, network, disk, clock, clients, slots) for kind in module.ALL]
     return {kind.name: kind for kind in kinds}
 
 

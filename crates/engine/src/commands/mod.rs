@@ -34,6 +34,9 @@ pub mod zset_algebra;
 pub mod zset_pop;
 pub mod zset_range;
 
+use bytes::Bytes;
+
+use crate::args::Args;
 use crate::command::Command;
 
 /// Every row, family by family.
@@ -74,4 +77,15 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
     ]
     .into_iter()
     .flatten()
+}
+
+/// For how many milliseconds a call of a command that may block waits, by its words; `None`: for ever.
+pub fn timeout_ms(words: &[Bytes]) -> Option<u64> {
+    let args = Args(words);
+    let at = match words[0].to_ascii_lowercase().as_slice() {
+        b"xread" | b"xreadgroup" => return stream_read::block_ms(words),
+        b"blmpop" | b"bzmpop" => 1,
+        _ => args.len() - 1,
+    };
+    args.timeout_ms(at).ok().flatten()
 }

@@ -96,6 +96,13 @@ pub fn asks_to_block(words: &[Bytes]) -> bool {
     options(words).0
 }
 
+/// For how many milliseconds such a call may block; `None`: for ever.
+pub(crate) fn block_ms(words: &[Bytes]) -> Option<u64> {
+    let of = if words[0].eq_ignore_ascii_case(b"xread") { For::Read } else { For::Group };
+    let call = ReadCall::parse(Args(words), of).ok()?;
+    call.block_ms.filter(|&ms| ms > 0)
+}
+
 /// The keys stand behind STREAMS, and an id for each behind them.
 fn keys(words: &[Bytes]) -> Vec<usize> {
     let range =
