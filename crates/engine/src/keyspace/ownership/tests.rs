@@ -136,8 +136,8 @@ impl Pair {
     /// One piece of what is on its way; whether there was any. `ahead`: the one after the next, if there is one.
     fn bring(&mut self, ahead: bool) -> bool {
         for from in 0..2 {
-            let mut left = self.groups[from].ownership().leaving().filter(|left| left.sealed);
-            let Some(left) = left.next() else { continue };
+            let left = self.groups[from].ownership().leaving().find(|left| left.sealed);
+            let Some(left) = left else { continue };
             let to = left.to as usize;
             if let Some(position) = self.groups[to].ownership().awaits(left.slot, left.epoch) {
                 let keys = self.groups[from].machine.keyspace();
