@@ -297,8 +297,8 @@ fn the_clock_of_a_group_is_not_behind_that_of_the_slots_it_takes() {
     pair.groups[0].apply(Entry { stamp: None, ..Entry::default() }, 2000);
     let leave = pair.groups[0].leave(1);
     pair.groups[0].write(leave, 2000);
-    pair.seal();
     pair.now_ms = 3;
+    pair.seal();
     assert!(pair.bring(false));
     assert_eq!(pair.groups[1].machine.keyspace().now_ms(), 2000);
 }
