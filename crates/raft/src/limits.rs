@@ -85,7 +85,7 @@ pub const TICKS_TO_LAST_RESORT: u32 = 50;
 pub const TICKS_PER_CHECK: u32 = 10;
 
 /// How often those who bring slots from group to group look whether there is anything to do that no change has told of.
-pub const MOVE_CHECK: Duration = Duration::from_millis(50);
+pub const MOVE_CHECK: Duration = Duration::from_millis(100);
 
 /// About how many bytes of slots that move are written at once.
 pub const MOVE_BYTES: usize = 1 << 20;

@@ -1,9 +1,10 @@
 //! Slots on their way from one group to another: who brings them there, and how a move begins.
 //!
-//! What a move is, the engine says (`keyspace/ownership.rs`): entries in the logs of two groups. Here is who writes them. The leader of the old
-//! group has it give slots up, and seals them when that is applied in its own replica. The leader of the new one reads their keys from *its own node's replica* of the old group,
-//! where they stand still, and writes them into the new group's log; nothing is sent but what logs carry anyway. When the
-//! slots are served there, the leader of the old group has it forget them.
+//! What a move is, the engine says (`keyspace/ownership.rs`): entries in the logs of two groups. Here is who writes them. The
+//! leader of the old group has it give slots up, and seals them when that is applied in its own replica. The leader of
+//! the new one reads their keys from *its own node's replica* of the old group, where they stand still, and writes them
+//! into the new group's log; nothing is sent but what logs carry anyway. When the slots are served there, the leader of
+//! the old group has it forget them.
 //!
 //! Nobody keeps a record of moves: what is left to do is seen in the machines, by whoever leads then. So a move that has
 //! begun ends, whichever nodes die, as long as both groups have leaders.
@@ -16,6 +17,7 @@ use quoris_engine::keyspace::Keyspace;
 use quoris_engine::keyspace::ownership::Departure;
 use quoris_engine::machine::BatchOutcome;
 use quoris_engine::{Reply, SlotId};
+use tokio::sync::watch;
 
 use crate::group::Group;
 use crate::limits;
@@ -121,19 +123,48 @@ fn number_in(outcomes: &[BatchOutcome]) -> usize {
     }
 }
 
-/// Brings slots that are on their way to or from groups that this node leads on by what is next, again and again.
-pub async fn keep_slots_moving(node: Weak<Node>, map: Weak<SlotMap>) {
-    let Some(mut changes) = map.upgrade().map(|map| map.changes()) else { return };
-    loop {
-        // A change is news of a step that others can follow; between two of them, leaders change.
-        if let Ok(Err(_)) = tokio::time::timeout(limits::MOVE_CHECK, changes.changed()).await {
-            return;
+/// Lets slots arrive that are on their way to `group`, whenever this node leads it.
+pub async fn keep_taking_in(node: Weak<Node>, group: Arc<Group>) {
+    let mut rounds = Rounds::of(node);
+    while let Some(node) = rounds.next(&group).await {
+        take_in(&node, &group).await;
+    }
+}
+
+/// Seals slots that have left `group`, and has it forget those that have arrived, whenever this node leads it.
+pub async fn keep_letting_go(node: Weak<Node>, group: Arc<Group>) {
+    let mut rounds = Rounds::of(node);
+    while let Some(node) = rounds.next(&group).await {
+        seal(&group).await;
+        let_go(&node, &group).await;
+    }
+}
+
+/// The moments at which there may be something to do.
+struct Rounds {
+    node: Weak<Node>,
+    /// Until the node is gone.
+    changes: Option<watch::Receiver<()>>,
+}
+
+impl Rounds {
+    fn of(node: Weak<Node>) -> Rounds {
+        let changes = node.upgrade().map(|node| node.slots().changes());
+        Rounds { node, changes }
+    }
+
+    /// The node, when slots have come or gone anywhere, and now and then, for leaders change in between, if it leads `group`; `None`
+    /// when it is gone.
+    async fn next(&mut self, group: &Group) -> Option<Arc<Node>> {
+        let changes = self.changes.as_mut()?;
+        loop {
+            if let Ok(Err(_)) = tokio::time::timeout(limits::MOVE_CHECK, changes.changed()).await {
+                return None;
+            }
+            if group.is_led_here() && !group.trust.is_distrusted() {
+                return self.node.upgrade();
+            }
         }
-        let Some(node) = node.upgrade() else { return };
-        let led = node.groups().iter().filter(|group| group.is_led_here() && !group.trust.is_distrusted());
-        let steps =
-            led.map(|group| async { tokio::join!(take_in(&node, group), seal(group), let_go(&node, group)) });
-        futures::future::join_all(steps).await;
     }
 }
 

@@ -355,7 +355,6 @@ async fn start(env: Env, config: NodeConfig, watcher: Arc<dyn Watcher>) -> Resul
     let listener = env.net.listen(&config.peer_listen).await;
     let listener =
         listener.map_err(|source| StartError::Listen { addr: config.peer_listen.clone(), source })?;
-    let slots_here = Arc::downgrade(&slots);
     let node = Arc::new(Node {
         env,
         config,
@@ -372,7 +371,10 @@ async fn start(env: Env, config: NodeConfig, watcher: Arc<dyn Watcher>) -> Resul
     node.spawn(upkeep::found(Arc::downgrade(&node)));
     node.spawn(upkeep::keep_leaders_spread(Arc::downgrade(&node)));
     node.spawn(upkeep::keep_log_bounded(Arc::downgrade(&node)));
-    node.spawn(moves::keep_slots_moving(Arc::downgrade(&node), slots_here));
+    for group in node.groups() {
+        node.spawn(moves::keep_taking_in(Arc::downgrade(&node), Arc::clone(group)));
+        node.spawn(moves::keep_letting_go(Arc::downgrade(&node), Arc::clone(group)));
+    }
     for link in node.links.values() {
         node.spawn(upkeep::watch_for_death(Arc::downgrade(&node), link.clone()));
     }

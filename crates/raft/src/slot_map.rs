@@ -5,7 +5,7 @@
 //! later epoch does. Whether a group serves a slot its machine decides, when it applies or reads: this map only tells
 //! where to ask.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use quoris_engine::entry::{SlotRange, Topology};
@@ -19,6 +19,8 @@ use crate::types::GroupId;
 pub struct SlotMap {
     /// For each slot its [`Place`], packed so that the larger is the later.
     places: Box<[AtomicU64]>,
+    /// For how many of them calls wait.
+    moving: AtomicUsize,
     changed: watch::Sender<()>,
 }
 
@@ -72,7 +74,7 @@ impl SlotMap {
     /// The map of a cluster in which no slot has moved.
     pub fn new(topology: &Topology) -> SlotMap {
         let places = (0..SLOT_COUNT).map(|_| AtomicU64::new(0)).collect();
-        let map = SlotMap { places, changed: watch::Sender::new(()) };
+        let map = SlotMap { places, moving: AtomicUsize::new(0), changed: watch::Sender::new(()) };
         for group in &topology.groups {
             for range in &group.slots {
                 let place = Place { epoch: 1, state: State::Served, group: group.id };
@@ -117,7 +119,9 @@ impl SlotMap {
     pub async fn all_settled(&self, limit: Duration) -> bool {
         let until = tokio::time::Instant::now() + limit;
         let moving = || (0..SLOT_COUNT).find(|slot| self.place(*slot).is_moving());
-        while let Some(slot) = moving() {
+        while self.moving.load(Ordering::Acquire) > 0
+            && let Some(slot) = moving()
+        {
             let left = until.saturating_duration_since(tokio::time::Instant::now());
             if !self.settled(slot, left).await {
                 return false;
@@ -158,14 +162,39 @@ impl SlotMap {
 
     fn exchange(&self, slot: SlotId, from: Place, to: Place) -> bool {
         let place = &self.places[usize::from(slot)];
-        place.compare_exchange(from.pack(), to.pack(), Ordering::AcqRel, Ordering::Acquire).is_ok()
+        let exchanged =
+            place.compare_exchange(from.pack(), to.pack(), Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if exchanged {
+            self.count(from, to);
+        }
+        exchanged
     }
 
     /// Whether that is news.
     fn advance(&self, slot: SlotId, to: Place) -> bool {
-        let (place, to) = (&self.places[usize::from(slot)], to.pack());
+        let place = &self.places[usize::from(slot)];
         // A look first: mostly there is nothing to change.
-        place.load(Ordering::Acquire) < to && place.fetch_max(to, Ordering::AcqRel) < to
+        if place.load(Ordering::Acquire) >= to.pack() {
+            return false;
+        }
+        let before = place.fetch_max(to.pack(), Ordering::AcqRel);
+        let is_news = before < to.pack();
+        if is_news {
+            self.count(Place::unpack(before), to);
+        }
+        is_news
+    }
+
+    fn count(&self, before: Place, after: Place) {
+        match (before.is_moving(), after.is_moving()) {
+            (false, true) => {
+                self.moving.fetch_add(1, Ordering::AcqRel);
+            }
+            (true, false) => {
+                self.moving.fetch_sub(1, Ordering::AcqRel);
+            }
+            _ => {}
+        }
     }
 }
 
@@ -215,11 +244,13 @@ mod tests {
         assert_eq!(map.place(7), place);
         assert!(map.hold(7, place) && !map.hold(7, place), "once");
         assert_eq!(map.place(7), Place { state: Held, ..place });
+        assert!(!map.all_settled(limit).await);
         // What has been given up, or has moved on, is not taken back.
         for later in [Place { state: Moving, ..place }, Place { epoch: 2, group: 1, ..place }] {
             map.advance(7, later);
             map.release(7, place);
             assert_eq!(map.place(7), later);
         }
+        assert!(map.all_settled(limit).await);
     }
 }
