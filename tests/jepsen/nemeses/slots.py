@@ -42,7 +42,8 @@ class MoveSlots(Nemesis):
     def move(self, addr, slots, to):
         """Whether it came to its end. One that is broken off has begun or not; if so, whoever leads the groups goes on."""
         words = ["ctl", "--addr", addr, "move", "--slots", ",".join(map(str, slots)), "--to", str(to)]
-        with subprocess.Popen([binary(), *words], stderr=subprocess.DEVNULL) as moving:
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        with subprocess.Popen([binary(), *words], **quiet) as moving:
             while moving.poll() is None:
                 if self.halt.wait(0.02):
                     moving.kill()
