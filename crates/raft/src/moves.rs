@@ -198,8 +198,8 @@ fn next_pieces(node: &Node, to: &Group) -> Vec<Batch> {
     for from in sources {
         from.with_machine(|machine| {
             let keys = machine.keyspace();
-            let taken = |left: &Departure| left.sealed || is_planted(Bug::TakenUnsealed);
-            for left in keys.ownership().leaving().filter(|left| left.to == to.id() && taken(left)) {
+            let taken = |left: &Departure| left.to == to.id() && left.sealed;
+            for left in keys.ownership().leaving().filter(taken) {
                 let mut at =
                     to.with_machine(|machine| machine.keyspace().ownership().awaits(left.slot, left.epoch));
                 while let Some(position) = at

@@ -21,6 +21,8 @@ pub struct SlotMap {
     places: Box<[AtomicU64]>,
     /// For how many of them calls wait.
     moving: AtomicUsize,
+    /// How often any of them has changed.
+    version: AtomicU64,
     changed: watch::Sender<()>,
 }
 
@@ -74,7 +76,12 @@ impl SlotMap {
     /// The map of a cluster in which no slot has moved.
     pub fn new(topology: &Topology) -> SlotMap {
         let places = (0..SLOT_COUNT).map(|_| AtomicU64::new(0)).collect();
-        let map = SlotMap { places, moving: AtomicUsize::new(0), changed: watch::Sender::new(()) };
+        let map = SlotMap {
+            places,
+            moving: AtomicUsize::new(0),
+            version: AtomicU64::new(0),
+            changed: watch::Sender::new(()),
+        };
         for group in &topology.groups {
             for range in &group.slots {
                 let place = Place { epoch: 1, state: State::Served, group: group.id };
@@ -89,6 +96,11 @@ impl SlotMap {
     /// Where `slot` is.
     pub fn place(&self, slot: SlotId) -> Place {
         Place::unpack(self.places[usize::from(slot)].load(Ordering::Acquire))
+    }
+
+    /// Another number whenever any slot is elsewhere: what has been looked up under one number fits together.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
     }
 
     /// The slots that `group` serves, or did last, in ascending order.
@@ -186,6 +198,7 @@ impl SlotMap {
     }
 
     fn count(&self, before: Place, after: Place) {
+        self.version.fetch_add(1, Ordering::AcqRel);
         match (before.is_moving(), after.is_moving()) {
             (false, true) => {
                 self.moving.fetch_add(1, Ordering::AcqRel);

@@ -199,16 +199,20 @@ impl Session {
         let mut last = None;
         // Those of the turn, unless a call that runs by itself changes them.
         let mut config = self.server.settings.get();
+        // The places of slots by which the calls of a segment find their groups.
+        let mut seen = self.server.node.slots().version();
         while !self.closing
             && !self.is_blocked()
             && let Some(words) = self.later.pop_front()
         {
             let mut routed = route::route(&self.server.node, &words, self.access_under(&config));
-            if let Ok(Route::Group(_, Seat { slot, .. })) = routed
-                && self.server.node.slots().place(slot).is_moving()
-            {
+            if self.must_wait_for_slots(&routed, seen) {
+                // What came before this goes first, wherever it runs.
                 self.finish(std::mem::take(&mut segment), out).await;
-                moves::settled(&self.server, slot).await;
+                if let Ok(Route::Group(_, Seat { slot, .. })) = routed {
+                    moves::settled(&self.server, slot).await;
+                }
+                seen = self.server.node.slots().version();
                 routed = route::route(&self.server.node, &words, self.access_under(&config));
             }
             if let Some(writes) = self.is_held(&routed, &words) {
@@ -266,6 +270,14 @@ impl Session {
             self.used(last);
         }
         self.finish(segment, out).await;
+    }
+
+    /// Whether a call is for a slot that no group serves now, or for any of which another may be known to serve it than of the
+    /// calls before it: two calls for one slot are never under way to two groups.
+    fn must_wait_for_slots(&self, routed: &Result<Route, CommandError>, seen: u64) -> bool {
+        let slots = self.server.node.slots();
+        let Ok(Route::Group(_, Seat { slot, .. })) = routed else { return false };
+        slots.place(*slot).is_moving() || slots.version() != seen
     }
 
     /// Whether a call is a script that is not simply part of its run.

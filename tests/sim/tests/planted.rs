@@ -49,7 +49,6 @@ fn faults(bug: Bug) -> &'static [&'static str] {
         | Bug::SlotOwnedTwice
         | Bug::SnapshotWithoutMembership
         | Bug::SnapshotWithoutWaiters
-        | Bug::TakenUnsealed
         | Bug::WatchIgnored => &[],
     }
 }
