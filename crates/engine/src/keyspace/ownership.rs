@@ -18,7 +18,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::{Keyspace, deadline_of, object_bytes};
 use crate::entry::{Arrive, Holding, LeavingState, SlotEpoch};
@@ -85,8 +85,11 @@ impl Departure {
 
 impl Ownership {
     pub(super) fn none() -> Ownership {
+        /// Shared, for every script that runs makes one.
+        static NONE: LazyLock<Arc<[Tenure; SLOT_COUNT as usize]>> =
+            LazyLock::new(|| Arc::new([Tenure::default(); SLOT_COUNT as usize]));
         Ownership {
-            latest: Arc::new([Tenure::default(); SLOT_COUNT as usize]),
+            latest: Arc::clone(&NONE),
             served: Arc::default(),
             leaving: BTreeMap::new(),
             arriving: BTreeMap::new(),
