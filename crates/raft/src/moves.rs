@@ -241,7 +241,7 @@ async fn let_go(node: &Node, from: &Group) {
         let target = node.groups().iter().find(|group| group.id() == to);
         // What is applied here is committed: it can be relied upon, however late this replica is.
         target.is_some_and(|group: &Arc<Group>| {
-            group.with_machine(|machine| machine.keyspace().ownership().awaits(slot, epoch).is_none())
+            group.with_machine(|machine| machine.keyspace().ownership().has_reached(slot, epoch))
         })
     };
     let arrived = departures.iter().filter(|left| has_arrived(left.slot, left.epoch, left.to));

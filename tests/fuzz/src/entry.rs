@@ -4,9 +4,10 @@
 use bytes::Bytes;
 use quoris_engine::SLOT_COUNT;
 use quoris_engine::entry::{
-    Batch, Bounds, Call, Check, Entry, Genesis, GroupInfo, Message, NodeInfo, SlotRange, Stamp, Topology,
-    Watch,
+    Arrive, Batch, Bounds, Call, Check, Entry, Genesis, GroupInfo, Leave, Message, NodeInfo, SlotEpoch,
+    SlotRange, Stamp, Topology, Watch,
 };
+use quoris_engine::hash_slot::slot_of;
 use quoris_engine::keyspace::object_bytes;
 use quoris_engine::machine::{Machine, Position, Replies};
 use quoris_engine::slot::{NEVER, Object};
@@ -114,10 +115,13 @@ fn batch(rng: &mut StdRng) -> Batch {
         tracked: rng.random(),
         ..Batch::default()
     };
-    match rng.random_range(0..10) {
+    match rng.random_range(0..16) {
         0 => Batch { cancel: rng.random_range(0..WAITERS), ..calls },
         1 => Batch { evict: watches(rng), ..calls },
         2 => Batch { expire: keys(rng), ..calls },
+        3 => Batch { leave: Some(Leave { to: rng.random_range(0..3), slots: slots(rng) }), ..calls },
+        4 => Batch { seal: slots(rng), forget: slots(rng), ..calls },
+        5 => Batch { arrive: Some(arrive(rng)), ..calls },
         _ => calls,
     }
 }
@@ -127,6 +131,31 @@ fn any_call(rng: &mut StdRng) -> Call {
     match rng.random_range(0..4) {
         0 => Call::new(damage::words(rng, 5)),
         _ => snapshot::call(rng),
+    }
+}
+
+/// Mostly of keys that are there, in an epoch in which their slots are served.
+fn slots(rng: &mut StdRng) -> Vec<SlotEpoch> {
+    let keys = keys(rng);
+    keys.iter().map(|key| SlotEpoch { slot: slot_of(key).into(), epoch: rng.random_range(0..3) }).collect()
+}
+
+/// A piece of a slot that another group has given up, mostly as it should be.
+fn arrive(rng: &mut StdRng) -> Arrive {
+    let mut from = Filled::random(rng, CALLS_BEFORE).into_machine();
+    let key: Bytes = format!("key{}", rng.random_range(0..Filled::KEYS)).into();
+    let slot = slot_of(&key);
+    let slots = vec![SlotEpoch { slot: slot.into(), epoch: 1 }];
+    let leave = Entry { batches: vec![Batch::leave(1, slots)], ..Entry::default() };
+    from.apply(Position { term: 1, index: from.applied() + 1 }, &leave, Replies::Unwanted);
+    let piece = from.keyspace().piece(slot, 0, rng.random_range(0..1000)).map(|(piece, _)| piece);
+    let odd = rng.random_range(0..4) == 0;
+    Arrive {
+        slot: if odd { rng.random_range(0..20_000) } else { slot.into() },
+        epoch: rng.random_range(0..4),
+        position: u64::from(odd),
+        now_ms: rng.random_range(TIMES_MS),
+        ..piece.unwrap_or_default()
     }
 }
 

@@ -23,7 +23,7 @@ use std::sync::{Arc, LazyLock};
 use super::{Keyspace, deadline_of, object_bytes};
 use crate::entry::{Arrive, Holding, LeavingState, SlotEpoch};
 use crate::events::KeyEvent;
-use crate::hash_slot::{SLOT_COUNT, SlotId};
+use crate::hash_slot::{SLOT_COUNT, SlotId, slot_of};
 use crate::slot::{Key, NEVER, Object, Slot};
 use crate::snapshot::{SHORT_OBJECT, put_object, take_objects};
 
@@ -129,11 +129,16 @@ impl Ownership {
         })
     }
 
-    /// How many keys of `slot` have come that is to be served in `epoch`, if it is not yet.
+    /// Whether `slot` is served here in `epoch`, or has been, or in a later one.
+    pub fn has_reached(&self, slot: SlotId, epoch: Epoch) -> bool {
+        self.latest[usize::from(slot)].epoch >= epoch
+    }
+
+    /// How many keys of `slot` have come that is to be served in `epoch`; `None` if no piece of it is to come.
     pub fn awaits(&self, slot: SlotId, epoch: Epoch) -> Option<u64> {
         match self.arriving.get(&slot) {
-            _ if self.latest[usize::from(slot)].epoch >= epoch => None,
-            Some(arriving) => Some(arriving.keys.len() as u64),
+            _ if self.has_reached(slot, epoch) || self.epoch(slot).is_some() => None,
+            Some(arriving) => Some(arriving.keys.len() as u64).filter(|_| arriving.epoch == epoch),
             None => Some(0),
         }
     }
@@ -287,15 +292,20 @@ impl Keyspace {
     /// snapshot has.
     pub(crate) fn arrive(&mut self, piece: &Arrive) -> Result<bool, &'static str> {
         let Some(slot) = slot_id(piece.slot) else { return Err("there is no such slot") };
+        if piece.epoch == Epoch::MAX {
+            return Err("no other epoch can follow");
+        }
         if self.ownership.awaits(slot, piece.epoch) != Some(piece.position) {
             return Ok(false);
         }
         let objects = take_objects(piece.objects.clone()).ok_or(SHORT_OBJECT)?;
+        if !self.can_arrive(slot, &objects) {
+            return Err("a key is there twice, or in another slot");
+        }
         // That it comes back says that it had arrived where it went.
         self.drop_left(slot);
         let empty = || Arriving { epoch: piece.epoch, keys: Arc::new(Slot::new(self.hash_seed)) };
         let arriving = self.ownership.arriving.entry(slot).or_insert_with(empty);
-        assert_eq!(arriving.epoch, piece.epoch, "a slot arrives in one epoch after another");
         let keys = Arc::make_mut(&mut arriving.keys);
         for (key, object) in objects {
             // The other group's versions mean nothing here.
@@ -308,6 +318,14 @@ impl Keyspace {
             self.set_served(std::iter::once((slot, Some(epoch))));
         }
         Ok(true)
+    }
+
+    /// Whether these are keys of `slot`, each of them once.
+    fn can_arrive(&self, slot: SlotId, objects: &[(Key, Object)]) -> bool {
+        let came = self.ownership.arriving.get(&slot);
+        let is_new = |key: &Key| came.is_none_or(|arriving| arriving.keys.get(key).is_none());
+        let distinct: BTreeSet<&Key> = objects.iter().map(|(key, _)| key).collect();
+        distinct.len() == objects.len() && distinct.iter().all(|key| slot_of(key) == slot && is_new(key))
     }
 
     /// Drops what is kept of slots that have arrived in the epochs beside them. How many.

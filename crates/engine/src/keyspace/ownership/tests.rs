@@ -167,9 +167,7 @@ impl Pair {
             let arrived: Vec<SlotEpoch> = self.groups[from]
                 .ownership()
                 .leaving()
-                .filter(|left| {
-                    self.groups[left.to as usize].ownership().awaits(left.slot, left.epoch).is_none()
-                })
+                .filter(|left| self.groups[left.to as usize].ownership().has_reached(left.slot, left.epoch))
                 .map(|left| left.named())
                 .collect();
             if !arrived.is_empty() {
@@ -309,7 +307,22 @@ fn pieces_that_are_none_are_refused() {
     let piece = |slot: u32, objects: &'static [u8]| {
         Batch::arrive(Arrive { slot, epoch: 2, objects: objects.into(), last: true, ..Arrive::default() })
     };
-    for wrong in [piece(u32::from(SLOT_COUNT), b""), piece(7, b"xyz")] {
+    let endless = Batch::arrive(Arrive { slot: 7, epoch: Epoch::MAX, last: true, ..Arrive::default() });
+    let (mut objects, object) = (
+        bytes::BytesMut::new(),
+        Object { value: crate::value::Value::string(b"v"), expire_ms: NEVER, version: 1 },
+    );
+    put_object(&mut objects, b"k", &object);
+    let elsewhere =
+        Batch::arrive(Arrive { slot: 7, epoch: 2, objects: objects.clone().freeze(), ..Arrive::default() });
+    put_object(&mut objects, b"k", &object);
+    let twice = Batch::arrive(Arrive {
+        slot: slot_of(b"k").into(),
+        epoch: 2,
+        objects: objects.freeze(),
+        ..Arrive::default()
+    });
+    for wrong in [piece(u32::from(SLOT_COUNT), b""), piece(7, b"xyz"), endless, elsewhere, twice] {
         assert!(matches!(group.write(wrong, 2), Reply::Error(_)));
     }
     assert!(group.ownership().served().is_empty());
