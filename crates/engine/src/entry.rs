@@ -12,8 +12,8 @@ mod generated {
 
 pub use encode::encode;
 pub use generated::{
-    Arrive, Batch, Bounds, Call, Check, Entry, Genesis, GroupInfo, Leave, NodeInfo, SlotEpoch, SlotRange,
-    Stamp, Topology, Waiter, Watch,
+    Arrive, Batch, Bounds, Call, Check, Entry, Genesis, GroupInfo, Leave, Moves, NodeInfo, SlotEpoch,
+    SlotRange, Stamp, Topology, Waiter, Watch,
 };
 pub(crate) use generated::{
     Function as FunctionState, Holding, Leaving as LeavingState, Library as LibraryState, MachineState,
@@ -71,29 +71,27 @@ impl Batch {
 
     /// Gives up those of `slots` that the group serves in the epoch beside them, to group `to`. The reply is how many.
     pub fn leave(to: u32, slots: Vec<SlotEpoch>) -> Batch {
-        Batch { leave: Some(Leave { to, slots }), ..Batch::default() }
+        Batch::moving(Moves { leave: Some(Leave { to, slots }), ..Moves::default() })
     }
 
     /// Lets slots be taken that have been given up for these epochs, for the proposer, who leads the group, has seen that they
     /// are. The reply is how many.
     pub fn seal(slots: Vec<SlotEpoch>) -> Batch {
-        Batch { seal: slots, ..Batch::default() }
+        Batch::moving(Moves { seal: slots, ..Moves::default() })
     }
 
     /// Takes a piece of a slot that comes from another group. The reply is 1, or 0 for one that is not the next.
     pub fn arrive(piece: Arrive) -> Batch {
-        Batch { arrive: Some(piece), ..Batch::default() }
+        Batch::moving(Moves { arrive: Some(piece), ..Moves::default() })
     }
 
     /// Drops what is kept of slots that have arrived in these epochs. The reply is how many.
     pub fn forget(slots: Vec<SlotEpoch>) -> Batch {
-        Batch { forget: slots, ..Batch::default() }
+        Batch::moving(Moves { forget: slots, ..Moves::default() })
     }
 
-    /// Whether it is a step of slots that move, and has no calls.
-    pub fn moves_slots(&self) -> bool {
-        let any = !(self.seal.is_empty() && self.forget.is_empty());
-        any || self.leave.is_some() || self.arrive.is_some()
+    fn moving(moves: Moves) -> Batch {
+        Batch { moves: Some(Box::new(moves)), ..Batch::default() }
     }
 
     /// Forgets a blocked call.

@@ -7,7 +7,9 @@ use crate::command::{self, Command, Flags, ReadContext, Run, WriteContext};
 use crate::commands;
 use crate::digest::{Difference, Digest};
 use crate::entry::decode::{Received, ReceivedBatch};
-use crate::entry::{Batch, Call, Check, DecodeError, Entry, Genesis, SlotRange, Stamp, Topology, Watch};
+use crate::entry::{
+    Batch, Call, Check, DecodeError, Entry, Genesis, Moves, SlotRange, Stamp, Topology, Watch,
+};
 use crate::error::CommandError;
 use crate::events::{EventClass, KeyEvent};
 use crate::garbage::Garbage;
@@ -348,8 +350,8 @@ impl Machine {
         if !batch.expire.is_empty() {
             return BatchOutcome::Ran(vec![self.expire(&batch.expire)]);
         }
-        if batch.moves_slots() {
-            return BatchOutcome::Ran(vec![self.move_slots(batch)]);
+        if let Some(moves) = &batch.moves {
+            return BatchOutcome::Ran(vec![self.move_slots(moves)]);
         }
         let changed = |watch: &Watch| self.keyspace.version_of(&watch.key) != watch.version;
         if batch.watches.iter().any(changed) {
@@ -398,16 +400,16 @@ impl Machine {
     }
 
     /// A step of slots on their way to another group, or from one.
-    fn move_slots(&mut self, batch: &Batch) -> Reply {
+    fn move_slots(&mut self, moves: &Moves) -> Reply {
         let keys = &mut self.keyspace;
-        let reply = match (&batch.leave, &batch.arrive) {
+        let reply = match (&moves.leave, &moves.arrive) {
             (Some(leave), _) => Reply::count(keys.leave(leave.to, &leave.slots)),
             (None, Some(piece)) => match keys.arrive(piece) {
                 Ok(taken) => Reply::flag(taken),
                 Err(why) => Reply::Error(CommandError::Message(format!("ERR no piece of a slot: {why}"))),
             },
-            (None, None) if !batch.seal.is_empty() => Reply::count(keys.seal(&batch.seal)),
-            (None, None) => Reply::count(keys.forget(&batch.forget)),
+            (None, None) if !moves.seal.is_empty() => Reply::count(keys.seal(&moves.seal)),
+            (None, None) => Reply::count(keys.forget(&moves.forget)),
         };
         self.digest.note_reply(&reply);
         reply

@@ -199,7 +199,8 @@ impl Restore {
         if slot >= SLOT_COUNT {
             return Err("there is no such slot");
         }
-        for (key, object) in take_objects(chunk).ok_or(SHORT_OBJECT)? {
+        while chunk.has_remaining() {
+            let (key, object) = take_object(&mut chunk).ok_or(SHORT_OBJECT)?;
             if !self.machine.keyspace.restore(slot, key, object) {
                 return Err("a key is there twice, or in another slot");
             }

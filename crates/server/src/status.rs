@@ -142,8 +142,11 @@ impl Status {
             ]
         });
         let groups = self.groups.iter().map(|group| {
-            let slots: Vec<String> =
-                group.slots.iter().map(|[start, end]| format!("{start}-{end}")).collect();
+            let range = |[start, end]: &[u32; 2]| match start == end {
+                true => start.to_string(),
+                false => format!("{start}-{end}"),
+            };
+            let slots: Vec<String> = group.slots.iter().map(range).collect();
             let voters: Vec<String> = group.voters.iter().map(u64::to_string).collect();
             [
                 group.id.to_string(),

@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use quoris_engine::SLOT_COUNT;
 use quoris_engine::entry::{
-    Arrive, Batch, Bounds, Call, Check, Entry, Genesis, GroupInfo, Leave, Message, NodeInfo, SlotEpoch,
-    SlotRange, Stamp, Topology, Watch,
+    Arrive, Batch, Bounds, Call, Check, Entry, Genesis, GroupInfo, Leave, Message, Moves, NodeInfo,
+    SlotEpoch, SlotRange, Stamp, Topology, Watch,
 };
 use quoris_engine::hash_slot::slot_of;
 use quoris_engine::keyspace::object_bytes;
@@ -119,9 +119,7 @@ fn batch(rng: &mut StdRng) -> Batch {
         0 => Batch { cancel: rng.random_range(0..WAITERS), ..calls },
         1 => Batch { evict: watches(rng), ..calls },
         2 => Batch { expire: keys(rng), ..calls },
-        3 => Batch { leave: Some(Leave { to: rng.random_range(0..3), slots: slots(rng) }), ..calls },
-        4 => Batch { seal: slots(rng), forget: slots(rng), ..calls },
-        5 => Batch { arrive: Some(arrive(rng)), ..calls },
+        3..=5 => Batch { moves: Some(Box::new(moves(rng))), ..calls },
         _ => calls,
     }
 }
@@ -131,6 +129,16 @@ fn any_call(rng: &mut StdRng) -> Call {
     match rng.random_range(0..4) {
         0 => Call::new(damage::words(rng, 5)),
         _ => snapshot::call(rng),
+    }
+}
+
+fn moves(rng: &mut StdRng) -> Moves {
+    match rng.random_range(0..3) {
+        0 => {
+            Moves { leave: Some(Leave { to: rng.random_range(0..3), slots: slots(rng) }), ..Moves::default() }
+        }
+        1 => Moves { seal: slots(rng), forget: slots(rng), ..Moves::default() },
+        _ => Moves { arrive: Some(arrive(rng)), ..Moves::default() },
     }
 }
 

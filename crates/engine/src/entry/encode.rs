@@ -23,8 +23,8 @@ pub fn encode<'a>(stamp: &Stamp, batches: impl Iterator<Item = &'a Batch> + Clon
 
 /// Whether it has nothing but calls.
 fn is_calls_alone(batch: &Batch) -> bool {
-    let Batch { calls: _, watches, transaction, cancel, origin, evict, tracked, expire, .. } = batch;
-    let is_marked = *transaction || *cancel != 0 || *origin != 0 || *tracked || batch.moves_slots();
+    let Batch { calls: _, watches, transaction, cancel, origin, evict, tracked, expire, moves } = batch;
+    let is_marked = *transaction || *cancel != 0 || *origin != 0 || *tracked || moves.is_some();
     !is_marked && watches.is_empty() && evict.is_empty() && expire.is_empty()
 }
 

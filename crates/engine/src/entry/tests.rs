@@ -28,8 +28,8 @@ fn batches() -> impl Strategy<Value = Vec<Batch>> {
         watches: vec![Watch { key: "k".into(), version: n }; usize::from(some)],
         tracked: some,
         expire: vec!["e".into(); n as usize],
-        leave: some.then(Leave::default),
-        forget: vec![SlotEpoch { slot: 1, epoch: 2 }; n as usize],
+        moves: some
+            .then(|| Box::new(Moves { forget: vec![SlotEpoch { slot: 1, epoch: 2 }], ..Moves::default() })),
         ..Batch::default()
     });
     prop::collection::vec(batch, 0..4)

@@ -178,16 +178,16 @@ impl Ownership {
         arriving: &[SlotEpoch],
     ) -> Option<Ownership> {
         let mut ownership = Ownership::none();
-        let mut tenures = Vec::new();
+        let latest = Arc::make_mut(&mut ownership.latest);
         for run in holdings {
             let tenure = Tenure { epoch: run.epoch, served: run.served };
             let (start, end) = (slot_id(run.start)?, slot_id(run.end)?);
             if run.epoch == 0 {
                 return None;
             }
-            tenures.extend((start..=end).map(|slot| (slot, tenure)));
+            latest.get_mut(usize::from(start)..=usize::from(end))?.fill(tenure);
         }
-        ownership.set(tenures.into_iter());
+        ownership.served = Arc::new(runs(latest, |tenure| tenure.served));
         let empty = || Arc::new(Slot::new(hash_seed));
         for &LeavingState { slot, epoch, to, sealed } in leaving {
             ownership.leaving.insert(slot_id(slot)?, Leaving { epoch, to, sealed, keys: empty() });

@@ -246,7 +246,7 @@ fn a_slot_given_up_twice_at_once_keeps_its_keys() {
     let mut group = Group::new(0, true);
     group.run(&words("set {k} v").1, 2);
     let mut leave = group.leave(1);
-    let slots = &mut leave.leave.as_mut().expect("it leaves").slots;
+    let slots = &mut leave.moves.as_mut().and_then(|moves| moves.leave.as_mut()).expect("it leaves").slots;
     slots.push(slots[0]);
     assert_eq!(group.write(leave, 2), Reply::Int(1));
     let (piece, next) = group.machine.keyspace().piece(slot(), 0, 1).expect("it has left");
