@@ -128,9 +128,9 @@ fn run(seed: u64, power_fails_after: Option<u64>) -> u32 {
 
 #[test]
 fn replicas_that_differ_are_rebuilt_whenever_the_power_fails() {
-    let calm = run(1, None);
+    let calm = run(2, None);
     assert!(calm >= 1, "nothing was rebuilt");
-    let told: Vec<u32> = (0..120).map(|ops| run(1, Some(ops))).collect();
+    let told: Vec<u32> = (0..120).map(|ops| run(2, Some(ops))).collect();
     println!("rebuilds asked for, by the operation in which the power failed: {told:?}");
     assert!(
         told.iter().filter(|told| **told > calm).count() > 10,
