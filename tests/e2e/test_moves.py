@@ -793,7 +793,7 @@ def test_slots_scattered_over_groups_are_shown_and_found():
             move(cluster, range(SLOTS // 2, SLOTS, 2), home)
             shown = ctl("--addr", cluster.nodes[0].client_addr, "status")
             table, said = shown.communicate(timeout=MOVE_LIMIT_S)
-            assert shown.returncode == 0 and " 8190-8190 " in table, said
+            assert shown.returncode == 0 and " 8190 " in table, said
             assert len(set(as_clients_see_it(cluster.nodes[0]).values())) == 2
             assert scanned(c) == {str(number) for number in range(500)} and c.call("DBSIZE") == 500
 
