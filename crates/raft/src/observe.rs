@@ -74,7 +74,7 @@ impl Node {
         let mut store = LogStore::new(self.log.group(group));
         let entries = store.try_get_log_entries(range).await?;
         let id = |entry| {
-            let checksum = crc32fast::hash(&wire::entry(&entry));
+            let checksum = wire::entry(&entry).checksum();
             EntryId { index: entry.log_id.index, term: entry.log_id.leader_id.term, checksum }
         };
         Ok(entries.into_iter().map(id).collect())

@@ -67,7 +67,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
             Bound::Unbounded => u64::MAX,
         };
         let entries = self.log.read(start..end).await?;
-        entries.into_iter().map(|entry| Ok(wire::from_entry(entry.bytes)?)).collect()
+        entries.into_iter().map(|entry| Ok(wire::from_entry(entry.payload)?)).collect()
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
@@ -109,7 +109,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             None => None,
         };
         let last = match state.last {
-            Some(entry) => Some(wire::from_entry(entry.bytes)?.log_id()),
+            Some(entry) => Some(wire::from_entry(entry.payload)?.log_id()),
             None => purged,
         };
         Ok(LogState { last_purged_log_id: purged, last_log_id: last })
@@ -142,7 +142,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let encode = |entry: Entry| LogEntry { index: entry.log_id.index, bytes: wire::entry(&entry) };
+        let encode = |entry: Entry| LogEntry { index: entry.log_id.index, payload: wire::entry(&entry) };
         let entries = entries.into_iter().map(encode).collect();
         let mut done: Done = Box::new(move |result| callback.io_completed(result));
         if is_planted(Bug::AcknowledgeBeforeFsync) {
@@ -474,7 +474,7 @@ mod tests {
         let log = log.expect("a fresh log").group(0);
         let entry = |index| {
             let entry = Entry::new(LogId::new_term_index(1, index), EntryPayload::Blank);
-            LogEntry { index, bytes: wire::entry(&entry) }
+            LogEntry { index, payload: wire::entry(&entry) }
         };
         log.append((1..=4).map(entry).collect(), Box::new(|_| ()));
         log.purge(2, bytes::Bytes::new()).await.expect("a good disk");

@@ -5,13 +5,21 @@ use openraft::entry::RaftEntry;
 use openraft::vote::RaftVote;
 use openraft::{EntryPayload, StoredMembership};
 use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint};
 
 use crate::consensus::{Data, Entry, LogId, Membership, SnapshotMeta, TypeConfig, Vote};
+use crate::log::Payload;
 
 #[allow(missing_docs, clippy::all)]
 pub mod proto {
     tonic::include_proto!("quoris.raft");
 }
+
+/// The field `normal` of `LogEntry` in proto/raft.proto.
+const NORMAL_FIELD: u32 = 2;
+const MOST_KEY_BYTES: usize = 1;
+const MOST_VARINT_BYTES: usize = 10;
+const SHARED_FROM_BYTES: usize = 4096;
 
 /// The bytes do not hold what they should: another format, or damage that no checksum covers.
 #[derive(Debug, thiserror::Error)]
@@ -60,18 +68,37 @@ pub fn from_membership(membership: &proto::Membership) -> Membership {
     Membership::new_with_defaults(configs, membership.nodes.iter().copied())
 }
 
-/// An entry as it stands on disk and travels to peers.
-pub fn entry(entry: &Entry) -> Bytes {
+/// An entry as it travels to peers.
+fn message(entry: &Entry) -> proto::LogEntry {
     let payload = match &entry.payload {
         EntryPayload::Blank => None,
         EntryPayload::Normal(data) => Some(proto::log_entry::Payload::Normal(data.0.clone())),
         EntryPayload::Membership(it) => Some(proto::log_entry::Payload::Membership(membership(it))),
     };
-    proto::LogEntry { id: Some(log_id(&entry.log_id)), payload }.encode_to_vec().into()
+    proto::LogEntry { id: Some(log_id(&entry.log_id)), payload }
 }
 
-pub fn from_entry(bytes: Bytes) -> Result<Entry, WireError> {
-    let entry = proto::LogEntry::decode(bytes).map_err(|_| WireError("not a log entry"))?;
+/// An entry as it stands on disk: the same bytes. Those of many calls are shared and not copied; a few are, for they may be a
+/// small part of a packet, which they would keep.
+pub fn entry(entry: &Entry) -> Payload {
+    let data = match &entry.payload {
+        EntryPayload::Normal(data) if data.0.len() >= SHARED_FROM_BYTES => data,
+        _ => return Bytes::from(message(entry).encode_to_vec()).into(),
+    };
+    let id = proto::LogEntry { id: Some(log_id(&entry.log_id)), payload: None };
+    let mut head = Vec::with_capacity(id.encoded_len() + MOST_KEY_BYTES + MOST_VARINT_BYTES);
+    id.encode_raw(&mut head);
+    encode_key(NORMAL_FIELD, WireType::LengthDelimited, &mut head);
+    encode_varint(data.0.len() as u64, &mut head);
+    Payload { head: head.into(), body: data.0.clone() }
+}
+
+/// The entry that [`entry`] has made.
+pub fn from_entry(payload: Payload) -> Result<Entry, WireError> {
+    from_message(proto::LogEntry::decode(payload.into_buf()).map_err(|_| WireError("not a log entry"))?)
+}
+
+fn from_message(entry: proto::LogEntry) -> Result<Entry, WireError> {
     let id = from_log_id(entry.id.as_ref().ok_or(WireError("a log entry without its place"))?);
     let payload = match entry.payload {
         None => EntryPayload::Blank,
@@ -102,7 +129,7 @@ pub fn append_request(request: &openraft::raft::AppendEntriesRequest<TypeConfig>
         vote: Some(vote(&request.vote)),
         prev: request.prev_log_id.as_ref().map(log_id),
         commit: request.leader_commit.as_ref().map(log_id),
-        entries: request.entries.iter().map(entry).collect(),
+        entries: request.entries.iter().map(message).collect(),
     }
 }
 
@@ -113,7 +140,7 @@ pub fn from_append_request(
         vote: from_vote(&request.vote.unwrap_or_default()),
         prev_log_id: request.prev.as_ref().map(from_log_id),
         leader_commit: request.commit.as_ref().map(from_log_id),
-        entries: request.entries.into_iter().map(from_entry).collect::<Result<_, _>>()?,
+        entries: request.entries.into_iter().map(from_message).collect::<Result<_, _>>()?,
     })
 }
 
@@ -175,4 +202,43 @@ pub fn from_vote_reply(reply: proto::VoteReply) -> openraft::raft::VoteResponse<
         reply.last.as_ref().map(from_log_id),
         reply.granted,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Buf;
+
+    use super::*;
+
+    fn normal(bytes: usize) -> Entry {
+        let data = Data(vec![0xa5; bytes].into());
+        <Entry as RaftEntry>::new(LogId::new_term_index(300, 70_000), EntryPayload::Normal(data))
+    }
+
+    #[test]
+    fn an_entry_on_disk_has_the_bytes_of_its_message() {
+        for bytes in [0, 1, SHARED_FROM_BYTES - 1, SHARED_FROM_BYTES, 200_000] {
+            let (entry, message) = (entry(&normal(bytes)), message(&normal(bytes)).encode_to_vec());
+            assert_eq!((entry.size(), entry.checksum()), (message.len(), crc32fast::hash(&message)));
+            let mut buf = entry.clone().into_buf();
+            assert_eq!(buf.copy_to_bytes(buf.remaining()), message);
+            for payload in [entry, Bytes::from(message).into()] {
+                assert_eq!(from_entry(payload).ok(), Some(normal(bytes)), "{bytes}");
+            }
+        }
+    }
+
+    #[test]
+    fn many_bytes_are_shared_and_few_are_copied() {
+        let shares = |bytes| {
+            let entry = normal(bytes);
+            let EntryPayload::Normal(data) = &entry.payload else { unreachable!("as it was made") };
+            let payload = super::entry(&entry);
+            let read = from_entry(payload.clone()).expect("an entry").payload;
+            let EntryPayload::Normal(read) = &read else { unreachable!("as it was written") };
+            (payload.body.as_ptr() == data.0.as_ptr(), read.0.as_ptr() == data.0.as_ptr())
+        };
+        assert_eq!(shares(SHARED_FROM_BYTES), (true, true));
+        assert_eq!(shares(SHARED_FROM_BYTES - 1), (false, false));
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! All integers are little-endian. Nothing here does I/O or keeps state.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 /// Headers begin at multiples of this, and no header crosses one.
 pub use crate::env::disk::SECTOR;
@@ -164,6 +164,42 @@ impl Kind {
     }
 }
 
+/// Bytes in two pieces, one behind the other: an entry's body is shared with everybody else who holds the entry, and only its
+/// head is made for the log.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Payload {
+    /// The first of them; none if all stand in the body, as of what was read from disk.
+    pub head: Bytes,
+    /// The others.
+    pub body: Bytes,
+}
+
+impl From<Bytes> for Payload {
+    fn from(body: Bytes) -> Payload {
+        Payload { head: Bytes::new(), body }
+    }
+}
+
+impl Payload {
+    /// How many there are.
+    pub fn size(&self) -> usize {
+        self.head.len() + self.body.len()
+    }
+
+    /// All of them, one after another.
+    pub fn into_buf(self) -> impl Buf {
+        self.head.chain(self.body)
+    }
+
+    /// Their checksum (CRC-32).
+    pub fn checksum(&self) -> u32 {
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&self.head);
+        crc.update(&self.body);
+        crc.finalize()
+    }
+}
+
 /// One change of one group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
@@ -174,13 +210,13 @@ pub struct Record {
     /// The log index it is about; 0 where there is none.
     pub index: u64,
     /// Opaque to the log.
-    pub bytes: Bytes,
+    pub payload: Payload,
 }
 
 impl Record {
     /// Bytes the record takes in a batch.
     pub fn size(&self) -> usize {
-        RECORD_HEADER + self.bytes.len()
+        RECORD_HEADER + self.payload.size()
     }
 
     /// Appends the record to a batch's records.
@@ -188,8 +224,9 @@ impl Record {
         out.push(self.kind as u8);
         out.extend_from_slice(&self.group.to_le_bytes());
         out.extend_from_slice(&self.index.to_le_bytes());
-        out.extend_from_slice(&(self.bytes.len() as u32).to_le_bytes());
-        out.extend_from_slice(&self.bytes);
+        out.extend_from_slice(&(self.payload.size() as u32).to_le_bytes());
+        out.extend_from_slice(&self.payload.head);
+        out.extend_from_slice(&self.payload.body);
     }
 }
 
@@ -201,7 +238,7 @@ pub fn records(body: &[u8]) -> impl Iterator<Item = Option<(Record, usize)>> + '
             return None;
         }
         let record = decode_record(body, at);
-        at = record.as_ref().map_or(body.len(), |(record, payload)| payload + record.bytes.len());
+        at = record.as_ref().map_or(body.len(), |(record, payload)| payload + record.payload.size());
         Some(record)
     })
 }
@@ -214,7 +251,7 @@ fn decode_record(body: &[u8], at: usize) -> Option<(Record, usize)> {
         kind: Kind::from_byte(head[0])?,
         group: u32_at(head, 1),
         index: u64_at(head, 5),
-        bytes: Bytes::copy_from_slice(bytes),
+        payload: Bytes::copy_from_slice(bytes).into(),
     };
     Some((record, payload))
 }

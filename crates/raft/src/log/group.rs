@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::format::{Kind, Record};
+use super::format::{Kind, Payload, Record};
 
 /// Where an entry's bytes are on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,15 +33,15 @@ pub struct Placed {
     pub place: Place,
 }
 
-/// One entry. It has bytes, or a place, or both.
+/// One entry. It has a payload, or a place, or both.
 #[derive(Debug)]
 pub struct Slot {
     /// Tells an entry from a later one at the same index.
     pub id: u64,
     /// `None` until it is durable.
     pub place: Option<Place>,
-    /// `None` once the cache let go of them.
-    pub bytes: Option<Bytes>,
+    /// `None` once the cache let go of it.
+    pub payload: Option<Payload>,
 }
 
 /// One group's part of the log.
@@ -98,7 +98,8 @@ impl Group {
 
     /// Does what `record` says; entries go through [`Group::push`].
     pub fn apply(&mut self, record: &Record) {
-        let bytes = record.bytes.clone();
+        // Only entries have heads.
+        let bytes = record.payload.body.clone();
         match record.kind {
             Kind::Entry => unreachable!("entries are pushed"),
             Kind::TruncateAfter => {
@@ -129,7 +130,8 @@ impl Group {
 
     /// Records that restore everything but the entries.
     pub fn small_state(&self, group: u32) -> Vec<Record> {
-        let record = |kind, index, bytes: &Bytes| Record { group, kind, index, bytes: bytes.clone() };
+        let record =
+            |kind, index, bytes: &Bytes| Record { group, kind, index, payload: bytes.clone().into() };
         let vote = self.vote.iter().map(|bytes| record(Kind::Vote, 0, bytes));
         let committed = self.committed.iter().map(|bytes| record(Kind::Committed, 0, bytes));
         let purged = self.purged.iter().map(|(index, meta)| record(Kind::Purge, *index, meta));

@@ -34,6 +34,7 @@ use tokio::sync::{oneshot, watch};
 use crate::env::{Disk, Rng};
 use crate::planted::{Bug, is_planted};
 use crate::types::GroupId;
+pub use format::Payload;
 use format::{Kind, Record};
 use shared::{Op, Shared};
 
@@ -120,13 +121,13 @@ pub enum LogError {
     },
 }
 
-/// An entry of a group's log; the bytes are the caller's.
+/// An entry of a group's log; what is in it is the caller's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogEntry {
     /// Its index; indexes have no gaps.
     pub index: u64,
     /// Its content.
-    pub bytes: Bytes,
+    pub payload: Payload,
 }
 
 /// What a group's log begins and ends with.
@@ -268,7 +269,7 @@ impl GroupLog {
             entries.retain(|entry| last.is_none_or(|last| entry.index > last));
         }
         let record =
-            |LogEntry { index, bytes }| Record { group: self.group, kind: Kind::Entry, index, bytes };
+            |LogEntry { index, payload }| Record { group: self.group, kind: Kind::Entry, index, payload };
         let records = entries.into_iter().map(record).collect();
         self.handle.shared.enqueue(Op { group: self.group, records, done });
     }
@@ -352,7 +353,7 @@ impl GroupLog {
         bytes: Bytes,
     ) -> impl Future<Output = io::Result<()>> + Send + use<> {
         let (tell, told) = oneshot::channel();
-        let records = vec![Record { group: self.group, kind, index, bytes }];
+        let records = vec![Record { group: self.group, kind, index, payload: bytes.into() }];
         // Nobody may be waiting any more: then nobody needs to be told.
         let done: Done = Box::new(move |result| drop(tell.send(result)));
         self.handle.shared.enqueue(Op { group: self.group, records, done });

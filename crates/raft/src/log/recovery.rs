@@ -188,10 +188,10 @@ impl Replay {
             let place = Place {
                 segment: segment.header.segment,
                 offset: (offset as usize + BATCH_HEADER + at) as u32,
-                len: record.bytes.len() as u32,
-                crc: crc32fast::hash(&record.bytes),
+                len: record.payload.size() as u32,
+                crc: record.payload.checksum(),
             };
-            group.push(record.index, Slot { id: 0, place: Some(place), bytes: None });
+            group.push(record.index, Slot { id: 0, place: Some(place), payload: None });
         }
         Ok(())
     }

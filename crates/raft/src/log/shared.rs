@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
-use super::format::{Kind, Record};
+use super::format::{Kind, Payload, Record};
 use super::group::{Group, Place, Placed, Slot};
 use super::segment::Segment;
 use super::{Done, LogEntry, LogOptions, LogUsage, MAX_WAITING_BYTES};
@@ -194,7 +194,7 @@ impl Shared {
         {
             inner.cached_bytes -= len;
             if let Some(slot) = inner.groups.get_mut(&group).and_then(|g| g.slot_mut(index, id)) {
-                slot.bytes = None;
+                slot.payload = None;
             }
         }
     }
@@ -225,7 +225,7 @@ impl Inner {
         let group = self.groups.entry(op.group).or_default();
         for record in &op.records {
             if record.kind == Kind::Entry {
-                let slot = Slot { id: self.next_id, place: None, bytes: Some(record.bytes.clone()) };
+                let slot = Slot { id: self.next_id, place: None, payload: Some(record.payload.clone()) };
                 group.push(record.index, slot);
                 self.next_id += 1;
             } else {
@@ -277,7 +277,7 @@ impl Inner {
 
 /// Where to get an entry from.
 enum Source {
-    Memory(Bytes),
+    Memory(Payload),
     Disk(Arc<Segment>, Place),
 }
 
@@ -302,13 +302,13 @@ fn find(shared: &Shared, group: GroupId, range: Range<u64>) -> io::Result<Vec<(u
     let mut sources = Vec::new();
     for index in range.start.max(first)..range.end.min(last + 1) {
         let slot = group.slot(index).expect("between first and last");
-        let source = match (&slot.bytes, slot.place) {
-            (Some(bytes), _) => Source::Memory(bytes.clone()),
+        let source = match (&slot.payload, slot.place) {
+            (Some(payload), _) => Source::Memory(payload.clone()),
             (None, Some(place)) => {
                 let segment = inner.segment(place.segment).expect("a needed segment is live");
                 Source::Disk(segment.clone(), place)
             }
-            (None, None) => unreachable!("bytes are kept until they are placed"),
+            (None, None) => unreachable!("payloads are kept until they are placed"),
         };
         sources.push((index, source));
     }
@@ -317,7 +317,7 @@ fn find(shared: &Shared, group: GroupId, range: Range<u64>) -> io::Result<Vec<(u
 
 fn load((index, source): (u64, Source)) -> io::Result<LogEntry> {
     let (segment, place) = match source {
-        Source::Memory(bytes) => return Ok(LogEntry { index, bytes }),
+        Source::Memory(payload) => return Ok(LogEntry { index, payload }),
         Source::Disk(segment, place) => (segment, place),
     };
     let mut bytes = vec![0; place.len as usize];
@@ -327,5 +327,5 @@ fn load((index, source): (u64, Source)) -> io::Result<LogEntry> {
             format!("the log is damaged: {} at offset {}: entry", segment.path.display(), place.offset);
         return Err(io::Error::new(io::ErrorKind::InvalidData, message));
     }
-    Ok(LogEntry { index, bytes: bytes.into() })
+    Ok(LogEntry { index, payload: Bytes::from(bytes).into() })
 }

@@ -44,6 +44,10 @@ fn bytes(text: impl Into<String>) -> Bytes {
     Bytes::from(text.into().into_bytes())
 }
 
+fn content(text: impl Into<String>) -> Payload {
+    bytes(text).into()
+}
+
 /// What one group's log should hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Model {
@@ -65,7 +69,7 @@ impl Model {
     fn apply(&mut self, change: &Change) {
         match change {
             Change::Append(entries) => {
-                self.entries.extend(entries.iter().map(|e| (e.index, e.bytes.clone())));
+                self.entries.extend(entries.iter().map(|e| (e.index, e.payload.body.clone())));
             }
             Change::TruncateAfter(Some(index)) => self.entries.retain(|i, _| i <= index),
             Change::TruncateAfter(None) => self.entries.clear(),
@@ -92,7 +96,7 @@ impl Model {
         Model {
             vote: log.vote(),
             purged: state.purged,
-            entries: entries.into_iter().map(|e| (e.index, e.bytes)).collect(),
+            entries: entries.into_iter().map(|e| (e.index, e.payload.body)).collect(),
         }
     }
 }
@@ -119,8 +123,10 @@ impl History {
             0..9 => {
                 let count = 1 + rng.next_u64() % 4;
                 let pad = "x".repeat((rng.next_u64() % 400) as usize);
-                let entry =
-                    |i| LogEntry { index: last + 1 + i, bytes: bytes(format!("{group}.{unique}.{i}.{pad}")) };
+                let entry = |i| LogEntry {
+                    index: last + 1 + i,
+                    payload: content(format!("{group}.{unique}.{i}.{pad}")),
+                };
                 Change::Append((0..count).map(entry).collect())
             }
             9..11 if !model.entries.is_empty() => Change::TruncateAfter(Some(between)),
@@ -138,11 +144,11 @@ impl History {
         let acknowledged = Arc::new(AtomicBool::new(false));
         let tell = acknowledged.clone();
         let log = log.group(group);
-        let kind = |kind, index, bytes| vec![Record { group, kind, index, bytes }];
+        let kind = |kind, index, bytes: Bytes| vec![Record { group, kind, index, payload: bytes.into() }];
         let records = match change.clone() {
             Change::Append(entries) => {
                 let record =
-                    |e: LogEntry| Record { group, kind: Kind::Entry, index: e.index, bytes: e.bytes };
+                    |e: LogEntry| Record { group, kind: Kind::Entry, index: e.index, payload: e.payload };
                 entries.into_iter().map(record).collect()
             }
             Change::TruncateAfter(Some(index)) => kind(Kind::TruncateAfter, index, Bytes::new()),
@@ -255,7 +261,7 @@ async fn workload(disk: &FakeDisk, history: &mut History) -> Result<(), String> 
         let group = (round % 2) as u32;
         let last = history.now.entry(group).or_default().last();
         let entry =
-            |i| LogEntry { index: last + i, bytes: bytes(format!("{round} {i} {}", "y".repeat(300))) };
+            |i| LogEntry { index: last + i, payload: content(format!("{round} {i} {}", "y".repeat(300))) };
         history.issue(&log, group, Change::Append((1..=3).map(entry).collect()));
         if round % 5 == 0 {
             history.issue(&log, 2, Change::Vote(bytes(format!("vote {round}"))));
@@ -317,7 +323,7 @@ fn what_a_new_process_builds_on_survives_a_power_cut() {
                 let log = open(&disk, 9).unwrap_or_else(|e| panic!("{case}: {e}"));
                 history.check(&log).await.unwrap_or_else(|e| panic!("{case}: {e}"));
                 let last = history.now[&0].last();
-                let entry = LogEntry { index: last + 1, bytes: bytes("after the restart") };
+                let entry = LogEntry { index: last + 1, payload: content("after the restart") };
                 history.issue(&log, 0, Change::Append(vec![entry]));
                 let_run(6).await;
                 disk.crash();
@@ -355,7 +361,7 @@ async fn acknowledged(disk: &FakeDisk, rounds: u64, close: bool) -> History {
     let log = open(disk, 3).expect("a log");
     for round in 0..rounds {
         let last = history.now.entry(0).or_default().last();
-        let entry = LogEntry { index: last + 1, bytes: bytes(format!("{round} {}", "z".repeat(90))) };
+        let entry = LogEntry { index: last + 1, payload: content(format!("{round} {}", "z".repeat(90))) };
         history.issue(&log, 0, Change::Append(vec![entry]));
         let_run(6).await;
         let vote = history.issue(&log, 1, Change::Vote(bytes(format!("vote {round}"))));
@@ -446,8 +452,10 @@ fn the_first_failure_is_final() {
             let mut failed = false;
             for round in 0..12 {
                 let vote = history.issue(&log, 1, Change::Vote(bytes(format!("vote {round}"))));
-                let entry =
-                    LogEntry { index: history.now.entry(0).or_default().last() + 1, bytes: bytes("entry") };
+                let entry = LogEntry {
+                    index: history.now.entry(0).or_default().last() + 1,
+                    payload: content("entry"),
+                };
                 let append = history.issue(&log, 0, Change::Append(vec![entry]));
                 let_run(6).await;
                 let ok = vote.load(Ordering::Relaxed) && append.load(Ordering::Relaxed);
@@ -491,7 +499,7 @@ fn a_flush_vouches_for_what_was_accepted_before_it() {
             let disk =
                 FakeDisk::new(seed, FakeDiskOptions { sync_us: 50..100, ..FakeDiskOptions::default() });
             let log = open(&disk, seed).expect("a fresh log");
-            let entry = LogEntry { index: 1, bytes: bytes("entry") };
+            let entry = LogEntry { index: 1, payload: content("entry") };
             log.group(1).append(vec![entry], Box::new(|_| ()));
             log.flush().await.expect("a good disk");
             disk.crash();
@@ -526,7 +534,7 @@ fn disk_use_follows_what_the_groups_hold() {
         idle.save_committed(bytes("committed")).expect("accepted");
         for index in 1..=400 {
             let (tell, told) = oneshot::channel();
-            let entry = LogEntry { index, bytes: bytes("w".repeat(300)) };
+            let entry = LogEntry { index, payload: content("w".repeat(300)) };
             busy.append(vec![entry], Box::new(move |r| tell.send(r).expect("waited for")));
             told.await.expect("told").expect("durable");
             if index % 10 == 0 {
@@ -559,7 +567,7 @@ fn a_gap_and_a_huge_entry() {
         let log = open(&disk, 1).expect("a log");
         let append = |index: u64, len: usize| {
             let (tell, told) = oneshot::channel();
-            let entry = LogEntry { index, bytes: bytes("h".repeat(len)) };
+            let entry = LogEntry { index, payload: content("h".repeat(len)) };
             log.group(0).append(vec![entry], Box::new(move |r| tell.send(r).expect("waited for")));
             told
         };
@@ -571,7 +579,7 @@ fn a_gap_and_a_huge_entry() {
         disk.crash();
         let log = open(&disk, 2).expect("a log");
         let lens: Vec<_> =
-            log.group(0).read(0..9).await.expect("readable").iter().map(|e| e.bytes.len()).collect();
+            log.group(0).read(0..9).await.expect("readable").iter().map(|e| e.payload.size()).collect();
         assert_eq!(lens, [10, 100_000, 10]);
     });
 }
@@ -588,7 +596,7 @@ fn it_works_on_a_real_disk() {
         let log = open();
         for index in 0..100 {
             let (tell, told) = oneshot::channel();
-            let entry = LogEntry { index, bytes: bytes(format!("{index} {}", "r".repeat(200))) };
+            let entry = LogEntry { index, payload: content(format!("{index} {}", "r".repeat(200))) };
             log.group(1).append(vec![entry], Box::new(move |r| tell.send(r).expect("waited for")));
             told.await.expect("told").expect("durable");
         }
@@ -596,7 +604,7 @@ fn it_works_on_a_real_disk() {
         log.close().await.expect("a healthy log");
         let read = open().group(1).read(0..1000).await.expect("readable");
         assert_eq!(read.iter().map(|e| e.index).collect::<Vec<_>>(), (50..100).collect::<Vec<_>>());
-        assert!(read[0].bytes.starts_with(b"50 rrr"));
+        assert!(read[0].payload.body.starts_with(b"50 rrr"));
     });
 }
 

@@ -72,7 +72,7 @@ impl Writer {
         for (id, group) in &mut inner.groups {
             if std::mem::take(&mut group.committed_dirty) {
                 let bytes = group.committed.clone().expect("dirty because set");
-                extra.push(Record { group: *id, kind: Kind::Committed, index: 0, bytes });
+                extra.push(Record { group: *id, kind: Kind::Committed, index: 0, payload: bytes.into() });
             }
         }
         let body_len = wanted + extra.iter().map(Record::size).sum::<usize>();
@@ -104,7 +104,7 @@ impl Writer {
                         record.index,
                         first_id,
                         buffer.len() + RECORD_HEADER,
-                        record.bytes.len(),
+                        record.payload.size(),
                     ));
                     first_id += 1;
                 }
