@@ -10,7 +10,7 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/quoris.entry.rs"));
 }
 
-pub use encode::encode;
+pub use encode::{Draft, encode};
 pub use generated::{
     Arrive, Batch, Bounds, Call, Check, Entry, Genesis, GroupInfo, Leave, Moves, NodeInfo, SlotEpoch,
     SlotRange, Stamp, Topology, Waiter, Watch,

@@ -10,8 +10,9 @@ use openraft::raft::{ClientWriteResult, TransferLeaderRequest, VoteRequest};
 use openraft::{Instant as _, Raft, ServerState};
 use prost::Message;
 use quoris_engine::digest::Difference;
+use quoris_engine::entry::Draft;
 use quoris_engine::machine::Expiry;
-use quoris_engine::{Batch, Call, Entry, Machine, Stamp};
+use quoris_engine::{Call, Entry, Machine, Stamp};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::consensus::{Callback, Data, LogId, TypeConfig, Vote};
@@ -193,11 +194,11 @@ impl Group {
         }
     }
 
-    /// Writes `batches`, each applied whole and with nothing between its calls.
+    /// Writes batches, each applied whole and with nothing between its calls.
     ///
     /// Waits for a leader as long as calls may, and in all at most the write timeout; what has not entered the log by
     /// then never will.
-    pub async fn write(&self, batches: Vec<Batch>) -> WriteOutcome {
+    pub async fn write(&self, batches: impl Into<Draft>) -> WriteOutcome {
         match self.propose(batches) {
             Ok(mut waiter) => waiter.wait(self.write_timeout).await,
             Err(refusal) => WriteOutcome::Refused(refusal),
@@ -205,11 +206,11 @@ impl Group {
     }
 
     /// [`Group::write`] for those who want to know what became of a write even when it is late.
-    pub fn propose(&self, batches: Vec<Batch>) -> Result<Waiter, Refusal> {
+    pub fn propose(&self, batches: impl Into<Draft>) -> Result<Waiter, Refusal> {
         if self.trust.is_distrusted() {
             return Err(Refusal::Differs);
         }
-        let (proposal, waiter) = Proposal::new(batches);
+        let (proposal, waiter) = Proposal::new(batches.into());
         match self.proposals.try_send(proposal) {
             Ok(()) => Ok(waiter),
             Err(mpsc::error::TrySendError::Full(_)) => Err(Refusal::Busy),
@@ -285,7 +286,7 @@ impl Group {
     pub async fn remove_due(&self) {
         if self.is_leader() && self.has_due_keys() {
             // Whatever becomes of it, the next tick tries again.
-            self.write(Vec::new()).await;
+            self.write(Draft::default()).await;
         }
     }
 

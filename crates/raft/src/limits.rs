@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Most calls combined into one log entry.
 pub const CALLS_PER_ENTRY: usize = 16 * 1024;
 
-/// A log entry is closed once its calls' words have this many bytes; a single call may exceed it.
+/// A log entry is closed once its calls have this many bytes; a single call may exceed it.
 pub const BYTES_PER_ENTRY: usize = 4 << 20;
 
 /// Entries of a group in flight at once. A second one keeps the disk busy while the first is on its way; more would

@@ -77,7 +77,7 @@ impl Node {
         let _held = Held::of(self.slots(), places);
         let slots =
             places.iter().map(|(slot, place)| SlotEpoch { slot: u32::from(*slot), epoch: place.epoch });
-        match from.write(vec![Batch::leave(to, slots.collect())]).await {
+        match from.write(Batch::leave(to, slots.collect())).await {
             WriteOutcome::Applied(outcomes) => Ok(number_in(&outcomes)),
             WriteOutcome::Refused(refusal) => Err(MoveError::Refused(refusal)),
             WriteOutcome::Unknown(why) => Err(MoveError::Unknown(why)),
@@ -227,7 +227,7 @@ async fn seal(from: &Group) {
     let left = from.with_machine(|machine| unsealed(machine.keyspace()));
     if !left.is_empty() {
         // Whatever becomes of it, the next round sees what is left.
-        from.write(vec![Batch::seal(left.iter().map(Departure::named).collect())]).await;
+        from.write(Batch::seal(left.iter().map(Departure::named).collect())).await;
     }
 }
 
@@ -248,6 +248,6 @@ async fn let_go(node: &Node, from: &Group) {
     let arrived: Vec<_> = arrived.map(Departure::named).collect();
     if !arrived.is_empty() {
         // Whatever becomes of it, the next round sees what is left.
-        from.write(vec![Batch::forget(arrived)]).await;
+        from.write(Batch::forget(arrived)).await;
     }
 }

@@ -10,8 +10,9 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use openraft::errors::ClientWriteError;
 use openraft::raft::ClientWriteResult;
+use quoris_engine::Stamp;
+use quoris_engine::entry::{self, Draft};
 use quoris_engine::machine::BatchOutcome;
-use quoris_engine::{Batch, Stamp, entry};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::consensus::{Callback, Data, TypeConfig};
@@ -25,7 +26,7 @@ use crate::vacancy::Vacancy;
 
 /// A write on its way into the log.
 pub struct Proposal {
-    batches: Vec<Batch>,
+    draft: Draft,
     stage: Stage,
     tell: oneshot::Sender<WriteOutcome>,
 }
@@ -52,11 +53,11 @@ impl Stage {
 }
 
 impl Proposal {
-    /// A write of `batches`, and the end at which its fate arrives.
-    pub fn new(batches: Vec<Batch>) -> (Proposal, Waiter) {
+    /// A write of a draft's batches, and the end at which its fate arrives.
+    pub fn new(draft: Draft) -> (Proposal, Waiter) {
         let (tell, told) = oneshot::channel();
         let stage = Stage::default();
-        (Proposal { batches, stage: stage.clone(), tell }, Waiter { stage, told: Some(told) })
+        (Proposal { draft, stage: stage.clone(), tell }, Waiter { stage, told: Some(told) })
     }
 }
 
@@ -126,10 +127,8 @@ fn combine(first: Proposal, waiting: &mut mpsc::Receiver<Proposal>) -> Vec<Propo
     let mut next = Some(first);
     while let Some(proposal) = next {
         if proposal.stage.advance(PROPOSED) {
-            for call in proposal.batches.iter().flat_map(|batch| &batch.calls) {
-                calls += 1;
-                bytes += call.args.iter().map(|word| word.len()).sum::<usize>();
-            }
+            calls += proposal.draft.calls();
+            bytes += proposal.draft.size();
             combined.push(proposal);
         }
         let full = calls >= limits::CALLS_PER_ENTRY || bytes >= limits::BYTES_PER_ENTRY;
@@ -140,11 +139,11 @@ fn combine(first: Proposal, waiting: &mut mpsc::Receiver<Proposal>) -> Vec<Propo
 
 /// How many of `writes`, each of another connection, become one entry. For `tests/counts` alone, which counts what it costs.
 #[doc(hidden)]
-pub fn combined(writes: Vec<Vec<Batch>>) -> usize {
+pub fn combined(writes: Vec<Draft>) -> usize {
     let (sender, mut waiting) = mpsc::channel(writes.len().max(1));
     let mut waiters = Vec::with_capacity(writes.len());
-    for batches in writes {
-        let (proposal, waiter) = Proposal::new(batches);
+    for draft in writes {
+        let (proposal, waiter) = Proposal::new(draft);
         waiters.push(waiter);
         // There is room for each.
         let _ = sender.try_send(proposal);
@@ -161,18 +160,14 @@ struct Offer {
 }
 
 impl Offer {
-    fn new(env: &Env, conditions: Stamp, mut combined: Vec<Proposal>, permit: OwnedSemaphorePermit) -> Offer {
+    fn new(env: &Env, conditions: Stamp, combined: Vec<Proposal>, permit: OwnedSemaphorePermit) -> Offer {
         let (now_ms, seed) = (env.clock.now_ms(), env.rng.next_u64());
         let mut stamp = Stamp { now_ms, seed, ..conditions };
-        if is_planted(Bug::TickAhead) && combined.iter().all(|proposal| proposal.batches.is_empty()) {
+        if is_planted(Bug::TickAhead) && combined.iter().all(|proposal| proposal.draft.batches() == 0) {
             stamp.now_ms += limits::TICK_INTERVAL.as_millis() as u64;
         }
-        if is_planted(Bug::WatchIgnored) {
-            let batches = combined.iter_mut().flat_map(|proposal| &mut proposal.batches);
-            batches.for_each(|batch| batch.watches.clear());
-        }
-        let entry = entry::encode(&stamp, combined.iter().flat_map(|proposal| &proposal.batches));
-        let tells = combined.into_iter().map(|proposal| (proposal.batches.len(), proposal.tell)).collect();
+        let entry = entry::encode(&stamp, combined.iter().map(|proposal| &proposal.draft));
+        let tells = combined.into_iter().map(|proposal| (proposal.draft.batches(), proposal.tell)).collect();
         Offer { data: Data(entry.into()), tells, _permit: permit }
     }
 

@@ -6,10 +6,11 @@
 //! spares some keys a while and does no harm. What an earlier leader knew is lost with it. While no policy asks there are few
 //! cells, and OBJECT IDLETIME of one among very many keys may answer another's use.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use arc_swap::{ArcSwap, Guard};
 use tokio::time::Instant;
 
 use crate::limits;
@@ -27,7 +28,7 @@ pub struct Access {
     since: Instant,
     /// Uses so far: what the counters' chance is made of.
     uses: AtomicU64,
-    cells: RwLock<Arc<[Cell]>>,
+    cells: ArcSwap<Box<[Cell]>>,
 }
 
 /// When a key was last used, in tenths of a second (24 bits, which come round after 19 days and are never 0 but for what has
@@ -41,7 +42,7 @@ const TICKS: u32 = 0xff_ffff;
 impl Default for Access {
     fn default() -> Access {
         let cells = (0..limits::FIRST_ACCESS_CELLS).map(|_| Cell::default()).collect();
-        Access { since: Instant::now(), uses: AtomicU64::new(0), cells: RwLock::new(cells) }
+        Access { since: Instant::now(), uses: AtomicU64::new(0), cells: ArcSwap::from_pointee(cells) }
     }
 }
 
@@ -56,14 +57,14 @@ impl Access {
         if want > cells.len() || !wanted && want < cells.len() {
             let old = |i: usize| cells[i & (cells.len() - 1)].0.load(Ordering::Relaxed);
             let grown = (0..want).map(|i| Cell(AtomicU32::new(old(i)))).collect();
-            *self.cells.write().unwrap_or_else(PoisonError::into_inner) = grown;
+            self.cells.store(Arc::new(grown));
         }
     }
 
-    /// Notes that `keys` are used.
-    pub fn used<'a>(&self, keys: impl Iterator<Item = &'a bytes::Bytes>) {
+    /// Notes that `keys` are used `now`.
+    pub fn used<'a>(&self, now: Instant, keys: impl Iterator<Item = &'a bytes::Bytes>) {
         let cells = self.cells();
-        let now = self.now();
+        let now = self.tick_of(now);
         for key in keys {
             let hash = hash(key);
             let cell = &cells[hash as usize & (cells.len() - 1)];
@@ -109,12 +110,17 @@ impl Access {
         cells[hash(key) as usize & (cells.len() - 1)].0.load(Ordering::Relaxed)
     }
 
-    fn cells(&self) -> Arc<[Cell]> {
-        self.cells.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn cells(&self) -> Guard<Arc<Box<[Cell]>>> {
+        self.cells.load()
     }
 
     fn now(&self) -> u32 {
-        (self.since.elapsed().as_millis() / TICK_MS % u128::from(TICKS)) as u32 + 1
+        self.tick_of(Instant::now())
+    }
+
+    fn tick_of(&self, at: Instant) -> u32 {
+        let since = at.saturating_duration_since(self.since);
+        (since.as_millis() / TICK_MS % u128::from(TICKS)) as u32 + 1
     }
 }
 
@@ -159,9 +165,9 @@ mod tests {
         let mut access = Access::default();
         let (old, new, never) = (bytes::Bytes::from("old"), bytes::Bytes::from("new"), b"never");
         access.keep(true, 100);
-        access.used([&old].into_iter());
+        access.used(Instant::now(), [&old].into_iter());
         access.since -= Duration::from_secs(1);
-        (0..1000).for_each(|_| access.used([&new].into_iter()));
+        (0..1000).for_each(|_| access.used(Instant::now(), [&new].into_iter()));
         assert!(
             access.used_last(never) < access.used_last(&old)
                 && access.used_last(&old) < access.used_last(&new)

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use quoris_engine::command::{Command, Flags};
 use quoris_engine::commands;
+use quoris_engine::entry::Draft;
 use quoris_engine::machine::BatchOutcome;
 use quoris_engine::waiters::WaiterId;
 use quoris_engine::{Batch, Call, CommandError, Reply};
@@ -229,7 +230,7 @@ async fn here(
     deadline: Option<Instant>,
 ) -> Reply {
     let node = &server.node;
-    let mut waiter = match seat.group.propose(vec![Batch::of(vec![call.clone()]).by(origin)]) {
+    let mut waiter = match seat.group.propose(Draft::of_each(std::slice::from_ref(call), origin)) {
         Ok(waiter) => waiter,
         Err(refusal) => return Reply::Error(route::refused(node, refusal, Some(seat.slot))),
     };
@@ -237,7 +238,7 @@ async fn here(
     if matches!(outcome, WriteOutcome::Unknown(_)) {
         tokio::spawn(disown_late(server.clone(), seat.group.clone(), waiter));
     }
-    let reply = route::written(node, outcome, &[Some(seat.slot)]).remove(0);
+    let reply = route::written(node, outcome, std::iter::once(Some(seat.slot))).remove(0);
     let Reply::Blocked { id, timeout_ms } = reply else { return route::reroute(node, reply) };
     let told = server.blocked.answer(seat.group.id(), id).expect("the machine has said that it blocks");
     endings.has_blocked();
@@ -315,7 +316,7 @@ async fn cancel(group: &Group, id: WaiterId) -> Result<bool, Option<Refusal>> {
     if is_planted(Bug::CancelNotLogged) {
         return Ok(true);
     }
-    match group.write(vec![Batch::cancel(id)]).await {
+    match group.write(Batch::cancel(id)).await {
         WriteOutcome::Applied(outcomes) => match outcomes.first() {
             Some(BatchOutcome::Ran(replies)) => Ok(replies.first() == Some(&Reply::Int(1))),
             _ => Ok(false),

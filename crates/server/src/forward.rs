@@ -77,7 +77,7 @@ impl Relay {
     async fn connect(server: &Server, addr: String, protocol: Protocol) -> io::Result<Relay> {
         let stream = server.env.net.connect(&addr).await?;
         let mut relay = Relay { connection: Outgoing::over(stream), addr, protocol, id: 0 };
-        let config = server.settings.get();
+        let config = server.settings.keep();
         let mut greeting: Vec<Vec<&[u8]>> = Vec::new();
         if !config.requirepass.is_empty() {
             greeting.push(vec![b"AUTH", config.requirepass.as_bytes()]);

@@ -13,8 +13,9 @@ use futures::StreamExt;
 use quoris_engine::args::Args;
 use quoris_engine::command::{self, Chapter, Command, Gather, Run};
 use quoris_engine::commands::scan::{Cursor, ScanOf, ScanOptions, scan, scan_reply};
+use quoris_engine::entry::Draft;
 use quoris_engine::fingerprint::Fingerprint;
-use quoris_engine::{Batch, Call, CommandError, Machine, Reply, SLOT_COUNT, SlotId};
+use quoris_engine::{Call, CommandError, Machine, Reply, SLOT_COUNT, SlotId};
 use quoris_raft::group::Group;
 use quoris_raft::node::Node;
 
@@ -128,9 +129,9 @@ async fn ask(
                     server.scripts.functions_have_changed();
                 }
                 let _writing = server.scripts.writing(std::slice::from_ref(&call));
-                let outcome = group.write(vec![Batch::of(vec![call.clone()])]).await;
+                let outcome = group.write(Draft::of_each(std::slice::from_ref(&call), 0)).await;
                 scripts::wait(slept).await;
-                first(route::written(&server.node, outcome, &[None]))
+                first(route::written(&server.node, outcome, std::iter::once(None)))
             }
             Place::Here => read(server, group, &call).await,
             Place::At(leader) => {

@@ -53,7 +53,7 @@ pub async fn serve(
 /// One client from its first byte to its last.
 async fn welcome(server: Arc<Server>, mut stream: Box<dyn Stream>, addr: String) {
     server.stats.connections.add(1);
-    let config = server.settings.get();
+    let config = server.settings.keep();
     let Some(place) = server.clients.enter(addr, config.listen.clone(), config.maxclients) else {
         server.stats.rejected_connections.add(1);
         let mut out = BytesMut::new();

@@ -6,12 +6,15 @@
 //! Invariant: mail leaves in the order in which it was posted, and between the replies of two turns, never inside one reply.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
+use futures::task::AtomicWaker;
 use quoris_engine::Reply;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::limits;
@@ -68,19 +71,25 @@ pub struct OutputLimit {
     pub soft_s: u64,
 }
 
-/// One client's mail.
+/// One client's mail. An empty box costs the connection, which looks at every turn, no lock.
 #[derive(Default)]
 pub struct Mailbox {
     state: Mutex<State>,
-    arrived: Notify,
+    /// Whether there may be any.
+    has_mail: AtomicBool,
+    /// Whether `over_since` may be set.
+    is_over: AtomicBool,
+    /// Replies and mail that have left the box and not the node.
+    unsent_bytes: AtomicUsize,
+    /// What [`Mailbox::arrived`] waits for, and who waits.
+    news: AtomicBool,
+    connection: AtomicWaker,
 }
 
 #[derive(Default)]
 struct State {
     mail: VecDeque<Mail>,
     bytes: usize,
-    /// Replies and mail that have left the box and not the node.
-    unsent_bytes: usize,
     /// Since when more waits than the soft limit allows.
     over_since: Option<Instant>,
 }
@@ -92,16 +101,22 @@ impl Mailbox {
         let mut state = self.lock();
         state.bytes += mail.bytes();
         state.mail.push_back(mail);
-        let fits = state.fits(limit);
+        let fits = state.fits(self.unsent_bytes.load(Ordering::Relaxed), limit);
+        self.is_over.store(state.over_since.is_some(), Ordering::Relaxed);
+        self.has_mail.store(true, Ordering::Relaxed);
         drop(state);
-        self.arrived.notify_one();
+        self.nudge();
         fits
     }
 
     /// Moves what waits to the end of `out`, as long as that is not too long. Whether there was anything.
     pub fn take(&self, protocol: Protocol, out: &mut BytesMut) -> bool {
-        let mut state = self.lock();
         let mut any = false;
+        if !self.has_mail.load(Ordering::Relaxed) {
+            self.unsent_bytes.store(out.len(), Ordering::Relaxed);
+            return any;
+        }
+        let mut state = self.lock();
         while out.len() < limits::OUTPUT_BYTES
             && let Some(mail) = state.mail.pop_front()
         {
@@ -109,26 +124,39 @@ impl Mailbox {
             state.bytes -= mail.bytes();
             mail.encode(protocol, out);
         }
-        state.unsent_bytes = out.len();
+        self.has_mail.store(!state.mail.is_empty(), Ordering::Relaxed);
+        self.unsent_bytes.store(out.len(), Ordering::Relaxed);
         any
     }
 
     /// Has [`Mailbox::arrived`] be ready though nothing was posted: there is other news for the connection.
     pub fn nudge(&self) {
-        self.arrived.notify_one();
+        self.news.store(true, Ordering::Release);
+        self.connection.wake();
     }
 
-    /// Ready when something has been posted since it was last ready.
+    /// Ready when something has been posted since it was last ready. For the connection alone: only the last who asks is woken.
     pub async fn arrived(&self) {
-        self.arrived.notified().await;
+        poll_fn(|context| {
+            // First: who posts after the look that follows finds somebody to wake.
+            self.connection.register(context.waker());
+            match self.news.swap(false, Ordering::Acquire) {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
     }
 
     /// How many bytes of output the connection holds: they count against the limit.
     pub fn set_unsent(&self, bytes: usize) {
-        let mut state = self.lock();
-        state.unsent_bytes = bytes;
-        if bytes == 0 && state.mail.is_empty() {
-            state.over_since = None;
+        self.unsent_bytes.store(bytes, Ordering::Relaxed);
+        if bytes == 0 && self.is_over.load(Ordering::Relaxed) {
+            let mut state = self.lock();
+            if state.mail.is_empty() {
+                state.over_since = None;
+                self.is_over.store(false, Ordering::Relaxed);
+            }
         }
     }
 
@@ -144,8 +172,8 @@ impl Mailbox {
 }
 
 impl State {
-    fn fits(&mut self, limit: OutputLimit) -> bool {
-        let bytes = (self.bytes + self.unsent_bytes) as u64;
+    fn fits(&mut self, unsent_bytes: usize, limit: OutputLimit) -> bool {
+        let bytes = (self.bytes + unsent_bytes) as u64;
         if bytes > limits::MAIL_BYTES || limit.hard_bytes > 0 && bytes > limit.hard_bytes {
             return false;
         }

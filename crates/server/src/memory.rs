@@ -88,7 +88,7 @@ pub fn used(node: &Node) -> u64 {
 
 /// Evicts until the keys take no more than they may. Whether they do.
 pub async fn make_room(server: &Server) -> bool {
-    let config = server.settings.get();
+    let config = server.settings.keep();
     let memory = &server.memory;
     let over = || config.maxmemory > 0 && used(&server.node) > config.maxmemory;
     let mut short = over();
@@ -112,7 +112,7 @@ pub async fn keep_room(server: Weak<Server>) {
     loop {
         tokio::time::sleep(Duration::from_millis(limits::EVICTION_INTERVAL_MS)).await;
         let Some(server) = server.upgrade() else { return };
-        let config = server.settings.get();
+        let config = server.settings.keep();
         let keys = server.node.groups().iter().map(|group| group.with_machine(|m| m.keyspace().len())).sum();
         server.memory.access.keep(follows_access(&config), keys);
         make_room(&server).await;
@@ -138,7 +138,7 @@ async fn evict_some(server: &Server, config: &Config) -> bool {
         if victims.is_empty() {
             continue;
         }
-        if let WriteOutcome::Applied(outcomes) = group.write(vec![Batch::evict(victims)]).await
+        if let WriteOutcome::Applied(outcomes) = group.write(Batch::evict(victims)).await
             && let Some(BatchOutcome::Ran(replies)) = outcomes.first()
             && let Some(Reply::Int(evicted)) = replies.first()
         {

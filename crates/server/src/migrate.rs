@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use quoris_engine::args::Args;
-use quoris_engine::entry::Watch;
+use quoris_engine::entry::{Draft, Watch};
 use quoris_engine::machine::{BatchOutcome, Read};
 use quoris_engine::{Batch, Call, CommandError, Machine, Reply, SlotId};
 use quoris_raft::group::Group;
@@ -409,7 +409,7 @@ async fn delete(
         let watch = Watch { key: dumped.key.clone(), version: dumped.version };
         Batch::transaction(vec![call_of("DEL", &dumped.key)], vec![watch]).by(origin)
     };
-    match group.write(taken.map(batch).collect()).await {
+    match group.write(taken.map(batch).collect::<Draft>()).await {
         WriteOutcome::Applied(outcomes) => {
             let deleted = |outcome: &BatchOutcome| *outcome == BatchOutcome::Ran(vec![Reply::Int(1)]);
             if outcomes.iter().all(deleted) { Ok(()) } else { Err(CHANGED) }

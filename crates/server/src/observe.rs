@@ -8,7 +8,8 @@ use bytes::Bytes;
 use quoris_engine::args::Args;
 use quoris_engine::command::{Command, Flags, Run, Verb};
 use quoris_engine::hash_slot::slot_of;
-use quoris_engine::{Call, CommandError, Reply};
+use quoris_engine::{CommandError, Reply};
+use tokio::time::Instant;
 
 use crate::client_memory::Held;
 use crate::clients::Client;
@@ -111,25 +112,18 @@ impl Server {
         }
     }
 
-    /// The calls, if somebody may want to see them when they have run, or else none.
-    pub(crate) fn kept(&self, calls: &[Call]) -> Vec<Call> {
-        match self.settings.get().slowlog_log_slower_than_us {
-            ..0 => Vec::new(),
-            _ => calls.to_vec(),
-        }
-    }
-
-    /// Notes which keys these calls of `client` use: those that only look at keys, none.
+    /// Notes which keys these calls of `client` use now: those that only look at keys, none.
     pub(crate) fn note_use<'a>(
         &self,
         client: &Client,
+        now: Instant,
         calls: impl Iterator<Item = (&'static Command, &'a [Bytes])>,
     ) {
         let no_touch = client.state().no_touch;
         let counts = |(row, _): &(&Command, &[Bytes])| {
             (!no_touch || row.name == "touch") && !LOOKS_ONLY.contains(&row.name)
         };
-        self.memory.access.used(calls.filter(counts).flat_map(|(row, words)| row.keys.of(words)));
+        self.memory.access.used(now, calls.filter(counts).flat_map(|(row, words)| row.keys.of(words)));
     }
 
     /// Notes that a call of `client` took `usec`. `words`: if they have been kept.
@@ -199,7 +193,7 @@ impl Session {
         let row = route.row();
         // Queued calls count when they are queued.
         if self.transaction.is_some() || !is_in_run(&route) {
-            self.server.note_use(&self.client, std::iter::once((row, words)));
+            self.server.note_use(&self.client, Instant::now(), std::iter::once((row, words)));
         }
         if config.maxmemory == 0 {
             return Ok(route);
@@ -375,45 +369,33 @@ const LOOKS_ONLY: [&str; 13] = [
     "usage",
 ];
 
-/// What this node alone knows of keys' use: in place of the reply of the group, which knows nothing of it.
-pub(crate) struct AskedOfUse {
-    /// The call's place in its run.
-    pub at: usize,
-    words: Vec<Bytes>,
+/// Whether a call asks what this node alone knows of keys' use, or brings it along: the group knows nothing of it.
+pub(crate) fn asks_of_use(row: &Command) -> bool {
+    matches!(row.name, "idletime" | "freq" | "restore")
 }
 
-impl AskedOfUse {
-    /// The calls of a run that ask for it, or bring it along.
-    pub fn among(rows: &[&'static Command], calls: &[Call]) -> Vec<AskedOfUse> {
-        let asks = |(_, row): &(usize, &&Command)| matches!(row.name, "idletime" | "freq" | "restore");
-        let asked = rows.iter().enumerate().filter(asks);
-        asked.map(|(at, _)| AskedOfUse { at, words: calls[at].args.clone() }).collect()
-    }
-
-    /// The reply to send instead of `reply`.
-    pub fn answer(&self, server: &Server, reply: Reply) -> Reply {
-        let access = &server.memory.access;
-        let args = Args(&self.words);
-        let by_frequency = server.settings.get().maxmemory_policy.ends_with("-lfu");
-        const NOT_WITH_LFU: &str = "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when \
+/// The reply to send to such a call instead of the group's.
+pub(crate) fn answer_of_use(server: &Server, words: &[Bytes], reply: Reply) -> Reply {
+    let access = &server.memory.access;
+    let args = Args(words);
+    let by_frequency = server.settings.get().maxmemory_policy.ends_with("-lfu");
+    const NOT_WITH_LFU: &str = "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when \
              switching between policies at runtime LRU and LFU data will take some time to adjust.";
-        match reply {
-            Reply::Int(_) if args.is(1, "idletime") && by_frequency => {
-                Reply::Error(CommandError::Text(NOT_WITH_LFU))
-            }
-            Reply::Int(_) if args.is(1, "idletime") => Reply::Int(access.idle_s(args.bytes(2)) as i64),
-            Reply::Error(CommandError::Text(_)) if args.is(1, "freq") && by_frequency => {
-                Reply::Int(i64::from(access.used_often(args.bytes(2))))
-            }
-            Reply::Simple(_) if args.is(0, "restore") => {
-                let given =
-                    |name| (4..args.len()).find(|i| args.is(*i, name)).and_then(|i| args.int(i + 1).ok());
-                let (idle_s, often) = (given("idletime").unwrap_or(0), given("freq").unwrap_or(0));
-                access.restored(args.bytes(1), idle_s as u64, often as u32);
-                reply
-            }
-            reply => reply,
+    match reply {
+        Reply::Int(_) if args.is(1, "idletime") && by_frequency => {
+            Reply::Error(CommandError::Text(NOT_WITH_LFU))
         }
+        Reply::Int(_) if args.is(1, "idletime") => Reply::Int(access.idle_s(args.bytes(2)) as i64),
+        Reply::Error(CommandError::Text(_)) if args.is(1, "freq") && by_frequency => {
+            Reply::Int(i64::from(access.used_often(args.bytes(2))))
+        }
+        Reply::Simple(_) if args.is(0, "restore") => {
+            let given = |name| (4..args.len()).find(|i| args.is(*i, name)).and_then(|i| args.int(i + 1).ok());
+            let (idle_s, often) = (given("idletime").unwrap_or(0), given("freq").unwrap_or(0));
+            access.restored(args.bytes(1), idle_s as u64, often as u32);
+            reply
+        }
+        reply => reply,
     }
 }
 

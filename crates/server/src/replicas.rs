@@ -44,11 +44,10 @@ pub async fn admit(
 
 /// Whether `group` may be written to.
 pub async fn check(server: &Server, group: &Group) -> Result<(), CommandError> {
-    let config = server.settings.get();
-    if config.min_replicas_to_write == 0 {
+    if server.settings.get().min_replicas_to_write == 0 {
         return Ok(());
     }
     // The next leader may be this node. Who waits in vain is refused by the group itself.
     let _ = group.await_leader().await;
-    if are_enough(&config, group) { Ok(()) } else { Err(CommandError::FewReplicas) }
+    if are_enough(&server.settings.get(), group) { Ok(()) } else { Err(CommandError::FewReplicas) }
 }

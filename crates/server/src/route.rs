@@ -158,17 +158,21 @@ pub fn refused(node: &Node, refusal: Refusal, slot: Option<SlotId>) -> CommandEr
 }
 
 /// The replies to the calls of a write, each of which was a batch of its own and concerned `slots` in turn.
-pub fn written(node: &Node, outcome: WriteOutcome, slots: &[Option<SlotId>]) -> Vec<Reply> {
+pub fn written(
+    node: &Node,
+    outcome: WriteOutcome,
+    slots: impl ExactSizeIterator<Item = Option<SlotId>>,
+) -> Vec<Reply> {
     match outcome {
         WriteOutcome::Applied(outcomes) => {
             assert_eq!(outcomes.len(), slots.len(), "one outcome for each batch");
             outcomes.into_iter().map(only_reply).collect()
         }
         WriteOutcome::Refused(refusal) => {
-            slots.iter().map(|slot| Reply::Error(refused(node, refusal.clone(), *slot))).collect()
+            slots.map(|slot| Reply::Error(refused(node, refusal.clone(), slot))).collect()
         }
         WriteOutcome::Unknown(why) => {
-            slots.iter().map(|_| Reply::Error(CommandError::Unknown(why.to_string()))).collect()
+            slots.map(|_| Reply::Error(CommandError::Unknown(why.to_string()))).collect()
         }
     }
 }

@@ -232,7 +232,7 @@ pub async fn rehearse(server: &Server, group: &Group, call: &Call) -> Result<Dur
     let seed = server.env.rng.next_u64();
     let rehearsal = group.with_machine(|machine| machine.rehearsal(call, seed)).map(Box::new);
     let Some(script) = rehearsal else { return Ok(Duration::ZERO) };
-    let settings = server.settings.get();
+    let settings = server.settings.keep();
     let bytes = settings.script_memory as usize;
     let moment = Budget { instructions: limits::SCRIPT_MOMENT, bytes, ..Budget::default() };
     if script.answer(moment, None).is_some() {

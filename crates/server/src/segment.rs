@@ -6,9 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt;
 use quoris_engine::command::Command;
-use quoris_engine::{Batch, Call, Reply, SlotId};
+use quoris_engine::entry::Draft;
+use quoris_engine::{Call, Reply, SlotId};
 use quoris_raft::group::Group;
 use quoris_raft::types::GroupId;
 use tokio::time::Instant;
@@ -16,7 +18,7 @@ use tokio::time::Instant;
 use crate::clients::Client;
 use crate::forward::{self, Patience};
 use crate::limits;
-use crate::observe::AskedOfUse;
+use crate::observe::{answer_of_use, asks_of_use};
 use crate::resp::{Answer, Protocol};
 use crate::route::{self, Place, Seat};
 use crate::scripts;
@@ -49,10 +51,16 @@ struct Run {
     place: Place,
     write: bool,
     calls: Vec<Call>,
-    slots: Vec<Option<SlotId>>,
-    rows: Vec<&'static Command>,
-    /// Where each call's answer goes among the segment's.
-    places: Vec<usize>,
+    /// One for each of `calls`.
+    asked: Vec<Asked>,
+}
+
+/// What is known of a call.
+struct Asked {
+    row: &'static Command,
+    slot: SlotId,
+    /// Where its answer goes among the segment's.
+    place: usize,
 }
 
 impl Segment {
@@ -77,9 +85,7 @@ impl Segment {
         let run = &mut self.runs[at];
         run.write |= row.writes(&call.args);
         run.calls.push(call);
-        run.slots.push(Some(seat.slot));
-        run.rows.push(row);
-        run.places.push(self.answers.len());
+        run.asked.push(Asked { row, slot: seat.slot, place: self.answers.len() });
         self.answers.push(None);
     }
 
@@ -92,8 +98,8 @@ impl Segment {
     pub async fn run(mut self, server: &Server, caller: &Caller) -> (Vec<Answer>, Vec<GroupId>) {
         let mut moved_to = Vec::new();
         let mut place = |answers: &mut Vec<Option<Answer>>, ran: Ran| {
-            for (place, answer) in ran.places.into_iter().zip(ran.answers) {
-                answers[place] = Some(answer);
+            for (asked, answer) in ran.asked.into_iter().zip(ran.answers) {
+                answers[asked.place] = Some(answer);
             }
             moved_to.extend(ran.moved_to);
         };
@@ -116,8 +122,8 @@ impl Segment {
 
 /// What has become of a run.
 struct Ran {
-    /// Where each answer goes.
-    places: Vec<usize>,
+    /// Which calls it had.
+    asked: Vec<Asked>,
     answers: Vec<Answer>,
     /// The groups that calls have followed their slots to.
     moved_to: Vec<GroupId>,
@@ -126,37 +132,34 @@ struct Ran {
 impl Run {
     fn new(group: Arc<Group>, place: Place) -> Run {
         let id = group.id();
-        let (calls, slots, rows, places) = Default::default();
-        Run { group, id, place, write: false, calls, slots, rows, places }
+        Run { group, id, place, write: false, calls: Vec::new(), asked: Vec::new() }
     }
 
-    async fn run(mut self, server: &Server, caller: &Caller) -> Ran {
-        // For all at once: each looks where no cache has looked of late, and need not wait for the other.
-        let calls = self.rows.iter().zip(&self.calls);
-        server.note_use(&caller.client, calls.map(|(row, call)| (*row, &call.args[..])));
-        let asked = AskedOfUse::among(&self.rows, &self.calls);
+    async fn run(self, server: &Server, caller: &Caller) -> Ran {
         let began = Instant::now();
+        // For all at once: each looks where no cache has looked of late, and need not wait for the other.
+        server.note_use(&caller.client, began, self.each());
         let mut moved_to = Vec::new();
         let mut answers = match caller.plain {
             true => self.wherever(server, caller, &mut moved_to).await,
-            false => {
-                let kept = server.kept(&self.calls);
-                let calls = std::mem::replace(&mut self.calls, kept);
-                self.here(server, caller, &self.group, calls, 0).await
-            }
+            false => self.here(server, caller, &self.group, 0).await,
         };
-        for asked in &asked {
-            if let Answer::Own(reply) = &mut answers[asked.at] {
-                *reply = asked.answer(server, std::mem::replace(reply, Reply::Null));
-            }
-        }
-        let usec = began.elapsed().as_micros() as u64 / self.rows.len() as u64;
+        let usec = began.elapsed().as_micros() as u64 / self.calls.len() as u64;
         let config = server.settings.get();
-        for (i, (row, answer)) in self.rows.iter().zip(&answers).enumerate() {
-            let words = self.calls.get(i).map(|call| &call.args[..]);
-            server.ran_under(&config, &caller.client, row, words, usec, answer.is_error());
+        for ((row, words), answer) in self.each().zip(&mut answers) {
+            if let Answer::Own(reply) = answer
+                && asks_of_use(row)
+            {
+                *reply = answer_of_use(server, words, std::mem::replace(reply, Reply::Null));
+            }
+            server.ran_under(&config, &caller.client, row, Some(words), usec, answer.is_error());
         }
-        Ran { places: self.places, answers, moved_to }
+        Ran { asked: self.asked, answers, moved_to }
+    }
+
+    /// The calls, with their rows.
+    fn each(&self) -> impl Iterator<Item = (&'static Command, &[Bytes])> {
+        self.asked.iter().zip(&self.calls).map(|(asked, call)| (asked.row, &call.args[..]))
     }
 
     /// Runs the calls where the group is led, and looks for its leader if that changes, and for its slots' next group if they
@@ -169,7 +172,7 @@ impl Run {
             let from = done.len();
             let rest = &self.calls[from..];
             let got = match place {
-                Place::Here => self.here(server, caller, &group, rest.to_vec(), from).await,
+                Place::Here => self.here(server, caller, &group, from).await,
                 Place::At(node) => {
                     let (protocol, origin) = (caller.protocol, caller.origin);
                     forward::forward_for(server, node, protocol, rest, self.write, origin).await
@@ -177,9 +180,9 @@ impl Run {
             };
             // Nothing is run again that another call of this client has overtaken.
             let settled = got.iter().rposition(|answer| !answer.is_misplaced()).map_or(0, |last| last + 1);
-            let next = match self.slots.get(from + settled) {
-                None | Some(None) => None,
-                Some(Some(slot)) => patience.next(server, *slot).await,
+            let next = match self.asked.get(from + settled) {
+                None => None,
+                Some(asked) => patience.next(server, asked.slot).await,
             };
             let keep = if next.is_some() { settled } else { got.len() };
             done.extend(got.into_iter().take(keep).map(|answer| forward::for_client(answer, true)));
@@ -195,19 +198,12 @@ impl Run {
         }
     }
 
-    /// Runs `calls`, which are those from the `from`th on, in this node's replica of `group`.
-    async fn here(
-        &self,
-        server: &Server,
-        caller: &Caller,
-        group: &Group,
-        calls: Vec<Call>,
-        from: usize,
-    ) -> Vec<Answer> {
-        let node = &server.node;
-        let slots = &self.slots[from..];
+    /// Runs the calls from the `from`th on in this node's replica of `group`.
+    async fn here(&self, server: &Server, caller: &Caller, group: &Group, from: usize) -> Vec<Answer> {
+        let (node, calls) = (&server.node, &self.calls[from..]);
+        let slots = || self.asked[from..].iter().map(|asked| Some(asked.slot));
         // One that is not known to be short is alone in its run.
-        let rehearsed = match &calls[..] {
+        let rehearsed = match calls {
             [call] if self.write => scripts::rehearse(server, group, call).await,
             _ => Ok(Duration::ZERO),
         };
@@ -217,15 +213,14 @@ impl Run {
         };
         let replies = if self.write {
             // Each call is a batch: only MULTI promises that nothing comes between two of them.
-            let _writing = server.scripts.writing(&calls);
-            let batches = calls.into_iter().map(|call| Batch::of(vec![call]).by(caller.origin)).collect();
-            route::written(node, group.write(batches).await, slots)
+            let _writing = server.scripts.writing(calls);
+            route::written(node, group.write(Draft::of_each(calls, caller.origin)).await, slots())
         } else {
-            match group.read(&calls).await {
-                Ok(reads) => scripts::replies(server, reads, &calls).await,
+            match group.read(calls).await {
+                Ok(reads) => scripts::replies(server, reads, calls).await,
                 Err(refusal) => {
                     let refused = |slot| Reply::Error(route::refused(node, refusal.clone(), slot));
-                    slots.iter().copied().map(refused).collect()
+                    slots().map(refused).collect()
                 }
             }
         };

@@ -198,7 +198,7 @@ impl Session {
         let mut segment = Segment::default();
         let mut last = None;
         // Those of the turn, unless a call that runs by itself changes them.
-        let mut config = self.server.settings.get();
+        let mut config = self.server.settings.keep();
         // The places of slots by which the calls of a segment find their groups.
         let mut seen = self.server.node.slots().version();
         while !self.closing
@@ -255,7 +255,7 @@ impl Session {
                     self.finish(std::mem::take(&mut segment), out).await;
                     last = None;
                     self.barrier(route, words, out).await;
-                    config = self.server.settings.get();
+                    config = self.server.settings.keep();
                 }
                 Err(error) => {
                     self.server.stats.refused(words.first().and_then(|name| command::find(name)));

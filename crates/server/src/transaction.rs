@@ -17,6 +17,7 @@ use quoris_engine::hash_slot::slot_of;
 use quoris_engine::machine::BatchOutcome;
 use quoris_engine::{Batch, Call, CommandError, Reply, SlotId};
 use quoris_raft::group::Group;
+use quoris_raft::planted::{Bug, is_planted};
 use quoris_raft::types::WriteOutcome;
 
 use crate::client_memory::Held;
@@ -318,7 +319,8 @@ async fn here(server: &Server, group: &Group, slot: SlotId, batch: Batch) -> Com
             server.tracking.script_has_read();
         }
         let _writing = server.scripts.writing(&batch.calls);
-        match group.write(vec![batch]).await {
+        let watches = if is_planted(Bug::WatchIgnored) { Vec::new() } else { batch.watches };
+        match group.write(Batch { watches, ..batch }).await {
             WriteOutcome::Applied(outcomes) => {
                 outcomes.into_iter().next().expect("one outcome for each batch")
             }

@@ -56,8 +56,12 @@ pub fn entries(calls: &[Call]) -> Vec<Bytes> {
 }
 
 /// One entry of such batches.
-pub fn entry(calls: &[Call]) -> Entry {
-    let stamp = Stamp { now_ms: 1_700_000_000_000, seed: 42, ..Stamp::default() };
+fn entry(calls: &[Call]) -> Entry {
     let batches = calls.iter().map(|call| Batch::of(vec![call.clone()])).collect();
-    Entry { stamp: Some(stamp), batches, ..Entry::default() }
+    Entry { stamp: Some(stamp()), batches, ..Entry::default() }
+}
+
+/// An entry's stamp.
+pub fn stamp() -> Stamp {
+    Stamp { now_ms: 1_700_000_000_000, seed: 42, ..Stamp::default() }
 }

@@ -4,10 +4,11 @@ use std::hint::black_box;
 
 use bytes::{Bytes, BytesMut};
 use quoris::resp::{self, DecodeLimits, Decoder, Protocol};
+use quoris_engine::entry::{self, Draft};
 use quoris_engine::machine::BatchOutcome;
 use quoris_engine::script::scripts::sha1_hex;
 use quoris_engine::snapshot::Restore;
-use quoris_engine::{Batch, Call, Entry, Reply, entry};
+use quoris_engine::{Call, Reply};
 
 use crate::bank::{self, BATCHES_PER_ENTRY, Bank, call, entries};
 use crate::counted;
@@ -121,10 +122,7 @@ fn decode(kind: Kind) -> usize {
 
 /// Runs of one call each, of as many connections as make an entry.
 fn combine() -> usize {
-    let mut writes: Vec<Vec<Vec<Batch>>> = calls(set)
-        .chunks(BATCHES_PER_ENTRY)
-        .map(|calls| calls.iter().map(|call| vec![Batch::of(vec![call.clone()])]).collect())
-        .collect();
+    let mut writes: Vec<Vec<Draft>> = calls(set).chunks(BATCHES_PER_ENTRY).map(drafts).collect();
     let mut combined = 0;
     counted(&mut || combined = writes.drain(..).map(quoris_raft::combined).sum());
     assert_eq!(combined, COMMANDS);
@@ -133,10 +131,14 @@ fn combine() -> usize {
 
 fn encode_entries(kind: Kind) -> usize {
     let calls = calls(kind);
-    let entries: Vec<_> = calls.chunks(BATCHES_PER_ENTRY).map(bank::entry).collect();
-    let encoded = |entry: &Entry| entry::encode(&entry.stamp.unwrap_or_default(), entry.batches.iter());
-    counted(&mut || entries.iter().for_each(|entry| drop(black_box(encoded(entry)))));
+    let encoded = |calls: &[Call]| entry::encode(&bank::stamp(), drafts(calls).iter());
+    counted(&mut || calls.chunks(BATCHES_PER_ENTRY).for_each(|calls| drop(black_box(encoded(calls)))));
     COMMANDS
+}
+
+/// What as many connections write that send one of `calls` each.
+fn drafts(calls: &[Call]) -> Vec<Draft> {
+    calls.iter().map(|call| Draft::of_each(std::slice::from_ref(call), 0)).collect()
 }
 
 fn apply(kind: Kind) -> usize {

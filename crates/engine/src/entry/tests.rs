@@ -68,13 +68,28 @@ proptest! {
     fn writes_what_generated_code_writes(batches in batches(), now_ms in 0u64..1000) {
         let stamp = Stamp { now_ms, seed: 7, ..Stamp::default() };
         let entry = Entry { stamp: Some(stamp), batches, ..Entry::default() };
-        prop_assert_eq!(encode(&stamp, entry.batches.iter()), entry.encode_to_vec());
+        let draft = Draft::from(entry.batches.clone());
+        prop_assert_eq!(draft.calls(), entry.batches.iter().map(|batch| batch.calls.len()).sum::<usize>());
+        prop_assert_eq!(encode(&stamp, [draft].iter()), entry.encode_to_vec());
+        let each = entry.batches.iter().cloned().map(Draft::from).collect::<Vec<_>>();
+        prop_assert_eq!(encode(&stamp, each.iter()), entry.encode_to_vec());
+    }
+
+    #[test]
+    fn calls_become_batches_of_their_own(batches in batches(), origin in 0u64..2) {
+        let calls: Vec<Call> = batches.into_iter().flat_map(|batch| batch.calls).collect();
+        let apart = calls.iter().map(|call| Batch::of(vec![call.clone()]).by(origin)).collect();
+        let draft = Draft::of_each(&calls, origin);
+        prop_assert_eq!((draft.batches(), draft.calls()), (calls.len(), calls.len()));
+        let entry = Entry { stamp: Some(Stamp::default()), batches: apart, ..Entry::default() };
+        prop_assert_eq!(encode(&Stamp::default(), [draft].iter()), entry.encode_to_vec());
     }
 }
 
 #[test]
 fn words_are_not_copied() {
-    let bytes = Bytes::from(encode(&Stamp::default(), [Batch::of(vec![Call::new(["SET"])])].iter()));
+    let draft = Draft::of_each(&[Call::new(["SET"])], 0);
+    let bytes = Bytes::from(encode(&Stamp::default(), [draft].iter()));
     let received = Received::decode(&bytes).expect("an entry");
     let words = received.calls().next().expect("a call");
     assert!(bytes.as_ptr_range().contains(&words[0].as_ptr()));

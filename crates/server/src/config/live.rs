@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use arc_swap::{ArcSwap, Guard};
 use quoris_engine::CommandError;
 use quoris_raft::env::Disk;
 
@@ -28,7 +29,9 @@ const IN_REDIS: &[(&str, Show)] = &[
 
 /// The settings, and the file they came from.
 pub struct Settings {
-    config: RwLock<Arc<Config>>,
+    config: ArcSwap<Config>,
+    /// Held by who changes them.
+    changes: Mutex<()>,
     /// Those without effect that have been set.
     compat: RwLock<BTreeMap<&'static str, String>>,
     file: Option<PathBuf>,
@@ -37,20 +40,25 @@ pub struct Settings {
 impl Settings {
     /// Settings of a node that starts with `config`, read from `file` if there was one.
     pub fn new(config: Config, file: Option<PathBuf>) -> Settings {
-        Settings { config: RwLock::new(Arc::new(config)), compat: RwLock::default(), file }
+        let config = ArcSwap::from_pointee(config);
+        Settings { config, changes: Mutex::default(), compat: RwLock::default(), file }
     }
 
-    /// All of them, as they are now.
-    pub fn get(&self) -> Arc<Config> {
-        // A writer cannot leave it half changed: it replaces the whole.
-        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// All of them, as they are now: for a look, since a thread has few guards that cost next to nothing.
+    pub fn get(&self) -> Guard<Arc<Config>> {
+        self.config.load()
+    }
+
+    /// The same, to be kept while something is waited for.
+    pub fn keep(&self) -> Arc<Config> {
+        self.config.load_full()
     }
 
     /// CONFIG SET: all of `changes` (name, value) or none.
     pub fn set(&self, changes: &[(String, String)]) -> Result<(), CommandError> {
-        let mut place = self.config.write().unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         let mut compat_place = self.compat.write().unwrap_or_else(PoisonError::into_inner);
-        let (mut config, mut compat) = (Config::clone(&place), compat_place.clone());
+        let (mut config, mut compat) = (Config::clone(&self.get()), compat_place.clone());
         let mut seen = BTreeSet::new();
         let failed = |name: &str, why: &str| {
             let head = format!("ERR CONFIG SET failed (possibly related to argument '{name}') - ");
@@ -82,7 +90,7 @@ impl Settings {
             }
         }
         *compat_place = compat;
-        *place = Arc::new(config);
+        self.config.store(Arc::new(config));
         Ok(())
     }
 
@@ -238,7 +246,7 @@ mod tests {
         for row in ROWS {
             let mut again = Config::clone(&config);
             assert_eq!(row.set(&mut again, &row.show(&config)), Ok(()), "{}", row.name);
-            assert_eq!(again, *config, "{}", row.name);
+            assert_eq!(again, **config, "{}", row.name);
         }
     }
 
