@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use futures::FutureExt;
 use quoris_raft::env::Stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
@@ -64,13 +64,11 @@ impl Connection {
                 self.session.stop();
             }
             self.take_mail();
-            if !self.session.closing && !self.session.is_blocked() && self.out.len() < limits::OUTPUT_BYTES {
-                let calls = self.decode();
-                if !calls.is_empty() {
-                    self.session.run(calls, &mut self.out).await;
-                    self.write_now();
-                    continue;
-                }
+            let may_run = !self.session.closing && !self.session.is_blocked();
+            if may_run && self.has_bytes() && self.out.len() < limits::OUTPUT_BYTES && self.decode() {
+                self.session.run(&mut self.out).await;
+                self.write_now();
+                continue;
             }
             if self.session.closing && self.out.is_empty() && !self.session.is_blocked() {
                 break;
@@ -92,19 +90,24 @@ impl Connection {
         let _ = self.writer.shutdown().await;
     }
 
-    /// The calls of the next turn: all that are complete, up to the limits of a turn.
-    fn decode(&mut self) -> Vec<Vec<Bytes>> {
+    /// Whether there is anything of the client's that has not been looked at.
+    fn has_bytes(&self) -> bool {
+        !self.inbox.is_empty() || self.broken.is_some()
+    }
+
+    /// Gives the session the calls of the next turn: all that are complete, up to the limits of a turn. Whether there are any.
+    fn decode(&mut self) -> bool {
         let limits = self.session.decode_limits();
         // A call may authenticate, and so change what the next one may be.
         let most = if limits.authenticated { limits::CALLS_PER_TURN } else { 1 };
         let before = self.inbox.len();
-        let mut calls = Vec::new();
-        while self.broken.is_none()
-            && calls.len() < most
-            && before - self.inbox.len() < limits::BYTES_PER_TURN
-        {
+        let mut calls = 0;
+        while self.broken.is_none() && calls < most && before - self.inbox.len() < limits::BYTES_PER_TURN {
             match self.decoder.decode(&mut self.inbox, &limits) {
-                Ok(Some(call)) => calls.push(call),
+                Ok(Some(call)) => {
+                    self.session.push(call);
+                    calls += 1;
+                }
                 Ok(None) => break,
                 // What came before it is answered first.
                 Err(error) => {
@@ -113,12 +116,12 @@ impl Connection {
                 }
             }
         }
-        if calls.is_empty()
+        if calls == 0
             && let Some(error) = self.broken.take()
         {
             self.refuse(&error);
         }
-        calls
+        calls > 0
     }
 
     /// Says what is wrong with the client's bytes; none of them are looked at any more.

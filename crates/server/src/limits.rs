@@ -21,6 +21,9 @@ pub const MAX_READ_BYTES: usize = 1024 * 1024;
 /// Calls of one connection that are executed together.
 pub const CALLS_PER_TURN: usize = 1024;
 
+/// For how many calls that run together a connection keeps room between turns.
+pub const KEPT_CALLS: usize = 32;
+
 /// Bytes of calls of one connection that are executed together; a single larger call is a turn of its own.
 pub const BYTES_PER_TURN: usize = 1024 * 1024;
 

@@ -37,11 +37,21 @@ pub struct Caller {
     pub origin: u64,
 }
 
-/// Calls between two barriers, and the answers that are known already.
+/// Calls between two barriers, and the answers that are known already. Used again for the next ones, so that a small call asks for
+/// no memory of its own here.
 #[derive(Default)]
 pub struct Segment {
     answers: Vec<Option<Answer>>,
     runs: Vec<Run>,
+    /// What runs that are over have left.
+    room: Vec<Calls>,
+}
+
+/// Calls, and what is known of each.
+#[derive(Default)]
+struct Calls {
+    calls: Vec<Call>,
+    asked: Vec<Asked>,
 }
 
 /// Calls for one group.
@@ -50,9 +60,7 @@ struct Run {
     id: GroupId,
     place: Place,
     write: bool,
-    calls: Vec<Call>,
-    /// One for each of `calls`.
-    asked: Vec<Asked>,
+    of: Calls,
 }
 
 /// What is known of a call.
@@ -79,13 +87,14 @@ impl Segment {
         let (id, place) = (seat.group.id(), seat.place);
         let found = self.runs.iter().position(|run| run.id == id);
         let at = found.unwrap_or_else(|| {
-            self.runs.push(Run::new(seat.group, place));
+            let of = self.room.pop().unwrap_or_default();
+            self.runs.push(Run { group: seat.group, id, place, write: false, of });
             self.runs.len() - 1
         });
         let run = &mut self.runs[at];
         run.write |= row.writes(&call.args);
-        run.calls.push(call);
-        run.asked.push(Asked { row, slot: seat.slot, place: self.answers.len() });
+        run.of.calls.push(call);
+        run.of.asked.push(Asked { row, slot: seat.slot, place: self.answers.len() });
         self.answers.push(None);
     }
 
@@ -94,47 +103,61 @@ impl Segment {
         self.runs.iter().filter(|run| run.write).map(|run| run.id)
     }
 
-    /// All answers, in the order of the calls, and the groups that have been written to beside those of [`Segment::written`].
-    pub async fn run(mut self, server: &Server, caller: &Caller) -> (Vec<Answer>, Vec<GroupId>) {
+    /// Answers all calls; the groups that have been written to beside those of [`Segment::written`].
+    pub async fn run(&mut self, server: &Server, caller: &Caller) -> Vec<GroupId> {
         let mut moved_to = Vec::new();
-        let mut place = |answers: &mut Vec<Option<Answer>>, ran: Ran| {
-            for (asked, answer) in ran.asked.into_iter().zip(ran.answers) {
-                answers[asked.place] = Some(answer);
-            }
-            moved_to.extend(ran.moved_to);
-        };
         if self.runs.len() == 1
             && let Some(run) = self.runs.pop()
         {
-            place(&mut self.answers, run.run(server, caller).await);
+            let ran = run.run(server, caller).await;
+            self.place(ran, &mut moved_to);
         } else {
-            let mut done = futures::stream::iter(self.runs)
+            let mut done = futures::stream::iter(std::mem::take(&mut self.runs))
                 .map(|run| run.run(server, caller))
                 .buffer_unordered(limits::GROUPS_AT_ONCE);
-            while let Some(answered) = done.next().await {
-                place(&mut self.answers, answered);
+            while let Some(ran) = done.next().await {
+                self.place(ran, &mut moved_to);
             }
         }
-        let answers = self.answers.into_iter().map(|answer| answer.expect("every call has been answered"));
-        (answers.collect(), moved_to)
+        moved_to
+    }
+
+    fn place(&mut self, ran: Ran, moved_to: &mut Vec<GroupId>) {
+        let Ran { mut of, answers, moved_to: more } = ran;
+        for (asked, answer) in of.asked.drain(..).zip(answers) {
+            self.answers[asked.place] = Some(answer);
+        }
+        of.calls.clear();
+        self.room.push(of);
+        moved_to.extend(more);
+    }
+
+    /// The answers of [`Segment::run`], in the order of the calls; the segment is empty then.
+    pub fn take_answers(&mut self) -> impl Iterator<Item = Answer> {
+        self.answers.drain(..).map(|answer| answer.expect("every call has been answered"))
+    }
+
+    /// Gives back what a long run of calls has taken.
+    pub fn keep_little(&mut self) {
+        let is_little = |room: &Calls| room.calls.capacity() <= limits::KEPT_CALLS;
+        self.room.truncate(1);
+        self.room.retain(is_little);
+        if self.answers.capacity() > limits::KEPT_CALLS {
+            self.answers = Vec::new();
+        }
     }
 }
 
 /// What has become of a run.
 struct Ran {
-    /// Which calls it had.
-    asked: Vec<Asked>,
+    /// The calls it had.
+    of: Calls,
     answers: Vec<Answer>,
     /// The groups that calls have followed their slots to.
     moved_to: Vec<GroupId>,
 }
 
 impl Run {
-    fn new(group: Arc<Group>, place: Place) -> Run {
-        let id = group.id();
-        Run { group, id, place, write: false, calls: Vec::new(), asked: Vec::new() }
-    }
-
     async fn run(self, server: &Server, caller: &Caller) -> Ran {
         let began = Instant::now();
         // For all at once: each looks where no cache has looked of late, and need not wait for the other.
@@ -144,7 +167,7 @@ impl Run {
             true => self.wherever(server, caller, &mut moved_to).await,
             false => self.here(server, caller, &self.group, 0).await,
         };
-        let usec = began.elapsed().as_micros() as u64 / self.calls.len() as u64;
+        let usec = began.elapsed().as_micros() as u64 / self.of.calls.len() as u64;
         let config = server.settings.get();
         for ((row, words), answer) in self.each().zip(&mut answers) {
             if let Answer::Own(reply) = answer
@@ -154,12 +177,12 @@ impl Run {
             }
             server.ran_under(&config, &caller.client, row, Some(words), usec, answer.is_error());
         }
-        Ran { asked: self.asked, answers, moved_to }
+        Ran { of: self.of, answers, moved_to }
     }
 
     /// The calls, with their rows.
     fn each(&self) -> impl Iterator<Item = (&'static Command, &[Bytes])> {
-        self.asked.iter().zip(&self.calls).map(|(asked, call)| (asked.row, &call.args[..]))
+        self.of.asked.iter().zip(&self.of.calls).map(|(asked, call)| (asked.row, &call.args[..]))
     }
 
     /// Runs the calls where the group is led, and looks for its leader if that changes, and for its slots' next group if they
@@ -167,10 +190,10 @@ impl Run {
     async fn wherever(&self, server: &Server, caller: &Caller, moved_to: &mut Vec<GroupId>) -> Vec<Answer> {
         let patience = Patience::new(server, true);
         let (mut group, mut place) = (self.group.clone(), self.place);
-        let mut done = Vec::with_capacity(self.calls.len());
+        let mut done = Vec::with_capacity(self.of.calls.len());
         loop {
             let from = done.len();
-            let rest = &self.calls[from..];
+            let rest = &self.of.calls[from..];
             let got = match place {
                 Place::Here => self.here(server, caller, &group, from).await,
                 Place::At(node) => {
@@ -180,7 +203,7 @@ impl Run {
             };
             // Nothing is run again that another call of this client has overtaken.
             let settled = got.iter().rposition(|answer| !answer.is_misplaced()).map_or(0, |last| last + 1);
-            let next = match self.asked.get(from + settled) {
+            let next = match self.of.asked.get(from + settled) {
                 None => None,
                 Some(asked) => patience.next(server, asked.slot).await,
             };
@@ -200,8 +223,8 @@ impl Run {
 
     /// Runs the calls from the `from`th on in this node's replica of `group`.
     async fn here(&self, server: &Server, caller: &Caller, group: &Group, from: usize) -> Vec<Answer> {
-        let (node, calls) = (&server.node, &self.calls[from..]);
-        let slots = || self.asked[from..].iter().map(|asked| Some(asked.slot));
+        let (node, calls) = (&server.node, &self.of.calls[from..]);
+        let slots = || self.of.asked[from..].iter().map(|asked| Some(asked.slot));
         // One that is not known to be short is alone in its run.
         let rehearsed = match calls {
             [call] if self.write => scripts::rehearse(server, group, call).await,

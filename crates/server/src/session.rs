@@ -20,6 +20,7 @@ use crate::blocking::{self, Ending, Endings};
 use crate::clients::Client;
 use crate::config::Config;
 use crate::config::kinds::Forward;
+use crate::limits;
 use crate::resp::decode::DecodeLimits;
 use crate::resp::{Answer, Protocol, encoded_len};
 use crate::route::{self, Access, Route, Seat};
@@ -88,6 +89,8 @@ pub struct Session {
     unblocked: Option<Answer>,
     /// Calls that have not begun.
     later: VecDeque<Vec<Bytes>>,
+    /// Room for those that run together, between turns.
+    segment: Segment,
 }
 
 impl Session {
@@ -112,6 +115,7 @@ impl Session {
             blocked_in: None,
             unblocked: None,
             later: VecDeque::new(),
+            segment: Segment::default(),
         }
     }
 
@@ -148,10 +152,9 @@ impl Session {
         }
     }
 
-    /// Runs `calls` and appends their replies to `out`, up to one that blocks.
-    pub async fn run(&mut self, calls: Vec<Vec<Bytes>>, out: &mut BytesMut) {
-        self.later.extend(calls);
-        self.advance(out).await;
+    /// Takes a call, which runs behind those before it.
+    pub fn push(&mut self, call: Vec<Bytes>) {
+        self.later.push_back(call);
     }
 
     /// Whether a call waits for what is not there yet.
@@ -177,7 +180,7 @@ impl Session {
             }
             self.send(&answer, out);
         }
-        self.advance(out).await;
+        self.run(out).await;
     }
 
     /// The connection takes no more calls: a blocked one is answered.
@@ -194,8 +197,9 @@ impl Session {
         }
     }
 
-    async fn advance(&mut self, out: &mut BytesMut) {
-        let mut segment = Segment::default();
+    /// Runs the calls that it has and appends their replies to `out`, up to one that blocks.
+    pub async fn run(&mut self, out: &mut BytesMut) {
+        let mut segment = std::mem::take(&mut self.segment);
         let mut last = None;
         // Those of the turn, unless a call that runs by itself changes them.
         let mut config = self.server.settings.keep();
@@ -208,7 +212,7 @@ impl Session {
             let mut routed = route::route(&self.server.node, &words, self.access_under(&config));
             if self.must_wait_for_slots(&routed, seen) {
                 // What came before this goes first, wherever it runs.
-                self.finish(std::mem::take(&mut segment), out).await;
+                self.finish(&mut segment, out).await;
                 if let Ok(Route::Group(_, Seat { slot, .. })) = routed {
                     moves::settled(&self.server, slot).await;
                 }
@@ -216,7 +220,7 @@ impl Session {
                 routed = route::route(&self.server.node, &words, self.access_under(&config));
             }
             if let Some(writes) = self.is_held(&routed, &words) {
-                self.finish(std::mem::take(&mut segment), out).await;
+                self.finish(&mut segment, out).await;
                 self.client.state().held = true;
                 self.server.pause.over(writes).await;
                 self.client.state().held = false;
@@ -238,7 +242,7 @@ impl Session {
             // when what came before it is done.
             let apart = routed.as_ref().is_ok_and(|route| self.runs_apart(route, &words));
             if apart {
-                self.finish(std::mem::take(&mut segment), out).await;
+                self.finish(&mut segment, out).await;
             }
             match routed.and_then(|route| self.admit(route, &words)) {
                 Ok(route) if self.transaction.is_some() && transaction::is_queued(&route) => {
@@ -248,11 +252,11 @@ impl Session {
                     last = Some(Resolved { command: row, container: None });
                     segment.add(row, seat, Call { args: words });
                     if apart {
-                        self.finish(std::mem::take(&mut segment), out).await;
+                        self.finish(&mut segment, out).await;
                     }
                 }
                 Ok(route) => {
-                    self.finish(std::mem::take(&mut segment), out).await;
+                    self.finish(&mut segment, out).await;
                     last = None;
                     self.barrier(route, words, out).await;
                     config = self.server.settings.keep();
@@ -269,7 +273,12 @@ impl Session {
         if let Some(last) = last {
             self.used(last);
         }
-        self.finish(segment, out).await;
+        self.finish(&mut segment, out).await;
+        segment.keep_little();
+        self.segment = segment;
+        if self.later.is_empty() && self.later.capacity() > limits::KEPT_CALLS {
+            self.later = VecDeque::new();
+        }
     }
 
     /// Whether a call is for a slot that no group serves now, or for any of which another may be known to serve it than of the
@@ -421,12 +430,12 @@ impl Session {
     }
 
     /// Runs what has been collected and sends its replies.
-    async fn finish(&mut self, segment: Segment, out: &mut BytesMut) {
+    async fn finish(&mut self, segment: &mut Segment, out: &mut BytesMut) {
         self.written.extend(segment.written());
-        let (answers, moved_to) = segment.run(&self.server, &self.caller()).await;
+        let moved_to = segment.run(&self.server, &self.caller()).await;
         self.written.extend(moved_to);
         self.scripts_have_run();
-        for answer in answers {
+        for answer in segment.take_answers() {
             self.send(&answer, out);
         }
     }

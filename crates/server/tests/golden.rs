@@ -124,7 +124,8 @@ impl World {
         loop {
             match decoder.decode(&mut inbox, &self.session.decode_limits()) {
                 Ok(Some(call)) => self.runtime.block_on(async {
-                    self.session.run(vec![call], &mut out).await;
+                    self.session.push(call);
+                    self.session.run(&mut out).await;
                     while self.session.is_blocked() {
                         self.session.unblocked().await;
                         self.session.resume(&mut out).await;
