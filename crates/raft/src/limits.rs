@@ -12,10 +12,10 @@ pub const BYTES_PER_ENTRY: usize = 4 << 20;
 /// only make entries, and so fsyncs, smaller.
 pub const ENTRIES_IN_FLIGHT: usize = 2;
 
-/// Turns of the runtime that an entry waits for company before it is closed, while it could be proposed. In each, all tasks
-/// that are ready run and the sockets are polled: what clients have sent by then travels with it. A lone client's entry
-/// waits for two polls that find nothing, a microsecond or two. More turns find hardly more.
-pub const TURNS_PER_ENTRY: usize = 2;
+/// Most turns of the runtime that an entry waits for company before it is closed, while it could be proposed. In each, all tasks
+/// that are ready run and the sockets are polled: what clients have sent by then travels with it. The first turn that brings
+/// nobody is the last, so a lone client's entry waits for one poll that finds nothing, a microsecond or less.
+pub const TURNS_PER_ENTRY: usize = 12;
 
 /// The same for a confirmation of leadership, and the reads that share it.
 pub const TURNS_PER_CONFIRMATION: usize = 1;

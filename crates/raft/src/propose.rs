@@ -100,7 +100,7 @@ pub async fn run(
     while let Some(first) = waiting.recv().await {
         // Never closed: acquiring cannot fail.
         let Ok(permit) = Arc::clone(&in_flight).acquire_owned().await else { return };
-        turns(limits::TURNS_PER_ENTRY).await;
+        await_company(&waiting).await;
         let combined = combine(first, &mut waiting);
         if combined.is_empty() {
             continue;
@@ -110,6 +110,18 @@ pub async fn run(
             true => offer.tell(|| WriteOutcome::Refused(Refusal::LogFull)),
             false => propose(raft.clone(), vacancy.clone(), offer).await,
         }
+    }
+}
+
+/// Lets the runtime turn for as long as that brings more writes.
+async fn await_company(waiting: &mpsc::Receiver<Proposal>) {
+    let mut seen = waiting.len();
+    for _ in 0..limits::TURNS_PER_ENTRY {
+        turns(1).await;
+        if waiting.len() <= seen {
+            return;
+        }
+        seen = waiting.len();
     }
 }
 
