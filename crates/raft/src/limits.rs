@@ -51,6 +51,12 @@ pub const PACKET_BYTES: usize = 600 << 20;
 /// Bytes of a snapshot's file sent as one message.
 pub const SNAPSHOT_PART_BYTES: usize = 256 << 10;
 
+/// How long a peer may take to say whether it wants a snapshot.
+pub const OFFER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bytes of a snapshot that is not wanted after all that are read to their end before its stream is cut off.
+pub const UNWANTED_SNAPSHOT_BYTES: usize = 64 << 20;
+
 /// How long to wait before connecting to a peer again, at first and at most.
 pub const RECONNECT: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
