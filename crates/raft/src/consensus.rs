@@ -47,12 +47,32 @@ pub type StoredMembership = alias::StoredMembershipOf<TypeConfig>;
 pub type SnapshotMeta = alias::SnapshotMetaOf<TypeConfig>;
 
 /// An encoded [`quoris_engine::Entry`].
-#[derive(Clone, PartialEq, Eq)]
-pub struct Data(pub Bytes);
+#[derive(Clone)]
+pub struct Data {
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// Those of the whole log entry that it was found in, if it is long: they need not be made again.
+    pub logged: Option<Bytes>,
+}
+
+impl Data {
+    /// What is in no log yet.
+    pub fn new(bytes: Bytes) -> Data {
+        Data { bytes, logged: None }
+    }
+}
+
+impl PartialEq for Data {
+    fn eq(&self, other: &Data) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Data {}
 
 impl fmt::Debug for Data {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "{} bytes", self.0.len())
+        write!(f, "{} bytes", self.bytes.len())
     }
 }
 

@@ -358,7 +358,7 @@ impl Group {
         let (tell, told) = oneshot::channel();
         let callback =
             Callback(Box::new(move |result: ClientWriteResult<TypeConfig>| drop(tell.send(result))));
-        let data = Data(entry.encode_to_vec().into());
+        let data = Data::new(entry.encode_to_vec().into());
         self.raft.write(data).responder(callback).await.ok()?;
         let applied = tokio::time::timeout(self.write_timeout, told).await.ok()?.ok()?.ok()?;
         Some(applied.log_id.index)

@@ -179,6 +179,8 @@ mod tests {
             let raft = replica(2).await;
             // The answers were lost, and so was the word that the entries are committed.
             append(&raft, 0, 11, None).await;
+            let offered = offer(&raft, Vote::new_committed(TERM, LEADER), at(10)).await;
+            assert_eq!(offered.expect("a running replica"), Offered::NotNeeded);
             let vote = install(&raft, Vote::new_committed(TERM, LEADER), snapshot().await).await;
             assert_eq!(vote.expect("a running replica"), Installed::NotNeeded);
             has_applied(&raft, 10).await;
@@ -193,6 +195,8 @@ mod tests {
         run(async {
             let raft = replica(2).await;
             append(&raft, 0, 4, at(2)).await;
+            let offered = offer(&raft, Vote::new_committed(TERM, LEADER), at(10)).await;
+            assert_eq!(offered.expect("a running replica"), Offered::Wanted);
             let installed = install(&raft, Vote::new_committed(TERM, LEADER), snapshot().await).await;
             assert_eq!(installed.expect("a running replica"), Installed::Whole);
             has_applied(&raft, 10).await;
@@ -207,6 +211,9 @@ mod tests {
         run(async {
             let raft = replica(2).await;
             append(&raft, 0, 4, at(4)).await;
+            let offered = offer(&raft, Vote::new_committed(TERM - 1, 3), at(10)).await;
+            let newer = Vote::new_committed(TERM, LEADER);
+            assert_eq!(offered.expect("a running replica"), Offered::Refused(newer));
             let vote = install(&raft, Vote::new_committed(TERM - 1, 3), snapshot().await).await;
             assert_eq!(
                 vote.expect("a running replica"),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::planted;
+
 /// Most calls combined into one log entry.
 pub const CALLS_PER_ENTRY: usize = 16 * 1024;
 
@@ -35,6 +37,13 @@ pub const APPENDS_IN_FLIGHT: usize = 8;
 /// How long the news that entries are committed may wait for the next entries to travel with. Not shorter: a timer that is
 /// the runtime's next one to fire costs a system call when it is set.
 pub const COMMIT_NEWS_DELAY: Duration = Duration::from_millis(10);
+
+/// What takes a copy of so many bytes is done beside the runtime's tasks: a megabyte takes half a millisecond, or so.
+pub const BESIDE_BYTES: usize = 1 << 20;
+
+/// Entries sent to a peer at once that have more bytes go in pieces of so many, between which others' frames find their
+/// place. In the simulator's build they are small, so that there are some.
+pub const PIECE_BYTES: usize = if planted::POSSIBLE { 512 } else { 256 << 10 };
 
 /// Most frames sent as one message.
 pub const FRAMES_PER_PACKET: usize = 64;

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::Stream;
 use futures::future::{self, BoxFuture};
 use futures::stream::BoxStream;
@@ -22,6 +23,7 @@ use crate::consensus::{TypeConfig, Vote};
 use crate::limits;
 use crate::log::GroupLog;
 use crate::peer::{Link, Sent};
+use crate::pieces;
 use crate::replication::{self, Said};
 use crate::snapshot_store::{SnapshotFile, SnapshotStore};
 use crate::storage::Snapshot;
@@ -93,7 +95,14 @@ impl PeerNetwork {
         &self,
         append: &AppendEntriesRequest<TypeConfig>,
     ) -> Result<Sent, RPCError<TypeConfig>> {
-        self.send(frame::Body::Append(wire::append_request(append))).await
+        let mut request = wire::append_request(append);
+        if request.entries.iter().map(Bytes::len).sum::<usize>() <= limits::PIECE_BYTES {
+            return self.send(frame::Body::Append(request)).await;
+        }
+        let link = self.link.as_ref().ok_or_else(|| self.unreachable())?;
+        let pieces = pieces::cut(&mut request);
+        let sent = link.send_in_pieces(self.group, pieces, frame::Body::Append(request)).await;
+        sent.map_err(|_| self.unreachable().into())
     }
 
     /// Fails if a stream of appends has come to entries that are purged, which is what one without entries means there

@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::consensus::{Callback, Data, TypeConfig};
 use crate::env::Env;
+use crate::env::offload::beside;
 use crate::group::GroupRaft;
 use crate::limits;
 use crate::log::SharedLog;
@@ -57,6 +58,12 @@ impl Proposal {
         let (tell, told) = oneshot::channel();
         let stage = Stage::default();
         (Proposal { batches, stage: stage.clone(), tell }, Waiter { stage, told: Some(told) })
+    }
+
+    /// What it writes; how many batches that is, and who is told of their fate.
+    fn apart(self) -> (Vec<Batch>, (usize, oneshot::Sender<WriteOutcome>)) {
+        let batches = self.batches.len();
+        (self.batches, (batches, self.tell))
     }
 }
 
@@ -100,11 +107,11 @@ pub async fn run(
         // Never closed: acquiring cannot fail.
         let Ok(permit) = Arc::clone(&in_flight).acquire_owned().await else { return };
         turns(limits::TURNS_PER_ENTRY).await;
-        let combined = combine(first, &mut waiting);
+        let (combined, bytes) = combine(first, &mut waiting);
         if combined.is_empty() {
             continue;
         }
-        let offer = Offer::new(&env, watcher.conditions(group), combined, permit);
+        let offer = Offer::new(&env, watcher.conditions(group), combined, bytes, permit).await;
         match log.is_full() {
             true => offer.tell(|| WriteOutcome::Refused(Refusal::LogFull)),
             false => propose(raft.clone(), vacancy.clone(), offer).await,
@@ -119,8 +126,9 @@ pub async fn turns(times: usize) {
     }
 }
 
-/// `first` and whatever else waits, within the limits of an entry; what was withdrawn is left out.
-fn combine(first: Proposal, waiting: &mut mpsc::Receiver<Proposal>) -> Vec<Proposal> {
+/// `first` and whatever else waits, within the limits of an entry, and how many bytes its words have; what was withdrawn is
+/// left out.
+fn combine(first: Proposal, waiting: &mut mpsc::Receiver<Proposal>) -> (Vec<Proposal>, usize) {
     let (mut calls, mut bytes) = (0, 0);
     let mut combined = Vec::new();
     let mut next = Some(first);
@@ -135,7 +143,7 @@ fn combine(first: Proposal, waiting: &mut mpsc::Receiver<Proposal>) -> Vec<Propo
         let full = calls >= limits::CALLS_PER_ENTRY || bytes >= limits::BYTES_PER_ENTRY;
         next = if full { None } else { waiting.try_recv().ok() };
     }
-    combined
+    (combined, bytes)
 }
 
 /// How many of `writes`, each of another connection, become one entry. For `tests/counts` alone, which counts what it costs.
@@ -149,7 +157,7 @@ pub fn combined(writes: Vec<Vec<Batch>>) -> usize {
         // There is room for each.
         let _ = sender.try_send(proposal);
     }
-    waiting.try_recv().map_or(0, |first| combine(first, &mut waiting).len())
+    waiting.try_recv().map_or(0, |first| combine(first, &mut waiting).0.len())
 }
 
 /// An entry on its way, and those who wait for its fate.
@@ -161,7 +169,14 @@ struct Offer {
 }
 
 impl Offer {
-    fn new(env: &Env, conditions: Stamp, mut combined: Vec<Proposal>, permit: OwnedSemaphorePermit) -> Offer {
+    /// An entry of `combined`, whose words have so many `bytes`.
+    async fn new(
+        env: &Env,
+        conditions: Stamp,
+        mut combined: Vec<Proposal>,
+        bytes: usize,
+        permit: OwnedSemaphorePermit,
+    ) -> Offer {
         let (now_ms, seed) = (env.clock.now_ms(), env.rng.next_u64());
         let mut stamp = Stamp { now_ms, seed, ..conditions };
         if is_planted(Bug::TickAhead) && combined.iter().all(|proposal| proposal.batches.is_empty()) {
@@ -171,9 +186,20 @@ impl Offer {
             let batches = combined.iter_mut().flat_map(|proposal| &mut proposal.batches);
             batches.for_each(|batch| batch.watches.clear());
         }
-        let entry = entry::encode(&stamp, combined.iter().flat_map(|proposal| &proposal.batches));
-        let tells = combined.into_iter().map(|proposal| (proposal.batches.len(), proposal.tell)).collect();
-        Offer { data: Data(entry.into()), tells, _permit: permit }
+        match bytes > limits::BESIDE_BYTES {
+            // What clients sent is let go of there, too.
+            true => {
+                let (batches, tells) =
+                    combined.into_iter().map(Proposal::apart).unzip::<_, _, Vec<_>, Vec<_>>();
+                let entry = beside(&*env.cpu, move || entry::encode(&stamp, batches.iter().flatten())).await;
+                Offer { data: Data::new(entry.into()), tells, _permit: permit }
+            }
+            false => {
+                let entry = entry::encode(&stamp, combined.iter().flat_map(|proposal| &proposal.batches));
+                let tells = combined.into_iter().map(|it| (it.batches.len(), it.tell)).collect();
+                Offer { data: Data::new(entry.into()), tells, _permit: permit }
+            }
+        }
     }
 
     /// Who has stopped waiting has answered UNKNOWN, which none of these contradicts.

@@ -23,6 +23,7 @@ use crate::limits;
 use crate::log::SharedLog;
 use crate::network::{parts, read_off, receive};
 use crate::node::NodeConfig;
+use crate::pieces::Pieces;
 use crate::planted::{Bug, is_planted};
 use crate::snapshot_store::SnapshotStore;
 use crate::standing::Standing;
@@ -330,7 +331,7 @@ fn internal(error: impl std::fmt::Display) -> Status {
 /// Answers a stream's requests. They are begun in the order in which they were sent, for an append builds on the one
 /// before, and answered as they get ready: one that waits for the disk delays no vote.
 async fn serve(service: Service, mut inbound: Streaming<Packet>, outbound: mpsc::Sender<Frame>) {
-    let mut begun = FuturesUnordered::new();
+    let (mut begun, mut pieces) = (FuturesUnordered::new(), Pieces::default());
     loop {
         let packet = tokio::select! {
             Some(answer) = begun.next() => {
@@ -347,6 +348,11 @@ async fn serve(service: Service, mut inbound: Streaming<Packet>, outbound: mpsc:
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         for frame in packet.frames {
+            let Some(frame) = pieces.take(frame) else {
+                // Others may have been waiting while it was copied.
+                tokio::task::yield_now().await;
+                continue;
+            };
             if let Some(frame::Body::Notices(told)) = frame.body {
                 told.notices.into_iter().for_each(|notice| service.inner.watcher.told(notice));
                 continue;

@@ -12,12 +12,13 @@ use openraft::storage::{EntryResponder, IOFlushed, RaftLogStorage, RaftStateMach
 use openraft::{EntryPayload, LogState, OptionalSend, RaftLogReader, RaftSnapshotBuilder};
 use prost::Message;
 use quoris_engine::machine::{BatchOutcome, Replies};
-use quoris_engine::snapshot::Restore;
+use quoris_engine::snapshot::{Cursor, Restore};
 use quoris_engine::waiters::WaiterId;
 use quoris_engine::{Machine, Position, Reply};
 use tokio::time::Instant;
 
 use crate::consensus::{Applied, Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig, Vote};
+use crate::limits;
 use crate::log::{Done, GroupLog, LogEntry};
 use crate::planted::{self, Bug, is_planted};
 use crate::slot_map::SlotMap;
@@ -88,7 +89,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
         let fits = |entry: &Entry| {
             let first = bytes == 0;
             bytes += match &entry.payload {
-                EntryPayload::Normal(data) => data.0.len().max(1),
+                EntryPayload::Normal(data) => data.bytes.len().max(1),
                 _ => 1,
             };
             first || bytes <= MAX_BYTES
@@ -143,7 +144,13 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let encode = |entry: Entry| LogEntry { index: entry.log_id.index, bytes: wire::entry(&entry) };
-        let entries = entries.into_iter().map(encode).collect();
+        let entries: Vec<Entry> = entries.into_iter().collect();
+        let long = entries.iter().any(is_long);
+        let encoded = move || entries.into_iter().map(encode).collect::<Vec<_>>();
+        let entries = match long {
+            true => self.log.beside(encoded).await?,
+            false => encoded(),
+        };
         let mut done: Done = Box::new(move |result| callback.io_completed(result));
         if is_planted(Bug::AcknowledgeBeforeFsync) {
             done(Ok(()));
@@ -160,6 +167,14 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
         let further = u64::from(is_planted(Bug::PurgeTooFar));
         self.log.purge(upto.index + further, wire::log_id(&upto).encode_to_vec().into()).await
+    }
+}
+
+/// Whether the bytes of its log entry take long to make.
+fn is_long(entry: &Entry) -> bool {
+    match &entry.payload {
+        EntryPayload::Normal(data) => data.logged.is_none() && data.bytes.len() > limits::BESIDE_BYTES,
+        _ => false,
     }
 }
 
@@ -216,7 +231,7 @@ pub fn apply_entry(machine: &mut Machine, entry: &Entry) -> io::Result<()> {
     let at = Position { term: entry.log_id.leader_id.term, index: entry.log_id.index };
     match &entry.payload {
         EntryPayload::Normal(data) => {
-            machine.apply_bytes(at, data.0.clone(), Replies::Unwanted).map_err(io::Error::other)?;
+            machine.apply_bytes(at, data.bytes.clone(), Replies::Unwanted).map_err(io::Error::other)?;
         }
         EntryPayload::Membership(_) | EntryPayload::Blank => drop(machine.skip(at)),
     }
@@ -261,7 +276,7 @@ impl Replica {
         let began = Instant::now();
         let mut applied = match &entry.payload {
             EntryPayload::Normal(data) => {
-                let bytes = planted_divergence(&data.0, at.index, wanted, self.hash_seed);
+                let bytes = planted_divergence(&data.bytes, at.index, wanted, self.hash_seed);
                 let own_budget = is_planted(Bug::BudgetIsLocal).then(|| self.with_own_budget(&bytes));
                 let mut machine = self.write_machine();
                 let applied = match own_budget {
@@ -339,7 +354,7 @@ impl Replica {
         let blocked: Vec<WaiterId> = outcomes.iter().filter_map(blocked_in).collect();
         let quoris_engine::Applied { served, events, expired, tick, garbage, .. } = applied;
         let told = !(blocked.is_empty() && served.is_empty() && events.is_empty());
-        if told || expired > 0 || garbage.objects() > 0 {
+        if told || expired > 0 || !garbage.is_empty() {
             let expiry = (expired > 0 && tick).then(|| began.elapsed());
             self.watcher.applied(self.group, Effects { blocked, served, events, expired, expiry, garbage });
         }
@@ -405,7 +420,10 @@ impl RaftStateMachine<TypeConfig> for Replica {
         let mut restore = Restore::new(self.hash_seed);
         let mut reader = snapshot.reader();
         while let Some(chunk) = reader.next().await? {
-            restore.push(chunk).map_err(io::Error::other)?;
+            restore = match chunk.len() > limits::BESIDE_BYTES {
+                true => self.snapshots.beside(move || restored(restore, chunk)).await??,
+                false => restored(restore, chunk)?,
+            };
         }
         let machine = restore.finish().map_err(io::Error::other)?;
         let from_a_leader = !snapshot.is_current();
@@ -426,6 +444,12 @@ impl RaftStateMachine<TypeConfig> for Replica {
     }
 }
 
+/// What is restored, with one more chunk.
+fn restored(mut restore: Restore, chunk: bytes::Bytes) -> io::Result<Restore> {
+    restore.push(chunk).map_err(io::Error::other)?;
+    Ok(restore)
+}
+
 /// A snapshot about to be written: the state was taken when this was made, which costs a pointer for each slot; the
 /// machine goes on meanwhile.
 pub struct SnapshotBuilder {
@@ -441,13 +465,36 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         let meta = wire::snapshot_meta(&self.meta).encode_to_vec();
         let index = self.meta.last_log_id.map_or(0, |id| id.index);
         let mut writer = self.snapshots.write(index, meta.into()).await?;
-        for (i, chunk) in self.state.chunks().enumerate() {
-            let forgets = i == 0 && is_planted(Bug::SnapshotWithoutWaiters);
-            writer.push(if forgets { planted_loss(&chunk, WAITERS_FIELD) } else { chunk }).await?;
+        let mut at = Cursor::default();
+        let mut forgets = is_planted(Bug::SnapshotWithoutWaiters);
+        loop {
+            // A chunk holds one object at least, however long that is.
+            let state = Arc::clone(&self.state);
+            let (chunks, next) = self.snapshots.beside(move || some_chunks(&state, at)).await?;
+            if chunks.is_empty() {
+                break;
+            }
+            at = next;
+            for chunk in chunks {
+                let forgets = std::mem::take(&mut forgets);
+                writer.push(if forgets { planted_loss(&chunk, WAITERS_FIELD) } else { chunk }).await?;
+            }
         }
         let snapshot = writer.finish().await?;
         Ok(openraft::Snapshot { meta: self.meta.clone(), snapshot })
     }
+}
+
+/// The next chunks of a snapshot, a megabyte or so, and where those after them begin; none at its end.
+fn some_chunks(state: &quoris_engine::snapshot::Snapshot, mut at: Cursor) -> (Vec<bytes::Bytes>, Cursor) {
+    let (mut chunks, mut bytes) = (Vec::new(), 0);
+    while bytes < limits::BESIDE_BYTES
+        && let Some(chunk) = state.next_chunk(&mut at)
+    {
+        bytes += chunk.len();
+        chunks.push(chunk);
+    }
+    (chunks, at)
 }
 
 #[cfg(test)]

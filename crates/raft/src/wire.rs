@@ -7,6 +7,7 @@ use openraft::{EntryPayload, StoredMembership};
 use prost::Message;
 
 use crate::consensus::{Data, Entry, LogId, Membership, SnapshotMeta, TypeConfig, Vote};
+use crate::limits;
 
 #[allow(missing_docs, clippy::all)]
 pub mod proto {
@@ -62,20 +63,24 @@ pub fn from_membership(membership: &proto::Membership) -> Membership {
 
 /// An entry as it stands on disk and travels to peers.
 pub fn entry(entry: &Entry) -> Bytes {
+    if let EntryPayload::Normal(Data { logged: Some(logged), .. }) = &entry.payload {
+        return logged.clone();
+    }
     let payload = match &entry.payload {
         EntryPayload::Blank => None,
-        EntryPayload::Normal(data) => Some(proto::log_entry::Payload::Normal(data.0.clone())),
+        EntryPayload::Normal(data) => Some(proto::log_entry::Payload::Normal(data.bytes.clone())),
         EntryPayload::Membership(it) => Some(proto::log_entry::Payload::Membership(membership(it))),
     };
     proto::LogEntry { id: Some(log_id(&entry.log_id)), payload }.encode_to_vec().into()
 }
 
 pub fn from_entry(bytes: Bytes) -> Result<Entry, WireError> {
+    let logged = Some(&bytes).filter(|bytes| bytes.len() > limits::PIECE_BYTES).cloned();
     let entry = proto::LogEntry::decode(bytes).map_err(|_| WireError("not a log entry"))?;
     let id = from_log_id(entry.id.as_ref().ok_or(WireError("a log entry without its place"))?);
     let payload = match entry.payload {
         None => EntryPayload::Blank,
-        Some(proto::log_entry::Payload::Normal(bytes)) => EntryPayload::Normal(Data(bytes)),
+        Some(proto::log_entry::Payload::Normal(bytes)) => EntryPayload::Normal(Data { bytes, logged }),
         Some(proto::log_entry::Payload::Membership(it)) => EntryPayload::Membership(from_membership(&it)),
     };
     Ok(<Entry as RaftEntry>::new(id, payload))
@@ -103,6 +108,7 @@ pub fn append_request(request: &openraft::raft::AppendEntriesRequest<TypeConfig>
         prev: request.prev_log_id.as_ref().map(log_id),
         commit: request.leader_commit.as_ref().map(log_id),
         entries: request.entries.iter().map(entry).collect(),
+        in_pieces: Vec::new(),
     }
 }
 

@@ -31,6 +31,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 
+use crate::env::offload::offload;
 use crate::env::{Disk, Rng};
 use crate::planted::{Bug, is_planted};
 use crate::types::GroupId;
@@ -271,6 +272,11 @@ impl GroupLog {
             |LogEntry { index, bytes }| Record { group: self.group, kind: Kind::Entry, index, bytes };
         let records = entries.into_iter().map(record).collect();
         self.handle.shared.enqueue(Op { group: self.group, records, done });
+    }
+
+    /// Runs `job`, which takes long, where the log reads its files.
+    pub async fn beside<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+        offload(&*self.handle.disk, job).await
     }
 
     /// Drops the entries after `index`, or all; ready when durable.
