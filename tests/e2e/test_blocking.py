@@ -1,5 +1,6 @@
 """Blocked clients while the leader they wait at is killed: each is answered, and no element is given to nobody."""
 
+import contextlib
 import itertools
 import threading
 import time
@@ -113,6 +114,24 @@ def test_a_blocked_read_is_safe_to_try_again_when_its_leader_dies(cluster):
             raise AssertionError(f"not an error: {blocked.read_reply()}")
         except ReplyError as error:
             assert error.word == "UNBLOCKED", "it has only looked"
+
+
+def test_a_read_that_finds_no_leader_is_made_at_the_next_one(cluster):
+    """It has not blocked yet, so no moment of its has passed."""
+    group, slot = next(iter(cluster.slotted_groups().items()))
+    key = f"{{{tag_for(slot)}}}:stream"
+    for _ in range(3):
+        leader = cluster.wait_led(group)
+        others = [node for node in cluster.nodes if node is not leader]
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(Connection(node.client_addr, ANSWER_LIMIT_S)) for node in others * 4]
+            leader.kill()
+            for client in clients:
+                client.send("XREAD", "BLOCK", 500, "STREAMS", key, "$")
+            for client in clients:
+                assert client.read_reply() is None
+        leader.start()
+        cluster.wait_ready()
 
 
 def test_a_blocked_client_that_leaves_takes_nothing_with_it(cluster):

@@ -409,14 +409,17 @@ impl Keyspace {
     pub fn set(&mut self, key: &[u8], value: Value, expire_ms: u64) {
         let mut object = Object { value, expire_ms, version: self.version };
         if !self.is_live(&object) {
-            self.remove(key);
+            self.discard(key);
             return;
         }
         // It may be a copy of one that notes them.
         object.value.forget_changes();
         self.remember(key);
         match self.spot(key) {
-            Some(spot) => self.change(key, spot, |place| *place = object),
+            Some(spot) => {
+                let earlier = self.change(key, spot, |place| std::mem::replace(place, object));
+                self.let_go(earlier.value);
+            }
             None => self.insert(key, object),
         }
     }
@@ -451,6 +454,11 @@ impl Keyspace {
 
     /// Removes `key`; its object if it was there and live.
     pub fn remove(&mut self, key: &[u8]) -> Option<Object> {
+        self.take(key).filter(|object| self.is_live(object))
+    }
+
+    /// Removes `key`; its object, also if it has expired.
+    fn take(&mut self, key: &[u8]) -> Option<Object> {
         // A look first: nothing is copied for a key that is not there.
         let Spot { slot, place } = self.spot(key)?;
         self.remember(key);
@@ -460,7 +468,7 @@ impl Keyspace {
         self.bytes -= object_bytes(key, &object);
         self.move_deadline(key, deadline_of(&object), NEVER);
         self.changed(key);
-        Some(object).filter(|object| self.is_live(object))
+        Some(object)
     }
 
     /// Changes `key`'s object by `change`, which is certain to change it (look with [`Keyspace::get`] first).
@@ -591,11 +599,28 @@ impl Keyspace {
         was_there
     }
 
-    /// Removes every key; `aside`: to be freed aside.
-    pub fn clear(&mut self, aside: bool) {
+    /// Removes `key`. Whether it was there.
+    pub fn discard(&mut self, key: &[u8]) -> bool {
+        let removed = self.remove(key);
+        let was_there = removed.is_some();
+        if let Some(object) = removed {
+            self.let_go(object.value);
+        }
+        was_there
+    }
+
+    /// Frees a value, aside if that takes long.
+    fn let_go(&mut self, value: Value) {
+        if !self.is_view {
+            self.garbage.take_unasked(value);
+        }
+    }
+
+    /// Removes every key; `asked`: it was asked for that they are freed aside, which they are anyway.
+    pub fn clear(&mut self, asked: bool) {
         let slots = std::mem::replace(&mut self.slots, Slots::new(self.hash_seed));
-        if aside && !self.is_view {
-            self.garbage.take_all(slots.clone(), self.key_count);
+        if self.key_count > 0 && !self.is_view {
+            self.garbage.take_all(slots.clone(), if asked { self.key_count } else { 0 });
         }
         let deadlines = std::mem::take(&mut self.deadlines);
         self.key_count = 0;

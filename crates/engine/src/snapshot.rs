@@ -91,11 +91,22 @@ impl Snapshot {
 
     /// The chunks, made one at a time.
     pub fn chunks(&self) -> impl Iterator<Item = Bytes> + Send + '_ {
-        std::iter::once(self.header()).chain(self.slots.iter().flat_map(|(id, slot)| SlotChunks {
-            id: *id,
-            slot,
-            position: 0,
-        }))
+        let mut at = Cursor::default();
+        std::iter::from_fn(move || self.next_chunk(&mut at))
+    }
+
+    /// The chunk at a place, which then is that of the next one; `None` at the end.
+    pub fn next_chunk(&self, at: &mut Cursor) -> Option<Bytes> {
+        if !std::mem::replace(&mut at.begun, true) {
+            return Some(self.header());
+        }
+        loop {
+            let (id, slot) = self.slots.get(at.slot)?;
+            if let Some(chunk) = chunk_of(*id, slot, &mut at.position) {
+                return Some(chunk);
+            }
+            (at.slot, at.position) = (at.slot + 1, 0);
+        }
     }
 
     fn header(&self) -> Bytes {
@@ -122,26 +133,25 @@ impl StateDigest {
     }
 }
 
-struct SlotChunks<'a> {
-    id: SlotId,
-    slot: &'a Slot,
+/// A place among a snapshot's chunks; at first, before all of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cursor {
+    begun: bool,
+    slot: usize,
     position: usize,
 }
 
-impl Iterator for SlotChunks<'_> {
-    type Item = Bytes;
-
-    fn next(&mut self) -> Option<Bytes> {
-        self.slot.at(self.position)?;
-        let mut chunk = BytesMut::new();
-        chunk.put_u16_le(self.id);
-        while chunk.len() < CHUNK_BYTES {
-            let Some((key, object)) = self.slot.at(self.position) else { break };
-            put_object(&mut chunk, key, object);
-            self.position += 1;
-        }
-        Some(chunk.freeze())
+/// The chunk of a slot that begins with the object at `position`, which then is that of the object after it.
+fn chunk_of(id: SlotId, slot: &Slot, position: &mut usize) -> Option<Bytes> {
+    slot.at(*position)?;
+    let mut chunk = BytesMut::new();
+    chunk.put_u16_le(id);
+    while chunk.len() < CHUNK_BYTES {
+        let Some((key, object)) = slot.at(*position) else { break };
+        put_object(&mut chunk, key, object);
+        *position += 1;
     }
+    Some(chunk.freeze())
 }
 
 /// Rebuilds a machine from a snapshot's chunks, in order.

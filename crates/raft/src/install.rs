@@ -6,8 +6,8 @@
 //! were: a debug build ends on an assertion (`io_progress.rs`, "expect submitted"), and a release build applies no entry
 //! after the snapshot until the leader appends another one.
 //!
-//! So each snapshot is first offered as an append of nothing after the snapshot's last entry, which tells that this entry is
-//! committed. A log that has the entry answers with success: it has, durably, all that is in the snapshot. A log that has
+//! So each snapshot is first offered, before it is sent and again when it has come, as an append of nothing after the snapshot's
+//! last entry, which tells that this entry is committed. A log that has the entry answers with success: it has, durably, all that is in the snapshot. A log that has
 //! not answers with a conflict, and takes the snapshot. An append that overtakes it changes nothing: openraft
 //! remembers the commit index of an append that conflicts, so when the entry arrives after all it is committed
 //! that moment, and openraft takes no snapshot of what is committed. Hence the invariant: no snapshot is installed into a
@@ -16,7 +16,7 @@
 use openraft::errors::RaftError;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
 
-use crate::consensus::{TypeConfig, Vote};
+use crate::consensus::{LogId, TypeConfig, Vote};
 use crate::group::GroupRaft;
 use crate::storage::Snapshot;
 
@@ -31,18 +31,41 @@ pub enum Installed {
     Refused(Vote),
 }
 
+/// What a replica says to a leader's snapshot.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Offered {
+    /// It needs it.
+    Wanted,
+    /// It has all that is in it.
+    NotNeeded,
+    /// It knows a newer vote.
+    Refused(Vote),
+}
+
+/// Offers the replica a snapshot of the entries up to `last`, of the leader with `vote`.
+pub async fn offer(
+    raft: &GroupRaft,
+    vote: Vote,
+    last: Option<LogId>,
+) -> Result<Offered, RaftError<TypeConfig>> {
+    let offer = AppendEntriesRequest { vote, prev_log_id: last, leader_commit: last, entries: Vec::new() };
+    Ok(match raft.append_entries(offer).await? {
+        AppendEntriesResponse::Success | AppendEntriesResponse::PartialSuccess(_) => Offered::NotNeeded,
+        AppendEntriesResponse::HigherVote(newer) => Offered::Refused(newer),
+        AppendEntriesResponse::Conflict => Offered::Wanted,
+    })
+}
+
 /// Brings the replica to where `snapshot`, sent by the leader with `vote`, is.
 pub async fn install(
     raft: &GroupRaft,
     vote: Vote,
     snapshot: Snapshot,
 ) -> Result<Installed, RaftError<TypeConfig>> {
-    let last = snapshot.meta.last_log_id;
-    let offer = AppendEntriesRequest { vote, prev_log_id: last, leader_commit: last, entries: Vec::new() };
-    match raft.append_entries(offer).await? {
-        AppendEntriesResponse::Success | AppendEntriesResponse::PartialSuccess(_) => Ok(Installed::NotNeeded),
-        AppendEntriesResponse::HigherVote(newer) => Ok(Installed::Refused(newer)),
-        AppendEntriesResponse::Conflict => match raft.install_full_snapshot(vote, snapshot).await?.vote {
+    match offer(raft, vote, snapshot.meta.last_log_id).await? {
+        Offered::NotNeeded => Ok(Installed::NotNeeded),
+        Offered::Refused(newer) => Ok(Installed::Refused(newer)),
+        Offered::Wanted => match raft.install_full_snapshot(vote, snapshot).await?.vote {
             same if same == vote => Ok(Installed::Whole),
             newer => Ok(Installed::Refused(newer)),
         },
@@ -156,6 +179,8 @@ mod tests {
             let raft = replica(2).await;
             // The answers were lost, and so was the word that the entries are committed.
             append(&raft, 0, 11, None).await;
+            let offered = offer(&raft, Vote::new_committed(TERM, LEADER), at(10)).await;
+            assert_eq!(offered.expect("a running replica"), Offered::NotNeeded);
             let vote = install(&raft, Vote::new_committed(TERM, LEADER), snapshot().await).await;
             assert_eq!(vote.expect("a running replica"), Installed::NotNeeded);
             has_applied(&raft, 10).await;
@@ -170,6 +195,8 @@ mod tests {
         run(async {
             let raft = replica(2).await;
             append(&raft, 0, 4, at(2)).await;
+            let offered = offer(&raft, Vote::new_committed(TERM, LEADER), at(10)).await;
+            assert_eq!(offered.expect("a running replica"), Offered::Wanted);
             let installed = install(&raft, Vote::new_committed(TERM, LEADER), snapshot().await).await;
             assert_eq!(installed.expect("a running replica"), Installed::Whole);
             has_applied(&raft, 10).await;
@@ -184,6 +211,9 @@ mod tests {
         run(async {
             let raft = replica(2).await;
             append(&raft, 0, 4, at(4)).await;
+            let offered = offer(&raft, Vote::new_committed(TERM - 1, 3), at(10)).await;
+            let newer = Vote::new_committed(TERM, LEADER);
+            assert_eq!(offered.expect("a running replica"), Offered::Refused(newer));
             let vote = install(&raft, Vote::new_committed(TERM - 1, 3), snapshot().await).await;
             assert_eq!(
                 vote.expect("a running replica"),

@@ -22,6 +22,7 @@ mod network;
 pub mod node;
 pub mod observe;
 pub mod peer;
+mod pieces;
 pub mod planted;
 mod propose;
 mod read_gate;

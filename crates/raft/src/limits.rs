@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::planted;
+
 /// Most calls combined into one log entry.
 pub const CALLS_PER_ENTRY: usize = 16 * 1024;
 
@@ -36,6 +38,13 @@ pub const APPENDS_IN_FLIGHT: usize = 8;
 /// the runtime's next one to fire costs a system call when it is set.
 pub const COMMIT_NEWS_DELAY: Duration = Duration::from_millis(10);
 
+/// What takes a copy of so many bytes is done beside the runtime's tasks: a megabyte takes half a millisecond, or so.
+pub const BESIDE_BYTES: usize = 1 << 20;
+
+/// Entries sent to a peer at once that have more bytes go in pieces of so many, between which others' frames find their
+/// place. In the simulator's build they are small, so that there are some.
+pub const PIECE_BYTES: usize = if planted::POSSIBLE { 512 } else { 256 << 10 };
+
 /// Most frames sent as one message.
 pub const FRAMES_PER_PACKET: usize = 64;
 
@@ -50,6 +59,12 @@ pub const PACKET_BYTES: usize = 600 << 20;
 
 /// Bytes of a snapshot's file sent as one message.
 pub const SNAPSHOT_PART_BYTES: usize = 256 << 10;
+
+/// How long a peer may take to say whether it wants a snapshot.
+pub const OFFER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bytes of a snapshot that is not wanted after all that are read to their end before its stream is cut off.
+pub const UNWANTED_SNAPSHOT_BYTES: usize = 64 << 20;
 
 /// How long to wait before connecting to a peer again, at first and at most.
 pub const RECONNECT: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));

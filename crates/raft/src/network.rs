@@ -15,16 +15,19 @@ use openraft::raft::{
     VoteResponse,
 };
 use openraft::{EmptyNode, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+use tokio::sync::oneshot;
+use tonic::{Status, Streaming};
 
 use crate::consensus::{TypeConfig, Vote};
 use crate::limits;
 use crate::log::GroupLog;
 use crate::peer::{Link, Sent};
+use crate::pieces;
 use crate::replication::{self, Said};
-use crate::snapshot_store::SnapshotFile;
+use crate::snapshot_store::{SnapshotFile, SnapshotStore};
 use crate::storage::Snapshot;
 use crate::types::{GroupId, NodeId};
-use crate::wire::proto::{frame, peer_client::PeerClient};
+use crate::wire::proto::{SnapshotPart, frame, peer_client::PeerClient};
 use crate::wire::{self, proto};
 
 /// The links to all peers.
@@ -91,7 +94,13 @@ impl PeerNetwork {
         &self,
         append: &AppendEntriesRequest<TypeConfig>,
     ) -> Result<Sent, RPCError<TypeConfig>> {
-        self.send(frame::Body::Append(wire::append_request(append))).await
+        if !pieces::is_long(append) {
+            return self.send(frame::Body::Append(wire::append_request(append))).await;
+        }
+        let link = self.link.as_ref().ok_or_else(|| self.unreachable())?;
+        let (request, pieces) = pieces::cut(append);
+        let sent = link.send_in_pieces(self.group, pieces, frame::Body::Append(request)).await;
+        sent.map_err(|_| self.unreachable().into())
     }
 
     /// Fails if a stream of appends has come to entries that are purged, which is what one without entries means there
@@ -118,6 +127,16 @@ impl PeerNetwork {
             frame::Body::AppendReply(reply) => {
                 wire::from_append_reply(reply).map_err(|_| unexpected(self.target).into())
             }
+            _ => Err(unexpected(self.target).into()),
+        }
+    }
+
+    /// Offers the peer the snapshot that `head` describes: `None` if it is to be sent, else what stands instead of the
+    /// answer to it.
+    async fn offer(&self, head: proto::SnapshotHead) -> Result<Option<Vote>, RPCError<TypeConfig>> {
+        match self.request(frame::Body::Offer(head), limits::OFFER_TIMEOUT).await? {
+            frame::Body::OfferReply(proto::OfferReply { wanted: true, .. }) => Ok(None),
+            frame::Body::OfferReply(reply) => Ok(Some(wire::from_vote(&reply.vote.unwrap_or_default()))),
             _ => Err(unexpected(self.target).into()),
         }
     }
@@ -191,15 +210,30 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
             vote: Some(wire::vote(&vote)),
             meta: Some(wire::snapshot_meta(&snapshot.meta)),
         };
-        let mut client = PeerClient::new(channel);
-        let sending = client.install_snapshot(parts(head, snapshot.snapshot));
         tokio::pin!(cancel);
+        let offered = tokio::select! {
+            biased;
+            closed = &mut cancel => return Err(closed.into()),
+            offered = self.offer(head.clone()) => offered?,
+        };
+        if let Some(vote) = offered {
+            return Ok(SnapshotResponse::new(vote));
+        }
+        // Given up, it is ended in order and its answer read: a stream that is reset is remembered, on both sides, for a
+        // second of real time (docs/internals/testing.md).
+        let (wants, wanted) = oneshot::channel::<()>();
+        let mut sending = tokio::spawn(async move {
+            let parts = parts(head, snapshot.snapshot, move || wants.is_closed());
+            PeerClient::new(channel).install_snapshot(parts).await
+        });
         let reply = tokio::select! {
             biased;
             closed = &mut cancel => return Err(closed.into()),
-            reply = sending => reply,
+            reply = &mut sending => reply,
         };
-        let reply = reply.map_err(|status| NetworkError::<TypeConfig>::from_string(status.message()))?;
+        drop(wanted);
+        let lost = |error: &dyn std::fmt::Display| NetworkError::<TypeConfig>::from_string(error);
+        let reply = reply.map_err(|error| lost(&error))?.map_err(|status| lost(&status.message()))?;
         Ok(SnapshotResponse::new(wire::from_vote(&reply.into_inner().vote.unwrap_or_default())))
     }
 
@@ -225,25 +259,59 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
     }
 }
 
-/// The messages of one snapshot's transfer: its head, then its file piece by piece. A file that cannot be read ends
-/// the stream early, which the receiver notices by the file's own checksums.
+/// The messages of one snapshot's transfer: its head, then its file piece by piece, as long as it is not `given_up` and can
+/// be read.
 pub fn parts(
     head: proto::SnapshotHead,
     file: SnapshotFile,
-) -> impl futures::Stream<Item = proto::SnapshotPart> + Send + 'static {
-    let first = proto::SnapshotPart { head: Some(head), bytes: Default::default() };
-    let rest = futures::stream::unfold((file, 0u64), |(file, offset)| async move {
-        match file.read_raw(offset, limits::SNAPSHOT_PART_BYTES).await {
-            Ok(bytes) if bytes.is_empty() => None,
-            Ok(bytes) => {
-                let next = offset + bytes.len() as u64;
-                Some((proto::SnapshotPart { head: None, bytes }, (file, next)))
-            }
-            Err(error) => {
-                tracing::error!(%error, "cannot read the snapshot to send");
-                None
-            }
-        }
+    given_up: impl Fn() -> bool + Send + 'static,
+) -> impl futures::Stream<Item = SnapshotPart> + Send + 'static {
+    let first = SnapshotPart { head: Some(head), ..SnapshotPart::default() };
+    let rest = futures::stream::unfold((Some(file), 0u64, given_up), |(file, offset, given_up)| async move {
+        let file = file?;
+        let read = match given_up() {
+            true => Ok(None),
+            false => file.read_raw(offset, limits::SNAPSHOT_PART_BYTES).await.map(Some),
+        };
+        let bytes = read.unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot read the snapshot to send");
+            None
+        });
+        let Some(bytes) = bytes else {
+            let last = SnapshotPart { given_up: true, ..SnapshotPart::default() };
+            return Some((last, (None, offset, given_up)));
+        };
+        let next = offset + bytes.len() as u64;
+        let part = SnapshotPart { bytes, ..SnapshotPart::default() };
+        (next > offset).then_some((part, (Some(file), next, given_up)))
     });
     futures::StreamExt::chain(futures::stream::once(async { first }), rest)
+}
+
+/// Takes the parts that follow a snapshot's head into `store`'s directory: the file, whole.
+pub async fn receive(
+    parts: &mut Streaming<SnapshotPart>,
+    store: &SnapshotStore,
+) -> Result<SnapshotFile, Status> {
+    let internal = |error: std::io::Error| Status::internal(error.to_string());
+    let mut receiver = store.receive().await.map_err(internal)?;
+    while let Some(part) = parts.message().await? {
+        if part.given_up {
+            return Err(Status::cancelled("the rest of the snapshot does not come"));
+        }
+        receiver.push(part.bytes).await.map_err(internal)?;
+    }
+    receiver.finish().await.map_err(internal)
+}
+
+/// Reads what still comes of a snapshot that is not wanted, up to a limit: a stream that has come to its end is not reset.
+pub async fn read_off(parts: &mut Streaming<SnapshotPart>) {
+    let mut read = 0;
+    while read < limits::UNWANTED_SNAPSHOT_BYTES {
+        match parts.message().await {
+            Ok(Some(part)) => read += part.bytes.len(),
+            // Its end, or that of the link.
+            Ok(None) | Err(_) => return,
+        }
+    }
 }

@@ -47,11 +47,19 @@ struct Inner {
     next_request: AtomicU64,
     /// Requests under way. When the link goes down, they fail in the order in which they were made, in every run alike.
     waiting: Mutex<BTreeMap<u64, oneshot::Sender<frame::Body>>>,
-    outbound: Mutex<Option<mpsc::Sender<Frame>>>,
+    outbound: Mutex<Option<Outbound>>,
     channel: Mutex<Option<Channel>>,
     state: watch::Sender<LinkState>,
     closing: AtomicBool,
     notices: Notices,
+}
+
+/// The ways onto the stream. Each packet is taken from the other one than the last, if there is one.
+#[derive(Clone)]
+struct Outbound {
+    frames: mpsc::Sender<Frame>,
+    /// For what goes in pieces. There is room for one, so that those who have much to send take turns.
+    pieces: mpsc::Sender<Frame>,
 }
 
 impl Link {
@@ -105,14 +113,39 @@ impl Link {
 
     /// Puts a request of `group` on its way, behind those sent before; waits only while too many are.
     pub async fn send(&self, group: GroupId, body: frame::Body) -> Result<Sent, LinkDown> {
-        let down = || LinkDown(self.inner.peer);
-        let outbound = lock(&self.inner.outbound).clone().ok_or_else(down)?;
+        let (sent, outbound) = self.begin()?;
+        let frame = Frame { group, request: sent.request, body: Some(body) };
+        outbound.frames.send(frame).await.map_err(|_| self.down())?;
+        Ok(sent)
+    }
+
+    /// The same for a request that comes behind pieces of what belongs to it: ready when all of that has been taken by the
+    /// stream, so that no later request comes before it.
+    pub async fn send_in_pieces(
+        &self,
+        group: GroupId,
+        pieces: impl Iterator<Item = proto::Piece>,
+        body: frame::Body,
+    ) -> Result<Sent, LinkDown> {
+        let (sent, outbound) = self.begin()?;
+        for body in pieces.map(frame::Body::Piece).chain([body]) {
+            let frame = Frame { group, request: sent.request, body: Some(body) };
+            outbound.pieces.send(frame).await.map_err(|_| self.down())?;
+        }
+        outbound.pieces.reserve().await.map_err(|_| self.down())?;
+        Ok(sent)
+    }
+
+    fn begin(&self) -> Result<(Sent, Outbound), LinkDown> {
+        let outbound = lock(&self.inner.outbound).clone().ok_or_else(|| self.down())?;
         let request = self.inner.next_request.fetch_add(1, Ordering::Relaxed);
         let (tell, told) = oneshot::channel();
         lock(&self.inner.waiting).insert(request, tell);
-        let sent = Sent { link: self.clone(), request, told };
-        outbound.send(Frame { group, request, body: Some(body) }).await.map_err(|_| down())?;
-        Ok(sent)
+        Ok((Sent { link: self.clone(), request, told }, outbound))
+    }
+
+    fn down(&self) -> LinkDown {
+        LinkDown(self.inner.peer)
     }
 
     /// Sends a notice, if the link is up and the peer takes what it is sent. False: it is lost, and no trace is left.
@@ -128,7 +161,7 @@ impl Link {
         }
     }
 
-    fn came_up(&self, outbound: mpsc::Sender<Frame>, channel: Channel) {
+    fn came_up(&self, outbound: Outbound, channel: Channel) {
         *lock(&self.inner.outbound) = Some(outbound);
         *lock(&self.inner.channel) = Some(channel);
         self.inner.state.send_replace(LinkState::Up);
@@ -227,11 +260,12 @@ async fn connect(env: &Env, addr: &str) -> std::io::Result<Channel> {
 
 /// Opens the stream and serves it until it ends.
 async fn run(link: &Link, channel: Channel, hello: &Hello) -> Ended {
-    let (outbound, frames) = mpsc::channel(limits::WAITING_FRAMES);
+    let ((frames, waiting), (pieces, next_piece)) = (mpsc::channel(limits::WAITING_FRAMES), mpsc::channel(1));
+    let outbound = Outbound { frames, pieces };
     let first = Packet { hello: Some(hello.clone()), frames: Vec::new() };
-    let rest = ReceiverStream::new(frames)
-        .ready_chunks(limits::FRAMES_PER_PACKET)
-        .map(|frames| Packet { hello: None, frames });
+    let waiting = ReceiverStream::new(waiting).ready_chunks(limits::FRAMES_PER_PACKET);
+    let pieces = ReceiverStream::new(next_piece).map(|piece| vec![piece]);
+    let rest = futures::stream::select(waiting, pieces).map(|frames| Packet { hello: None, frames });
     let packets = futures::stream::once(async { first }).chain(rest);
     let mut client = PeerClient::new(channel.clone())
         .max_decoding_message_size(limits::PACKET_BYTES)
@@ -244,7 +278,7 @@ async fn run(link: &Link, channel: Channel, hello: &Hello) -> Ended {
     };
     tracing::info!(peer = link.peer(), "link up");
     // Weak: when the link is closed, its stream ends.
-    let notices = outbound.downgrade();
+    let notices = outbound.frames.downgrade();
     link.came_up(outbound, channel);
     // An error here is the end of the link, whatever its kind; those who wait are told by `went_down`.
     let answers = async {

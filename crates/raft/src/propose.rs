@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::consensus::{Callback, Data, TypeConfig};
 use crate::env::Env;
+use crate::env::offload::beside;
 use crate::group::GroupRaft;
 use crate::limits;
 use crate::log::SharedLog;
@@ -58,6 +59,12 @@ impl Proposal {
         let (tell, told) = oneshot::channel();
         let stage = Stage::default();
         (Proposal { draft, stage: stage.clone(), tell }, Waiter { stage, told: Some(told) })
+    }
+
+    /// What it writes; how many batches that is, and who is told of their fate.
+    fn apart(self) -> (Draft, (usize, oneshot::Sender<WriteOutcome>)) {
+        let batches = self.draft.batches();
+        (self.draft, (batches, self.tell))
     }
 }
 
@@ -101,11 +108,11 @@ pub async fn run(
         // Never closed: acquiring cannot fail.
         let Ok(permit) = Arc::clone(&in_flight).acquire_owned().await else { return };
         await_company(&waiting).await;
-        let combined = combine(first, &mut waiting);
+        let (combined, bytes) = combine(first, &mut waiting);
         if combined.is_empty() {
             continue;
         }
-        let offer = Offer::new(&env, watcher.conditions(group), combined, permit);
+        let offer = Offer::new(&env, watcher.conditions(group), combined, bytes, permit).await;
         match log.is_full() {
             true => offer.tell(|| WriteOutcome::Refused(Refusal::LogFull)),
             false => propose(raft.clone(), vacancy.clone(), offer).await,
@@ -132,8 +139,8 @@ pub async fn turns(times: usize) {
     }
 }
 
-/// `first` and whatever else waits, within the limits of an entry; what was withdrawn is left out.
-fn combine(first: Proposal, waiting: &mut mpsc::Receiver<Proposal>) -> Vec<Proposal> {
+/// `first` and whatever else waits, within the limits of an entry, and how many bytes that has; what was withdrawn is left out.
+fn combine(first: Proposal, waiting: &mut mpsc::Receiver<Proposal>) -> (Vec<Proposal>, usize) {
     let (mut calls, mut bytes) = (0, 0);
     let mut combined = Vec::new();
     let mut next = Some(first);
@@ -146,7 +153,7 @@ fn combine(first: Proposal, waiting: &mut mpsc::Receiver<Proposal>) -> Vec<Propo
         let full = calls >= limits::CALLS_PER_ENTRY || bytes >= limits::BYTES_PER_ENTRY;
         next = if full { None } else { waiting.try_recv().ok() };
     }
-    combined
+    (combined, bytes)
 }
 
 /// How many of `writes`, each of another connection, become one entry. For `tests/counts` alone, which counts what it costs.
@@ -160,7 +167,7 @@ pub fn combined(writes: Vec<Draft>) -> usize {
         // There is room for each.
         let _ = sender.try_send(proposal);
     }
-    waiting.try_recv().map_or(0, |first| combine(first, &mut waiting).len())
+    waiting.try_recv().map_or(0, |first| combine(first, &mut waiting).0.len())
 }
 
 /// An entry on its way, and those who wait for its fate.
@@ -172,14 +179,22 @@ struct Offer {
 }
 
 impl Offer {
-    fn new(env: &Env, conditions: Stamp, combined: Vec<Proposal>, permit: OwnedSemaphorePermit) -> Offer {
+    /// An entry of `combined`, whose drafts have so many `bytes`.
+    async fn new(
+        env: &Env,
+        conditions: Stamp,
+        combined: Vec<Proposal>,
+        bytes: usize,
+        permit: OwnedSemaphorePermit,
+    ) -> Offer {
         let (now_ms, seed) = (env.clock.now_ms(), env.rng.next_u64());
         let mut stamp = Stamp { now_ms, seed, ..conditions };
         if is_planted(Bug::TickAhead) && combined.iter().all(|proposal| proposal.draft.batches() == 0) {
             stamp.now_ms += limits::TICK_INTERVAL.as_millis() as u64;
         }
-        let entry = entry::encode(&stamp, combined.iter().map(|proposal| &proposal.draft));
-        let tells = combined.into_iter().map(|proposal| (proposal.draft.batches(), proposal.tell)).collect();
+        let (drafts, tells): (Vec<_>, Vec<_>) = combined.into_iter().map(Proposal::apart).unzip();
+        let encode = move || entry::encode(&stamp, drafts.iter());
+        let entry = if bytes > limits::BESIDE_BYTES { beside(&*env.cpu, encode).await } else { encode() };
         Offer { data: Data(entry.into()), tells, _permit: permit }
     }
 

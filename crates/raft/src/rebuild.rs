@@ -25,6 +25,7 @@ use quoris_engine::snapshot::Restore;
 
 use crate::group::Group;
 use crate::limits;
+use crate::network::{read_off, receive};
 use crate::node::Node;
 use crate::snapshot_store::{SnapshotFile, SnapshotStore};
 use crate::storage::{LogStore, apply_entry};
@@ -118,11 +119,11 @@ impl Node {
         let parts = PeerClient::new(channel).fetch_snapshot(wanted).await;
         let mut parts = parts.map_err(|status| lost(&status.message()))?.into_inner();
         let store: &SnapshotStore = self.snapshots(group.id());
-        let mut receiver = store.receive().await.map_err(|error| lost(&error))?;
-        while let Some(part) = parts.message().await.map_err(|status| lost(&status.message()))? {
-            receiver.push(part.bytes).await.map_err(|error| lost(&error))?;
+        let snapshot = receive(&mut parts, store).await;
+        if snapshot.is_err() {
+            read_off(&mut parts).await;
         }
-        receiver.finish().await.map_err(|error| lost(&error))
+        snapshot.map_err(|status| lost(&status.message()))
     }
 
     /// Brings `machine` to where the replica is, and puts it in the place of the replica's own.

@@ -10,18 +10,20 @@ use std::time::Duration;
 use futures::future::{self, Either};
 use futures::stream::FuturesUnordered;
 use futures::{Stream, StreamExt};
+use openraft::errors::RaftError;
 use openraft::raft::TransferLeaderRequest;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::consensus::LogId;
+use crate::consensus::{LogId, TypeConfig};
 use crate::group::Group;
-use crate::install::{Installed, install};
+use crate::install::{Installed, Offered, install, offer};
 use crate::limits;
 use crate::log::SharedLog;
-use crate::network::parts;
+use crate::network::{parts, read_off, receive};
 use crate::node::NodeConfig;
+use crate::pieces::Pieces;
 use crate::planted::{Bug, is_planted};
 use crate::snapshot_store::SnapshotStore;
 use crate::standing::Standing;
@@ -29,8 +31,8 @@ use crate::storage::stored_vote;
 use crate::types::{GroupId, NodeId, Watcher};
 use crate::wire;
 use crate::wire::proto::{
-    self, AppendRequest, Frame, Packet, SnapshotHead, SnapshotPart, SnapshotReply, SnapshotWanted, frame,
-    peer_server::Peer,
+    self, AppendRequest, Frame, OfferReply, Packet, SnapshotHead, SnapshotPart, SnapshotReply,
+    SnapshotWanted, frame, peer_server::Peer,
 };
 
 /// Answers peers. Shared by all their streams.
@@ -126,6 +128,11 @@ impl Service {
             frame::Body::Found(_) => {
                 let ready = self.inner.standing.accept_founding(self.inner.groups.values()).await;
                 Ok(frame::Body::FoundReply(proto::FoundReply { ready }))
+            }
+            frame::Body::Offer(head) => {
+                self.inner.standing.check_may_follow()?;
+                let reply = offered(group, head).await.map_err(|error| words(&error))?;
+                Ok(frame::Body::OfferReply(reply))
             }
             frame::Body::Confirm(_) => {
                 self.inner.standing.check_may_follow()?;
@@ -247,30 +254,12 @@ impl Peer for Service {
         request: Request<Streaming<SnapshotPart>>,
     ) -> Result<Response<SnapshotReply>, Status> {
         let mut parts = request.into_inner();
-        let head = parts.message().await?.and_then(|part| part.head);
-        let head = head.ok_or_else(|| Status::invalid_argument("the first part must have a head"))?;
-        self.check_cluster(&head.cluster_id)?;
-        self.inner.standing.check_may_follow().map_err(Status::failed_precondition)?;
-        let unknown = || Status::not_found(format!("it has no group {}", head.group));
-        let group = self.inner.groups.get(&head.group).ok_or_else(unknown)?;
-        let store = self.inner.snapshots.get(&head.group).ok_or_else(unknown)?;
-        let mut receiver = store.receive().await.map_err(internal)?;
-        while let Some(part) = parts.message().await? {
-            receiver.push(part.bytes).await.map_err(internal)?;
+        let taken = self.take_snapshot(&mut parts).await;
+        if taken.is_err() {
+            // It was wanted when it was offered, so this is rare.
+            read_off(&mut parts).await;
         }
-        let snapshot = receiver.finish().await.map_err(internal)?;
-        let meta = wire::from_snapshot_meta(&head.meta.unwrap_or_default());
-        let vote = wire::from_vote(&head.vote.unwrap_or_default());
-        let snapshot = openraft::Snapshot { meta, snapshot };
-        let vote = match install(&group.raft, vote, snapshot).await.map_err(internal)? {
-            Installed::Whole => vote,
-            Installed::NotNeeded => {
-                group.snapshots_not_needed.fetch_add(1, Ordering::Relaxed);
-                vote
-            }
-            Installed::Refused(newer) => newer,
-        };
-        Ok(Response::new(SnapshotReply { vote: Some(wire::vote(&vote)) }))
+        taken.map(Response::new)
     }
 
     async fn fetch_snapshot(
@@ -290,8 +279,49 @@ impl Peer for Service {
         }
         let snapshot = store.current().ok_or_else(|| Status::internal("it has no snapshot"))?;
         let head = SnapshotHead { cluster_id, group: id, ..SnapshotHead::default() };
-        Ok(Response::new(Box::pin(parts(head, snapshot).map(Ok))))
+        Ok(Response::new(Box::pin(parts(head, snapshot, || false).map(Ok))))
     }
+}
+
+impl Service {
+    /// Takes the snapshot whose parts come, and says what the replica's vote is then.
+    async fn take_snapshot(&self, parts: &mut Streaming<SnapshotPart>) -> Result<SnapshotReply, Status> {
+        let head = parts.message().await?.and_then(|part| part.head);
+        let head = head.ok_or_else(|| Status::invalid_argument("the first part must have a head"))?;
+        self.check_cluster(&head.cluster_id)?;
+        self.inner.standing.check_may_follow().map_err(Status::failed_precondition)?;
+        let unknown = || Status::not_found(format!("it has no group {}", head.group));
+        let group = self.inner.groups.get(&head.group).ok_or_else(unknown)?;
+        let store = self.inner.snapshots.get(&head.group).ok_or_else(unknown)?;
+        let snapshot = receive(parts, store).await?;
+        let meta = wire::from_snapshot_meta(&head.meta.unwrap_or_default());
+        let vote = wire::from_vote(&head.vote.unwrap_or_default());
+        let snapshot = openraft::Snapshot { meta, snapshot };
+        let vote = match install(&group.raft, vote, snapshot).await.map_err(internal)? {
+            Installed::Whole => vote,
+            Installed::NotNeeded => {
+                group.snapshots_not_needed.fetch_add(1, Ordering::Relaxed);
+                vote
+            }
+            Installed::Refused(newer) => newer,
+        };
+        Ok(SnapshotReply { vote: Some(wire::vote(&vote)) })
+    }
+}
+
+/// What the replica of `group` says to the snapshot that `head` describes.
+async fn offered(group: &Group, head: SnapshotHead) -> Result<OfferReply, RaftError<TypeConfig>> {
+    let vote = wire::from_vote(&head.vote.unwrap_or_default());
+    let last = wire::from_snapshot_meta(&head.meta.unwrap_or_default()).last_log_id;
+    let vote = match offer(&group.raft, vote, last).await? {
+        Offered::Wanted => return Ok(OfferReply { wanted: true, vote: None }),
+        Offered::NotNeeded => {
+            group.snapshots_not_needed.fetch_add(1, Ordering::Relaxed);
+            vote
+        }
+        Offered::Refused(newer) => newer,
+    };
+    Ok(OfferReply { wanted: false, vote: Some(wire::vote(&vote)) })
 }
 
 fn internal(error: impl std::fmt::Display) -> Status {
@@ -301,7 +331,7 @@ fn internal(error: impl std::fmt::Display) -> Status {
 /// Answers a stream's requests. They are begun in the order in which they were sent, for an append builds on the one
 /// before, and answered as they get ready: one that waits for the disk delays no vote.
 async fn serve(service: Service, mut inbound: Streaming<Packet>, outbound: mpsc::Sender<Frame>) {
-    let mut begun = FuturesUnordered::new();
+    let (mut begun, mut pieces) = (FuturesUnordered::new(), Pieces::default());
     loop {
         let packet = tokio::select! {
             Some(answer) = begun.next() => {
@@ -318,6 +348,11 @@ async fn serve(service: Service, mut inbound: Streaming<Packet>, outbound: mpsc:
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         for frame in packet.frames {
+            let Some(frame) = pieces.take(frame) else {
+                // Others may have been waiting while it was copied.
+                tokio::task::yield_now().await;
+                continue;
+            };
             if let Some(frame::Body::Notices(told)) = frame.body {
                 told.notices.into_iter().for_each(|notice| service.inner.watcher.told(notice));
                 continue;

@@ -154,6 +154,11 @@ impl SnapshotStore {
         })
     }
 
+    /// Runs `job`, which takes long, where the store's own work is done.
+    pub async fn beside<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+        offload(&*self.inner.disk, job).await
+    }
+
     /// Makes a received snapshot the current one, durably; older ones go. Answers what is current then: the same
     /// snapshot, unless a newer one was there before.
     pub async fn adopt(&self, snapshot: SnapshotFile) -> io::Result<SnapshotFile> {
@@ -267,9 +272,15 @@ impl SnapshotWriter {
     /// Adds a chunk.
     pub async fn push(&mut self, chunk: Bytes) -> io::Result<()> {
         assert!(chunk.len() <= MAX_FRAME_BYTES, "a chunk has at most {MAX_FRAME_BYTES} bytes");
+        let (salt, number, bytes) = (self.salt, self.frames, chunk.clone());
+        let crc = move || frame_crc(salt, number, &bytes);
+        let crc = match chunk.len() > WRITE_BYTES {
+            true => offload(&*self.raw.store.disk, crc).await?,
+            false => crc(),
+        };
         let mut frame = BytesMut::with_capacity(FRAME_HEADER);
         frame.extend_from_slice(&(chunk.len() as u32).to_le_bytes());
-        frame.extend_from_slice(&frame_crc(self.salt, self.frames, &chunk).to_le_bytes());
+        frame.extend_from_slice(&crc.to_le_bytes());
         self.frames += 1;
         self.total += chunk.len() as u64;
         self.raw.push(frame.freeze()).await?;
@@ -302,6 +313,10 @@ pub struct SnapshotReceiver {
 impl SnapshotReceiver {
     /// Adds the file's next bytes.
     pub async fn push(&mut self, bytes: Bytes) -> io::Result<()> {
+        if bytes.len() > WRITE_BYTES {
+            self.flush().await?;
+            return self.write(bytes).await;
+        }
         self.waiting.extend_from_slice(&bytes);
         if self.waiting.len() >= WRITE_BYTES { self.flush().await } else { Ok(()) }
     }
@@ -326,6 +341,10 @@ impl SnapshotReceiver {
 
     async fn flush(&mut self) -> io::Result<()> {
         let bytes = self.waiting.split().freeze();
+        self.write(bytes).await
+    }
+
+    async fn write(&mut self, bytes: Bytes) -> io::Result<()> {
         let (file, offset) = (self.file.clone(), self.written);
         self.written += bytes.len() as u64;
         offload(&*self.store.disk, move || file.write_at(&bytes, offset)).await?

@@ -12,12 +12,13 @@ use openraft::storage::{EntryResponder, IOFlushed, RaftLogStorage, RaftStateMach
 use openraft::{EntryPayload, LogState, OptionalSend, RaftLogReader, RaftSnapshotBuilder};
 use prost::Message;
 use quoris_engine::machine::{BatchOutcome, Replies};
-use quoris_engine::snapshot::Restore;
+use quoris_engine::snapshot::{Cursor, Restore};
 use quoris_engine::waiters::WaiterId;
 use quoris_engine::{Machine, Position, Reply};
 use tokio::time::Instant;
 
 use crate::consensus::{Applied, Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig, Vote};
+use crate::limits;
 use crate::log::{Done, GroupLog, LogEntry};
 use crate::planted::{self, Bug, is_planted};
 use crate::slot_map::SlotMap;
@@ -339,7 +340,7 @@ impl Replica {
         let blocked: Vec<WaiterId> = outcomes.iter().filter_map(blocked_in).collect();
         let quoris_engine::Applied { served, events, expired, tick, garbage, .. } = applied;
         let told = !(blocked.is_empty() && served.is_empty() && events.is_empty());
-        if told || expired > 0 || garbage.objects() > 0 {
+        if told || expired > 0 || !garbage.is_empty() {
             let expiry = (expired > 0 && tick).then(|| began.elapsed());
             self.watcher.applied(self.group, Effects { blocked, served, events, expired, expiry, garbage });
         }
@@ -405,7 +406,10 @@ impl RaftStateMachine<TypeConfig> for Replica {
         let mut restore = Restore::new(self.hash_seed);
         let mut reader = snapshot.reader();
         while let Some(chunk) = reader.next().await? {
-            restore.push(chunk).map_err(io::Error::other)?;
+            restore = match chunk.len() > limits::BESIDE_BYTES {
+                true => self.snapshots.beside(move || restored(restore, chunk)).await??,
+                false => restored(restore, chunk)?,
+            };
         }
         let machine = restore.finish().map_err(io::Error::other)?;
         let from_a_leader = !snapshot.is_current();
@@ -426,6 +430,12 @@ impl RaftStateMachine<TypeConfig> for Replica {
     }
 }
 
+/// What is restored, with one more chunk.
+fn restored(mut restore: Restore, chunk: bytes::Bytes) -> io::Result<Restore> {
+    restore.push(chunk).map_err(io::Error::other)?;
+    Ok(restore)
+}
+
 /// A snapshot about to be written: the state was taken when this was made, which costs a pointer for each slot; the
 /// machine goes on meanwhile.
 pub struct SnapshotBuilder {
@@ -441,13 +451,36 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         let meta = wire::snapshot_meta(&self.meta).encode_to_vec();
         let index = self.meta.last_log_id.map_or(0, |id| id.index);
         let mut writer = self.snapshots.write(index, meta.into()).await?;
-        for (i, chunk) in self.state.chunks().enumerate() {
-            let forgets = i == 0 && is_planted(Bug::SnapshotWithoutWaiters);
-            writer.push(if forgets { planted_loss(&chunk, WAITERS_FIELD) } else { chunk }).await?;
+        let mut at = Cursor::default();
+        let mut forgets = is_planted(Bug::SnapshotWithoutWaiters);
+        loop {
+            // A chunk holds one object at least, however long that is.
+            let state = Arc::clone(&self.state);
+            let (chunks, next) = self.snapshots.beside(move || some_chunks(&state, at)).await?;
+            if chunks.is_empty() {
+                break;
+            }
+            at = next;
+            for chunk in chunks {
+                let forgets = std::mem::take(&mut forgets);
+                writer.push(if forgets { planted_loss(&chunk, WAITERS_FIELD) } else { chunk }).await?;
+            }
         }
         let snapshot = writer.finish().await?;
         Ok(openraft::Snapshot { meta: self.meta.clone(), snapshot })
     }
+}
+
+/// The next chunks of a snapshot, a megabyte or so, and where those after them begin; none at its end.
+fn some_chunks(state: &quoris_engine::snapshot::Snapshot, mut at: Cursor) -> (Vec<bytes::Bytes>, Cursor) {
+    let (mut chunks, mut bytes) = (Vec::new(), 0);
+    while bytes < limits::BESIDE_BYTES
+        && let Some(chunk) = state.next_chunk(&mut at)
+    {
+        bytes += chunk.len();
+        chunks.push(chunk);
+    }
+    (chunks, at)
 }
 
 #[cfg(test)]

@@ -125,11 +125,16 @@ pub fn from_snapshot_meta(meta: &proto::SnapshotMeta) -> SnapshotMeta {
 }
 
 pub fn append_request(request: &openraft::raft::AppendEntriesRequest<TypeConfig>) -> proto::AppendRequest {
+    proto::AppendRequest { entries: request.entries.iter().map(message).collect(), ..append_head(request) }
+}
+
+/// What stands in an append beside its entries.
+pub fn append_head(request: &openraft::raft::AppendEntriesRequest<TypeConfig>) -> proto::AppendRequest {
     proto::AppendRequest {
         vote: Some(vote(&request.vote)),
         prev: request.prev_log_id.as_ref().map(log_id),
         commit: request.leader_commit.as_ref().map(log_id),
-        entries: request.entries.iter().map(message).collect(),
+        ..proto::AppendRequest::default()
     }
 }
 

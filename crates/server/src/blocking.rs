@@ -188,9 +188,7 @@ pub async fn run(
         // Where it comes to block first its time is counted; of what has passed since, the next place knows nothing.
         let deadline = deadline.filter(|_| moved);
         let answer = match seat.place {
-            Place::Here => {
-                Answer::Own(here(&server, &seat, &call, caller.origin, &mut endings, deadline).await)
-            }
+            Place::Here => Answer::Own(here(&server, &seat, &call, &caller, &mut endings, deadline).await),
             Place::At(node) => {
                 let told = there(&server, &seat.group, node, caller.protocol, &call, &mut endings, deadline);
                 told.await
@@ -205,7 +203,6 @@ pub async fn run(
             false => None,
         };
         match next {
-            Some(_) if means_another_moment(&call) => break Answer::error(CommandError::Unblocked),
             Some(next) => (seat, moved) = (next, true),
             None => break forward::for_client(answer, caller.plain),
         }
@@ -225,12 +222,12 @@ async fn here(
     server: &Arc<Server>,
     seat: &Seat,
     call: &Call,
-    origin: u64,
+    caller: &Caller,
     endings: &mut Endings,
     deadline: Option<Instant>,
 ) -> Reply {
     let node = &server.node;
-    let mut waiter = match seat.group.propose(Draft::of_each(std::slice::from_ref(call), origin)) {
+    let mut waiter = match seat.group.propose(Draft::of_each(std::slice::from_ref(call), caller.origin)) {
         Ok(waiter) => waiter,
         Err(refusal) => return Reply::Error(route::refused(node, refusal, Some(seat.slot))),
     };
@@ -248,11 +245,20 @@ async fn here(
     let answer = waiting.run(deadline, endings).await;
     if let Reply::Error(CommandError::WrongGroup { slot }) = answer {
         moves::settled(server, slot).await;
+        if means_another_moment(call) && is_made_anew(caller) {
+            return Reply::Error(CommandError::Unblocked);
+        }
     }
     route::reroute(node, answer)
 }
 
-/// Whether a call would not be the same if it were made anew: one that asks for what comes from now on.
+/// Whether a call of this client that belongs elsewhere is made anew there: by this node, or by the one whose relay it is.
+fn is_made_anew(caller: &Caller) -> bool {
+    caller.plain || caller.client.state().relay
+}
+
+/// Whether a call that has blocked would not be the same if it were made anew: one that asks for what comes from now on.
+/// Only where it has blocked is it known that its moment has been; before, any moment is as good.
 fn means_another_moment(call: &Call) -> bool {
     call.args.iter().any(|word| &word[..] == b"$")
 }

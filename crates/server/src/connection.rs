@@ -180,10 +180,14 @@ impl Connection {
         }
     }
 
-    /// Room for the next read: never more than doubles what has arrived, whatever a header claims.
+    /// Room for the next read: never more than a multiple of what has arrived, whatever a header claims.
     fn make_room(&mut self) {
         let missing = self.decoder.missing_bytes(&self.inbox);
-        let most = self.inbox.len().clamp(limits::READ_BYTES, limits::MAX_READ_BYTES);
+        let (long, times) = limits::LONG_WORD;
+        let most = match self.inbox.len() {
+            arrived if arrived >= long => arrived * times,
+            arrived => arrived.clamp(limits::READ_BYTES, limits::MAX_READ_BYTES),
+        };
         self.inbox.reserve(missing.clamp(limits::READ_BYTES, most));
         self.room.note(&self.out);
         self.room.fit(&mut self.out, &self.server.peak_life);

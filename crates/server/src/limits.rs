@@ -18,6 +18,18 @@ pub const READ_BYTES: usize = 16 * 1024;
 /// Room made for each read from a connection, at most.
 pub const MAX_READ_BYTES: usize = 1024 * 1024;
 
+/// Once a word of a call has this much of it, room is made at once for so many times as much of what its header claims: what
+/// has come would else be copied again and again. Memory that nothing has come for is not used.
+pub const LONG_WORD: (usize, usize) = (1024 * 1024, 16);
+
+/// Calls of more bytes are encoded for the log beside the runtime's tasks.
+pub const LONG_CALLS_BYTES: usize = 1024 * 1024;
+
+/// A reply of more bytes, or of more elements, is encoded beside the runtime's tasks.
+pub const LONG_REPLY_BYTES: usize = 1024 * 1024;
+/// See [`LONG_REPLY_BYTES`].
+pub const LONG_REPLY_ITEMS: usize = 4096;
+
 /// Calls of one connection that are executed together.
 pub const CALLS_PER_TURN: usize = 1024;
 

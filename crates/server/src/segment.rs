@@ -11,6 +11,7 @@ use futures::StreamExt;
 use quoris_engine::command::Command;
 use quoris_engine::entry::Draft;
 use quoris_engine::{Call, Reply, SlotId};
+use quoris_raft::env::offload::beside;
 use quoris_raft::group::Group;
 use quoris_raft::types::GroupId;
 use tokio::time::Instant;
@@ -137,6 +138,11 @@ impl Segment {
         self.answers.drain(..).map(|answer| answer.expect("every call has been answered"))
     }
 
+    /// Whether one of them takes long to be encoded.
+    pub fn has_long_answer(&self) -> bool {
+        self.answers.iter().flatten().any(Answer::is_long)
+    }
+
     /// Gives back what a long run of calls has taken.
     pub fn keep_little(&mut self) {
         let is_little = |room: &Calls| room.calls.capacity() <= limits::KEPT_CALLS;
@@ -237,7 +243,8 @@ impl Run {
         let replies = if self.write {
             // Each call is a batch: only MULTI promises that nothing comes between two of them.
             let _writing = server.scripts.writing(calls);
-            route::written(node, group.write(Draft::of_each(calls, caller.origin)).await, slots())
+            let draft = draft(server, calls, caller.origin).await;
+            route::written(node, group.write(draft).await, slots())
         } else {
             match group.read(calls).await {
                 Ok(reads) => scripts::replies(server, reads, calls).await,
@@ -250,4 +257,14 @@ impl Run {
         scripts::wait(slept).await;
         replies.into_iter().map(|reply| Answer::Own(route::reroute(node, reply))).collect()
     }
+}
+
+/// The calls as batches of their own; long ones are copied while other clients are served.
+async fn draft(server: &Server, calls: &[Call], origin: u64) -> Draft {
+    let bytes: usize = calls.iter().flat_map(|call| &call.args).map(Bytes::len).sum();
+    if bytes <= limits::LONG_CALLS_BYTES {
+        return Draft::of_each(calls, origin);
+    }
+    let calls = calls.to_vec();
+    beside(&*server.env.cpu, move || Draft::of_each(&calls, origin)).await
 }

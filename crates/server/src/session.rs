@@ -13,6 +13,7 @@ use futures::future::BoxFuture;
 use quoris_engine::args::Args;
 use quoris_engine::command::{self, Command, Flags, Resolved, Verb};
 use quoris_engine::{Call, CommandError, Reply, SlotId};
+use quoris_raft::env::offload::beside;
 use quoris_raft::types::GroupId;
 use tokio::time::Instant;
 
@@ -435,9 +436,25 @@ impl Session {
         let moved_to = segment.run(&self.server, &self.caller()).await;
         self.written.extend(moved_to);
         self.scripts_have_run();
+        if self.replies == Replies::On && segment.has_long_answer() {
+            let answers = segment.take_answers().collect();
+            self.send_beside(answers, out).await;
+            return;
+        }
         for answer in segment.take_answers() {
             self.send(&answer, out);
         }
+    }
+
+    /// Encodes answers, some of which take long, while other clients are served; they are let go of there, too.
+    async fn send_beside(&mut self, answers: Vec<Answer>, out: &mut BytesMut) {
+        answers.iter().for_each(|answer| self.server.stats.replied(answer));
+        let (protocol, mut encoded) = (self.protocol, std::mem::take(out));
+        let encode = move || {
+            answers.iter().for_each(|answer| answer.encode(protocol, &mut encoded));
+            encoded
+        };
+        *out = beside(&*self.server.env.cpu, encode).await;
     }
 
     /// Encodes an answer, if the client wants any.

@@ -154,7 +154,7 @@ impl quoris_raft::types::Watcher for Watcher {
         }
         self.blocked.applied(group, &mut effects);
         self.expired(group, effects.expired, effects.expiry);
-        if effects.garbage.objects() > 0 {
+        if !effects.garbage.is_empty() {
             self.lazyfree.free(&*self.cpu, effects.garbage);
         }
     }

@@ -202,7 +202,7 @@ fn bitop(context: &mut WriteContext, args: Args) -> Outcome {
     if len > 0 {
         store(context.keys, to, &result, NEVER);
         context.keys.notify(EventClass::STRING, "set", to);
-    } else if context.keys.remove(to).is_some() {
+    } else if context.keys.discard(to) {
         context.keys.notify(EventClass::GENERIC, "del", to);
     }
     Ok(Reply::count(len))

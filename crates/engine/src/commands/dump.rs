@@ -62,7 +62,7 @@ fn restore(context: &mut WriteContext, args: Args) -> Outcome {
     })?;
     let value = content.into_value(context.keys.bounds()).ok_or(BAD_DATA)?;
     if expire_ms <= now_ms {
-        if context.keys.remove(key).is_some() {
+        if context.keys.discard(key) {
             context.keys.notify(EventClass::GENERIC, "del", key);
         }
         return Ok(Reply::OK);

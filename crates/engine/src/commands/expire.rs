@@ -168,7 +168,7 @@ fn expire(context: &mut WriteContext, args: Args, name: &'static str, unit: i64,
 /// that has its deadline already is there until that is over.
 pub(crate) fn set_deadline(keys: &mut Keyspace, key: &[u8], at: u64) {
     if at <= keys.now_ms() {
-        keys.remove(key);
+        keys.discard(key);
     } else {
         keys.update(key, |object| object.expire_ms = at);
     }

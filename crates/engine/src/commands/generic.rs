@@ -151,7 +151,7 @@ const OBJECT: &[Command] = &[
 fn del(context: &mut WriteContext, args: Args) -> Outcome {
     let mut removed = 0;
     for key in args.from(1) {
-        if context.keys.remove(key).is_some() {
+        if context.keys.discard(key) {
             context.keys.notify(EventClass::GENERIC, "del", key);
             removed += 1;
         }

@@ -105,7 +105,7 @@ fn stored(context: &mut WriteContext, args: Args, combine: Combine, event: &'sta
     if len > 0 {
         context.keys.set(destination, set.into_value(), NEVER);
         context.keys.notify(EventClass::SET, event, destination);
-    } else if context.keys.remove(destination).is_some() {
+    } else if context.keys.discard(destination) {
         context.keys.notify(EventClass::GENERIC, "del", destination);
     }
     Ok(Reply::count(len))

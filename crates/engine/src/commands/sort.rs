@@ -267,7 +267,7 @@ fn sort(context: &mut WriteContext, args: Args) -> Outcome {
         let list: ListValue = result.into_iter().map(Option::unwrap_or_default).collect();
         context.keys.set(destination, list.into_value(), NEVER);
         context.keys.notify(EventClass::LIST, "sortstore", destination);
-    } else if context.keys.remove(destination).is_some() {
+    } else if context.keys.discard(destination) {
         context.keys.notify(EventClass::GENERIC, "del", destination);
     }
     Ok(Reply::count(len))

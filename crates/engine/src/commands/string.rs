@@ -170,7 +170,7 @@ fn set(context: &mut WriteContext, args: Args) -> Outcome {
     if !blocked {
         let kept = || context.keys.get(key).map_or(NEVER, |object| object.expire_ms);
         let expire_ms = if options.expiry == Expiry::Keep { kept() } else { deadline.unwrap_or(NEVER) };
-        store(context.keys, key, args.bytes(2), expire_ms);
+        store_word(context.keys, key, args.bytes(2), expire_ms);
         context.keys.notify(EventClass::STRING, "set", key);
         if deadline.is_some() {
             context.keys.notify(EventClass::GENERIC, "expire", key);
@@ -213,7 +213,7 @@ fn getset(context: &mut WriteContext, args: Args) -> Outcome {
 
 fn getdel(context: &mut WriteContext, args: Args) -> Outcome {
     let value = value_of(context.keys, args.bytes(1))?;
-    if context.keys.remove(args.bytes(1)).is_some() {
+    if context.keys.discard(args.bytes(1)) {
         context.keys.notify(EventClass::GENERIC, "del", args.bytes(1));
     }
     Ok(value)
@@ -310,10 +310,18 @@ fn value_of(keys: &Keyspace, key: &[u8]) -> Outcome {
     Ok(keys.string(key)?.map_or(Reply::Null, |string| Reply::Bulk(string.to_bytes())))
 }
 
+/// [`store`] for a word of the call: a long one is not copied.
+fn store_word(keys: &mut Keyspace, key: &[u8], word: &Bytes, expire_ms: u64) {
+    match StringValue::left(word) {
+        Some(value) => keys.set(key, Value::String(value), expire_ms),
+        None => store(keys, key, word, expire_ms),
+    }
+}
+
 /// Sets `key` to a string; to one that has already expired, which removes it, if `expire_ms` has passed.
 pub(super) fn store(keys: &mut Keyspace, key: &[u8], value: &[u8], expire_ms: u64) {
     if expire_ms < keys.now_ms() {
-        keys.remove(key);
+        keys.discard(key);
     } else {
         keys.set_string(key, value, expire_ms);
     }

@@ -219,7 +219,7 @@ pub(super) fn store(context: &mut WriteContext, key: &[u8], zset: ZsetValue, eve
     if len > 0 {
         context.keys.set(key, zset.into_value(), NEVER);
         context.keys.notify(EventClass::ZSET, event, key);
-    } else if context.keys.remove(key).is_some() {
+    } else if context.keys.discard(key) {
         context.keys.notify(EventClass::GENERIC, "del", key);
     }
     Ok(Reply::count(len))

@@ -36,7 +36,9 @@ impl Keyspace {
         let (now_ms, version) = (self.now_ms, self.version);
         let object = self.slot_mut(key).get_mut(key).expect("`deadlines` holds only keys that are there");
         if object.expire_ms < now_ms {
-            self.remove(key);
+            if let Some(object) = self.take(key) {
+                self.let_go(object.value);
+            }
             self.expired += 1;
             self.notify(EventClass::EXPIRED, "expired", key);
             return 1;

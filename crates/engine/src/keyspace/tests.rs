@@ -509,3 +509,34 @@ fn shown(keys: &Keyspace) -> (Vec<Shown>, usize, usize, BTreeSet<(u64, Key)>) {
     });
     (held.collect(), keys.key_count, keys.bytes, keys.deadlines.clone())
 }
+
+#[test]
+fn what_takes_long_is_freed_aside_and_counts_only_if_asked_for() {
+    let mut keys = Keyspace::new(1);
+    keys.begin_entry(1, 0, Bounds::default());
+    let long = || Value::string(&[b'x'; 1 << 20]);
+    keys.set(b"a", long(), NEVER);
+    keys.set(b"a", Value::string(b"short"), NEVER);
+    assert!(!keys.take_garbage().is_empty(), "it was replaced");
+    assert!(keys.discard(b"a") && keys.take_garbage().is_empty(), "it was short");
+    keys.set(b"a", long(), NEVER);
+    assert!(keys.discard(b"a"));
+    let garbage = keys.take_garbage();
+    assert!(!garbage.is_empty() && garbage.objects() == 0, "it was removed");
+    for (asked, counted) in [(false, 0), (true, 1)] {
+        keys.set(b"a", Value::string(b"short"), NEVER);
+        keys.clear(asked);
+        let garbage = keys.take_garbage();
+        assert!(!garbage.is_empty() && garbage.objects() == counted, "all were removed");
+    }
+    keys.set(b"a", long(), 10);
+    keys.begin_entry(2, 20, Bounds::default());
+    keys.remove_due(5);
+    assert!(!keys.contains(b"a"));
+    assert!(!keys.take_garbage().is_empty(), "it was due");
+    keys.set(b"a", long(), NEVER);
+    keys.begin_undo();
+    assert!(keys.discard(b"a"));
+    keys.roll_back();
+    assert!(keys.take_garbage().is_empty() && keys.contains(b"a"), "it is there again");
+}

@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 
 use super::{Keyspace, deadline_of};
 use crate::births::Birth;
+use crate::garbage::Mark;
 use crate::hash_slot::slot_of;
 use crate::slot::{Key, NEVER, Object};
 use crate::slots::Slots;
@@ -153,7 +154,7 @@ pub(super) struct Undo {
     /// How many events had been noted.
     events: usize,
     /// How much garbage there was.
-    garbage: (usize, usize),
+    garbage: Mark,
 }
 
 /// What a key held before its first change.

@@ -22,16 +22,26 @@ enum Repr {
     Exact(Box<[u8]>),
     Shared(Arc<[u8]>),
     Growable(Arc<Vec<u8>>),
+    /// Some bytes of a longer piece of memory.
+    Part(Box<Bytes>),
 }
 
 /// From this size on, clones share a value instead of copying it.
 const COUNTED_BYTES: usize = 512;
 
+/// From this size on, a value is left where it came, in the entry that brought it, of which it is most.
+const LEFT_BYTES: usize = 16 << 20;
+
 /// From this size on, a reply shares the value instead of copying it.
 const SHARE_BYTES: usize = 4096;
 
 impl StringValue {
-    /// A string of `bytes`, copied: a value never pins the entry it came in.
+    /// A string that is left where a call's `word` is, if copying it takes long.
+    pub fn left(word: &Bytes) -> Option<StringValue> {
+        (word.len() >= LEFT_BYTES).then(|| StringValue(Repr::Part(Box::new(word.clone()))))
+    }
+
+    /// A string of `bytes`, copied: a value does not pin the entry it came in, unless it is most of it ([`StringValue::left`]).
     pub fn new(bytes: &[u8]) -> StringValue {
         if bytes.len() >= COUNTED_BYTES {
             return StringValue(Repr::Shared(Arc::from(bytes)));
@@ -59,6 +69,7 @@ impl StringValue {
             Repr::Exact(bytes) => bytes,
             Repr::Shared(bytes) => bytes,
             Repr::Growable(bytes) => bytes,
+            Repr::Part(bytes) => bytes,
         }
     }
 
@@ -74,6 +85,7 @@ impl StringValue {
     pub fn to_bytes(&self) -> Bytes {
         match &self.0 {
             Repr::Shared(bytes) if bytes.len() >= SHARE_BYTES => Bytes::from_owner(Arc::clone(bytes)),
+            Repr::Part(bytes) => Bytes::clone(bytes),
             _ => Bytes::copy_from_slice(self.as_bytes()),
         }
     }

@@ -189,7 +189,9 @@ impl Shared {
                 inner.cached_bytes += place.len as usize;
             }
         }
-        while inner.cached_bytes > self.cache_bytes
+        // An entry that is longer than the room stays until as much has come after it: it is about to be applied.
+        while let Some((_, _, _, oldest)) = inner.cached.front()
+            && inner.cached_bytes - oldest >= self.cache_bytes
             && let Some((group, index, id, len)) = inner.cached.pop_front()
         {
             inner.cached_bytes -= len;

@@ -8,6 +8,7 @@ use quoris_engine::value::number::parse_int;
 use quoris_engine::{CommandError, Reply};
 
 use super::encode::{Protocol, encode};
+use crate::limits;
 
 /// What a call is answered: a reply of this node, or one that another node has encoded.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +58,16 @@ impl Answer {
             Answer::Own(reply) => matches!(reply, Reply::Error(CommandError::Unknown(_))),
             Answer::Raw(bytes) => bytes.starts_with(b"-UNKNOWN "),
             Answer::Many(_) => false,
+        }
+    }
+
+    /// Whether encoding it keeps others waiting.
+    pub fn is_long(&self) -> bool {
+        match self {
+            Answer::Own(Reply::Bulk(bytes)) | Answer::Raw(bytes) => bytes.len() > limits::LONG_REPLY_BYTES,
+            Answer::Own(Reply::Array(items) | Reply::Set(items)) => items.len() > limits::LONG_REPLY_ITEMS,
+            Answer::Own(Reply::Map(pairs) | Reply::Pairs(pairs)) => pairs.len() > limits::LONG_REPLY_ITEMS,
+            Answer::Own(_) | Answer::Many(_) => false,
         }
     }
 

@@ -5,7 +5,7 @@
 //! connections, so that the generator takes as little as it can of the processors it shares with the servers.
 //!
 //! Reading order: [`work`] (what is sent), [`keys`] (to whom), [`wire`], [`resp`] and [`etcd`] (how), [`closed`] and
-//! [`open`] (when).
+//! [`open`] (when). [`stalls`] stands by itself.
 //!
 //! Prints one line of JSON. An error reply ends the program: figures that count refusals would mislead.
 
@@ -18,6 +18,7 @@ mod fsync;
 mod keys;
 mod open;
 mod resp;
+mod stalls;
 mod tally;
 mod wire;
 mod work;
@@ -39,6 +40,8 @@ enum Verb {
     Rate(open::Load),
     /// Times writes of 4 KiB with fdatasync in a preallocated file of DIR.
     Fsync(fsync::Probe),
+    /// Notes how long each call of some probes takes, until standard input ends.
+    Probe(stalls::Probes),
 }
 
 fn main() -> Result<()> {
@@ -47,6 +50,7 @@ fn main() -> Result<()> {
         Verb::Run(load) => closed::run(&load)?,
         Verb::Rate(load) => open::run(load)?,
         Verb::Fsync(probe) => fsync::measure(&probe)?,
+        Verb::Probe(probes) => stalls::run(&probes)?,
     };
     println!("{report}");
     Ok(())
