@@ -188,7 +188,7 @@ pub async fn run(
         let deadline = deadline.filter(|_| moved);
         let answer = match seat.place {
             Place::Here => {
-                Answer::Own(here(&server, &seat, &call, caller.origin, &mut endings, deadline).await)
+                Answer::Own(here(&server, &seat, &call, caller.behalf.origin, &mut endings, deadline).await)
             }
             Place::At(node) => {
                 let told = there(&server, &seat.group, node, caller.protocol, &call, &mut endings, deadline);

@@ -21,6 +21,7 @@ use crate::resp::{Answer, Protocol};
 use crate::route::{self, Place, Seat};
 use crate::scripts;
 use crate::server::Server;
+use crate::session::Behalf;
 
 /// For whom calls run.
 #[derive(Clone)]
@@ -31,8 +32,8 @@ pub struct Caller {
     pub protocol: Protocol,
     /// Whether its calls are taken to wherever they belong.
     pub plain: bool,
-    /// The mark of its writes, if it does not want to be told of them; else 0.
-    pub origin: u64,
+    /// The mark of its writes, if it does not want to be told of them, and under whose rights its scripts run.
+    pub behalf: Behalf,
 }
 
 /// Calls between two barriers, and the answers that are known already.
@@ -171,8 +172,8 @@ impl Run {
             let got = match place {
                 Place::Here => self.here(server, caller, &group, rest.to_vec(), from).await,
                 Place::At(node) => {
-                    let (protocol, origin) = (caller.protocol, caller.origin);
-                    forward::forward_for(server, node, protocol, rest, self.write, origin).await
+                    let (protocol, behalf) = (caller.protocol, &caller.behalf);
+                    forward::forward_for(server, node, protocol, rest, self.write, behalf).await
                 }
             };
             // Nothing is run again that another call of this client has overtaken.
@@ -208,7 +209,7 @@ impl Run {
         let slots = &self.slots[from..];
         // One that is not known to be short is alone in its run.
         let rehearsed = match &calls[..] {
-            [call] if self.write => scripts::rehearse(server, group, call).await,
+            [call] if self.write => scripts::rehearse(server, group, call, &caller.behalf).await,
             _ => Ok(Duration::ZERO),
         };
         let slept = match rehearsed {
@@ -218,11 +219,16 @@ impl Run {
         let replies = if self.write {
             // Each call is a batch: only MULTI promises that nothing comes between two of them.
             let _writing = server.scripts.writing(&calls);
-            let batches = calls.into_iter().map(|call| Batch::of(vec![call]).by(caller.origin)).collect();
+            let Behalf { origin, rights } = &caller.behalf;
+            let batch = |(call, row): (Call, &&Command)| {
+                let rights = rights.as_deref().filter(|_| row.runs_script());
+                Batch::of(vec![call]).by(*origin).under(rights)
+            };
+            let batches = calls.into_iter().zip(&self.rows[from..]).map(batch).collect();
             route::written(node, group.write(batches).await, slots)
         } else {
             match group.read(&calls).await {
-                Ok(reads) => scripts::replies(server, reads, &calls).await,
+                Ok(reads) => scripts::replies(server, reads, &calls, &caller.behalf.rights).await,
                 Err(refusal) => {
                     let refused = |slot| Reply::Error(route::refused(node, refusal.clone(), slot));
                     slots.iter().copied().map(refused).collect()
