@@ -3,8 +3,9 @@
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=../../proto/entry.proto");
     let files = protox::compile(["entry.proto"], ["../../proto"])?;
-    // Batches are many, and steps of slots that move are few: each is to take no room in the others.
-    let seldom = ".quoris.entry.Batch.moves";
-    prost_build::Config::new().bytes(["."]).boxed(seldom).compile_fds(files)?;
+    // Batches are many, and few of them move slots or run scripts under fewer than all rights: that is to take no room in the
+    // others.
+    let (moves, rights) = (".quoris.entry.Batch.moves", ".quoris.entry.Batch.rights");
+    prost_build::Config::new().bytes(["."]).boxed(moves).boxed(rights).compile_fds(files)?;
     Ok(())
 }

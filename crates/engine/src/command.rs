@@ -1,10 +1,11 @@
 //! One row per command. Dispatch, arity, key extraction, COMMAND, the documentation and the simulator's
 //! workload all derive from the row: adding a command is a row, a handler and a golden script.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 
+use crate::acl::{KnownUsers, User, Users};
 use crate::args::Args;
 use crate::commands;
 use crate::error::{CommandError, unknown_command};
@@ -26,6 +27,10 @@ pub struct ReadContext<'a> {
     pub rng: Rng,
     /// The group's scripts.
     pub scripts: &'a Scripts,
+    /// Who may do what, in the meta group; `None` within a script.
+    pub users: Option<&'a Users>,
+    /// Under whose rights a script runs; `None`: everybody's.
+    pub rights: Option<&'a Arc<User>>,
     /// Where a script that it calls runs.
     pub scripting: script::Reads<'a>,
     /// Whether a script calls.
@@ -45,6 +50,10 @@ pub struct WriteContext<'a> {
     pub woken: bool,
     /// The group's scripts.
     pub scripts: &'a mut Scripts,
+    /// Who may do what, in the meta group; `None` within a script.
+    pub users: Option<&'a mut KnownUsers>,
+    /// Under whose rights a script runs; `None`: everybody's.
+    pub rights: Option<&'a Arc<User>>,
     /// What a script may use.
     pub budget: Budget,
     /// Whether a script calls.
@@ -81,6 +90,12 @@ pub struct ByWords {
 #[allow(missing_docs)] // each is the command of that name
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
+    AclCat,
+    AclGenpass,
+    AclLoad,
+    AclLog,
+    AclSave,
+    AclWhoami,
     Asking,
     Auth,
     Bgrewriteaof,
@@ -274,12 +289,33 @@ impl Keys {
         self.of_range(words).chain(more.into_iter().filter_map(|i| words.get(i)))
     }
 
+    /// Looks at the places of the keys among `words`, in the order of [`Keys::of`], until one will not do. Takes no memory for most
+    /// commands.
+    pub fn try_each<E>(
+        &self,
+        words: &[Bytes],
+        mut look: impl FnMut(usize) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.range_in(words).try_for_each(&mut look)?;
+        match self.more {
+            MoreKeys::None => Ok(()),
+            MoreKeys::Counted(at) => counted(words, at).try_for_each(look),
+            MoreKeys::Found(find) => {
+                find(words).into_iter().filter(|at| *at < words.len()).try_for_each(look)
+            }
+        }
+    }
+
     fn of_range<'a>(&self, words: &'a [Bytes]) -> impl Iterator<Item = &'a Bytes> + use<'a> {
+        self.range_in(words).map(move |i| &words[i])
+    }
+
+    fn range_in(&self, words: &[Bytes]) -> std::iter::StepBy<std::ops::Range<usize>> {
         let last =
             if self.last < 0 { words.len() as i64 + i64::from(self.last) } else { i64::from(self.last) };
         let (first, step) = (self.first, self.step.max(1));
         let end = if first == 0 { 0 } else { (last + 1).clamp(0, words.len() as i64) as usize };
-        (first..end).step_by(step).map(move |i| &words[i])
+        (first..end).step_by(step)
     }
 }
 
@@ -297,6 +333,8 @@ fn counted(words: &[Bytes], at: usize) -> std::ops::Range<usize> {
 pub enum Gather {
     /// Not such a command.
     None,
+    /// Concerns the users: the meta group's state.
+    Meta,
     /// Concerns no key in particular: any one group runs it.
     Any,
     /// The groups all give the same answer.
@@ -353,6 +391,9 @@ bitflags::bitflags! {
         const SKIP_SLOWLOG = 1 << 14;
         /// Only where the setting `enable-debug-command` allows it.
         const PROTECTED = 1 << 15;
+        /// What nodes ask of each other on behalf of their clients, whose rights they have looked at: only for who may do
+        /// everything.
+        const BETWEEN_NODES = 1 << 16;
     }
 }
 
@@ -427,6 +468,8 @@ pub struct Command {
     pub summary: &'static str,
     /// Its subcommands, if it is a container.
     pub subcommands: &'static [Command],
+    /// Its place among [`rows`], which it has in the table alone.
+    pub id: usize,
 }
 
 impl Command {
@@ -443,6 +486,7 @@ impl Command {
             complexity: "O(1)",
             summary: "",
             subcommands: &[],
+            id: usize::MAX,
         }
     }
 
@@ -573,13 +617,22 @@ impl Resolved {
 /// All rows, and where each is found by its name.
 struct Table {
     rows: Vec<&'static Command>,
+    /// Subcommands included, each behind its container.
+    all: Vec<Resolved>,
     /// Each row at the first free place from its name's hash on; three of four stay free.
     places: Vec<Option<&'static Command>>,
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
-    let rows: Vec<_> = commands::all().collect();
-    let mut table = Table { places: vec![None; (4 * rows.len()).next_power_of_two()], rows };
+    let rows: Vec<&Command> = numbered().iter().collect();
+    let with_subcommands = |row: &&'static Command| {
+        let (row, container) = (*row, Some(*row));
+        let subcommands = row.subcommands.iter().map(move |command| Resolved { command, container });
+        std::iter::once(Resolved { command: row, container: None }).chain(subcommands)
+    };
+    let all: Vec<Resolved> = rows.iter().flat_map(with_subcommands).collect();
+    assert!(all.iter().enumerate().all(|(id, row)| row.command.id == id), "rows out of order");
+    let mut table = Table { places: vec![None; (4 * rows.len()).next_power_of_two()], rows, all };
     for row in table.rows.clone() {
         let place = table.place(row.name.as_bytes());
         assert!(table.places[place].is_none(), "two rows named {}", row.name);
@@ -587,6 +640,21 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     }
     table
 });
+
+/// The rows with their places among all of them, subcommands included.
+fn numbered() -> &'static [Command] {
+    let mut next = 0;
+    let mut number = |row: &Command| {
+        next += 1;
+        Command { id: next - 1, ..*row }
+    };
+    let with_subcommands = |row: &Command| {
+        let container = number(row);
+        let subcommands: Vec<Command> = row.subcommands.iter().map(&mut number).collect();
+        Command { subcommands: subcommands.leak(), ..container }
+    };
+    commands::all().map(with_subcommands).collect::<Vec<_>>().leak()
+}
 
 impl Table {
     /// Where the row of `name` is, or would be.
@@ -619,6 +687,24 @@ pub fn table() -> impl ExactSizeIterator<Item = &'static Command> {
     TABLE.rows.iter().copied()
 }
 
+/// Every row, each container's subcommands behind it: where a row stands is its [`Command::id`].
+pub fn rows() -> &'static [Resolved] {
+    &TABLE.all
+}
+
+/// The row of `name`, whatever its case; of a subcommand, it is `container|subcommand`.
+pub fn find_full(name: &[u8]) -> Option<Resolved> {
+    let mut words = name.splitn(2, |byte| *byte == b'|');
+    let command = find(words.next()?)?;
+    match words.next() {
+        None => Some(Resolved { command, container: None }),
+        Some(sub) => {
+            let row = command.subcommands.iter().find(|row| row.name.as_bytes().eq_ignore_ascii_case(sub))?;
+            Some(Resolved { command: row, container: Some(command) })
+        }
+    }
+}
+
 /// The row of `name`, whatever its case.
 pub fn find(name: &[u8]) -> Option<&'static Command> {
     const LONGEST: usize = 32;
@@ -626,6 +712,18 @@ pub fn find(name: &[u8]) -> Option<&'static Command> {
         return None;
     }
     TABLE.places[TABLE.place(name)]
+}
+
+/// The row that `words` call, whatever their number.
+pub fn lookup(words: &[Bytes]) -> Option<Resolved> {
+    let command = find(words.first()?)?;
+    match words.get(1) {
+        Some(sub) if !command.subcommands.is_empty() => {
+            let row = command.subcommands.iter().find(|row| row.name.as_bytes().eq_ignore_ascii_case(sub))?;
+            Some(Resolved { command: row, container: Some(command) })
+        }
+        _ => Some(Resolved { command, container: None }),
+    }
 }
 
 /// The row that `words` call, with their number checked.

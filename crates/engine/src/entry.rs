@@ -1,5 +1,9 @@
 //! The log entry's types, generated from `proto/entry.proto`, and how they are built.
 
+use std::sync::Arc;
+
+use crate::acl::User;
+
 pub(crate) mod decode;
 mod encode;
 #[cfg(test)]
@@ -13,7 +17,7 @@ mod generated {
 pub use encode::{Draft, encode};
 pub use generated::{
     Arrive, Batch, Bounds, Call, Check, Entry, Genesis, GroupInfo, Leave, Moves, NodeInfo, SlotEpoch,
-    SlotRange, Stamp, Topology, Waiter, Watch,
+    SlotRange, Stamp, Topology, UserState, Waiter, Watch,
 };
 pub(crate) use generated::{
     Function as FunctionState, Holding, Leaving as LeavingState, Library as LibraryState, MachineState,
@@ -57,6 +61,20 @@ impl Batch {
     /// Written by `origin`, who knows of its own changes ([`crate::events::KeyEvent::Changed`]).
     pub fn by(self, origin: u64) -> Batch {
         Batch { origin, ..self }
+    }
+
+    /// Its scripts run under the rights of `user`; `None`: under everybody's.
+    pub fn under(self, user: Option<&User>) -> Batch {
+        let state =
+            |user: &User| Box::new(UserState { name: user.name.clone(), rules: user.describe_rights() });
+        Batch { rights: user.map(state), ..self }
+    }
+
+    /// Under whose rights its scripts run; `None`: under everybody's. Rules that are none give no rights.
+    pub fn user(&self) -> Option<Arc<User>> {
+        let user = |state: &UserState| User::described(&state.name, &state.rules);
+        let state = self.rights.as_deref()?;
+        Some(Arc::new(user(state).unwrap_or_else(|| User::new(&state.name))))
     }
 
     /// Evicts keys that still have the version beside them. The reply is how many those were.

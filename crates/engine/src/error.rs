@@ -3,6 +3,8 @@
 
 use bytes::Bytes;
 
+use crate::acl::Refused;
+
 /// Why a command failed. `Display` gives the RESP error line without its leading `-`.
 ///
 /// Each of these says *certainly not applied*, but for [`CommandError::Unknown`].
@@ -128,6 +130,9 @@ pub enum CommandError {
     /// The leader has heard from too few followers of late (`min-replicas-to-write`).
     #[error("NOREPLICAS Not enough good replicas to write.")]
     FewReplicas,
+    /// The client's user may not do this.
+    #[error("NOPERM {0}")]
+    Denied(Refused),
     /// Any other text, complete with its code (`ERR …`).
     #[error("{0}")]
     Text(&'static str),

@@ -1,10 +1,12 @@
 //! What an entry did to keys, for those who watch from outside: keyspace notifications, client-side caching.
 //!
 //! Events are not state: nothing that is applied depends on them. What happens to keys is noted only while somebody on this
-//! node asks for it ([`crate::Machine::observe`]); what a script publishes and calls always is.
+//! node asks for it ([`crate::Machine::observe`]); what a script publishes, calls and may not
+//! call always is.
 
 use bytes::Bytes;
 
+use crate::acl::Refused;
 use crate::command::{self, Flags};
 
 bitflags::bitflags! {
@@ -61,6 +63,13 @@ pub enum KeyEvent {
         words: Vec<Bytes>,
         /// Whether it failed.
         failed: bool,
+    },
+    /// A script has called what the user under whose rights it runs may not do.
+    Denied {
+        /// The user's name.
+        user: Bytes,
+        /// What it called.
+        refused: Refused,
     },
     /// A script has published a message. Every replica knows of it, so every node tells its own clients.
     Publish {

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::acl::Refused;
 use crate::births::Births;
 use crate::error::CommandError;
 use crate::events::{EventClass, KeyEvent};
@@ -129,6 +130,15 @@ impl Keyspace {
             return;
         }
         self.events.push(KeyEvent::Publish { channel: channel.clone(), message: message.clone(), in_shard });
+    }
+
+    /// Notes that a script has called what `user` may not do.
+    pub(crate) fn denied(&mut self, user: &Bytes, refused: Refused) {
+        const OF_A_VIEW: usize = 8;
+        if self.is_view && self.events.len() >= OF_A_VIEW {
+            return;
+        }
+        self.events.push(KeyEvent::Denied { user: user.clone(), refused });
     }
 
     /// Begins or ends the noting of events.

@@ -7,6 +7,7 @@
 //! Reading order: [`entry`] (what arrives), [`command`] (one row per command), [`machine`] (apply), [`keyspace`]
 //! and [`slot`] (state), [`waiters`] (calls that block), `commands/` (the handlers), [`snapshot`].
 
+pub mod acl;
 pub mod args;
 pub(crate) mod births;
 pub mod command;
@@ -21,6 +22,7 @@ pub mod geohash;
 pub mod glob;
 pub mod hash_slot;
 pub mod key;
+pub mod key_flags;
 pub mod keyspace;
 pub mod lookups;
 pub mod machine;

@@ -1,14 +1,17 @@
 //! One group's state machine: committed entries in, replies out.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
+use crate::acl::{KnownUsers, User, Users};
 use crate::args::Args;
 use crate::command::{self, Command, Flags, ReadContext, Run, WriteContext};
 use crate::commands;
 use crate::digest::{Difference, Digest};
 use crate::entry::decode::{Received, ReceivedBatch};
 use crate::entry::{
-    Batch, Call, Check, DecodeError, Entry, Genesis, Moves, SlotRange, Stamp, Topology, Watch,
+    Batch, Call, Check, DecodeError, Entry, Genesis, Moves, SlotRange, Stamp, Topology, UserState, Watch,
 };
 use crate::error::CommandError;
 use crate::events::{EventClass, KeyEvent};
@@ -71,6 +74,8 @@ pub struct Applied {
     pub audit: bool,
     /// The group serves other slots than before.
     pub moved: bool,
+    /// There are other users than before, or it is known now who there are.
+    pub users: bool,
 }
 
 /// When keys that are due are removed. They are absent either way, and until then they count.
@@ -102,6 +107,7 @@ pub struct Machine {
     pub(crate) term: u64,
     pub(crate) digest: Digest,
     pub(crate) scripts: Scripts,
+    pub(crate) users: KnownUsers,
     lookups: Lookups,
 }
 
@@ -116,6 +122,7 @@ impl Machine {
             term: 0,
             digest: Digest::default(),
             scripts: Scripts::default(),
+            users: KnownUsers::default(),
             lookups: Lookups::default(),
         }
     }
@@ -206,7 +213,7 @@ impl Machine {
             self.found(genesis);
         }
         self.keyspace.prefetch(received.calls());
-        let mut run = EntryRun { stamp, calls: 0, replies };
+        let mut run = EntryRun::new(stamp, replies);
         self.serve_waiters(&mut run, &mut applied.served);
         for batch in received.batches() {
             self.keyspace.origin = batch.batch.origin;
@@ -223,6 +230,7 @@ impl Machine {
         applied.garbage = self.keyspace.take_garbage();
         applied.audit = entry.audit;
         applied.moved = self.keyspace.take_moved();
+        applied.users = self.users.take_changed();
         self.end_digest(at, entry);
         applied
     }
@@ -260,7 +268,7 @@ impl Machine {
                 Run::Read(run) => {
                     let mut script = None;
                     let rng = Rng::for_call(seed, i as u64);
-                    let mut context = self.read_context(now_ms, rng, Reads::Later(&mut script));
+                    let mut context = self.read_context(now_ms, rng, Reads::Later(&mut script), None);
                     let reply = run(&mut context, Args(&call.args)).unwrap_or_else(Reply::Error);
                     self.lookups.note(&self.keyspace, row, Args(&call.args));
                     script.map_or(Read::Reply(reply), |script| Read::Script(Box::new(script)))
@@ -281,13 +289,24 @@ impl Machine {
 
     /// What a call answers that names no key although its command has keys: an error, whatever any replica holds.
     pub fn refuse(call: &Call) -> Reply {
-        let mut run = EntryRun { stamp: Stamp::default(), calls: 0, replies: Replies::Wanted };
+        let mut run = EntryRun::new(Stamp::default(), Replies::Wanted);
         Machine::new(0).run_call(&call.args, &mut run, Replies::Wanted, Blocking::Never)
     }
 
-    fn read_context<'a>(&'a self, now_ms: u64, rng: Rng, scripting: Reads<'a>) -> ReadContext<'a> {
-        let (keys, scripts) = (&self.keyspace, &self.scripts);
-        ReadContext { keys, now_ms, rng, scripts, scripting, in_script: false }
+    fn read_context<'a>(
+        &'a self,
+        now_ms: u64,
+        rng: Rng,
+        scripting: Reads<'a>,
+        rights: Option<&'a Arc<User>>,
+    ) -> ReadContext<'a> {
+        let (keys, scripts, users) = (&self.keyspace, &self.scripts, Some(&**self.users.get()));
+        ReadContext { keys, now_ms, rng, scripts, users, rights, scripting, in_script: false }
+    }
+
+    /// Who may do what, in the meta group.
+    pub fn users(&self) -> &Arc<Users> {
+        self.users.get()
     }
 
     /// How often calls have found the keys that they read here.
@@ -336,6 +355,7 @@ impl Machine {
         if self.genesis.cluster_id.is_empty() {
             self.keyspace.found(slots(genesis));
             self.genesis = genesis.clone();
+            self.users.set_changed();
         }
     }
 
@@ -356,6 +376,9 @@ impl Machine {
         let changed = |watch: &Watch| self.keyspace.version_of(&watch.key) != watch.version;
         if batch.watches.iter().any(changed) {
             return BatchOutcome::WatchFailed;
+        }
+        if batch.rights.is_some() || run.rights.is_some() {
+            run.set_rights(batch);
         }
         let wanted = run.replies == Replies::Wanted;
         let mut answers = Vec::with_capacity(if wanted { received.calls().len() } else { 0 });
@@ -436,6 +459,8 @@ impl Machine {
                     continue;
                 }
                 let call = waiter.call.clone().unwrap_or_default();
+                // No call that blocks runs a script.
+                run.rights = None;
                 match self.run_call(&call.args, run, Replies::Wanted, Blocking::Woken) {
                     // A key that has come to hold another type is as good as absent to who waits for it.
                     Reply::Block(_) | Reply::Error(CommandError::WrongType) => {}
@@ -469,6 +494,8 @@ impl Machine {
                     may_block: blocking != Blocking::Never,
                     woken: blocking == Blocking::Woken,
                     scripts: &mut self.scripts,
+                    users: Some(&mut self.users),
+                    rights: run.rights.as_ref(),
                     budget: run.budget(),
                     in_script: false,
                 };
@@ -480,7 +507,8 @@ impl Machine {
             Run::Read(handler) => {
                 self.lookups.note(&self.keyspace, row, args);
                 let scripting = Reads::Within(run.budget());
-                handler(&mut self.read_context(self.keyspace.now_ms(), rng, scripting), args)
+                let rights = run.rights.as_ref();
+                handler(&mut self.read_context(self.keyspace.now_ms(), rng, scripting, rights), args)
             }
             Run::Session(_) | Run::Container | Run::ByWords(_) => {
                 Err(CommandError::Text("ERR not a command for the log"))
@@ -527,9 +555,31 @@ struct EntryRun {
     /// How many calls have run.
     calls: u64,
     replies: Replies,
+    /// Under whose rights the scripts of the batch run; `None`: under everybody's.
+    rights: Option<Arc<User>>,
+    /// The last ones that were given, and what they are.
+    known_rights: Option<(UserState, Arc<User>)>,
 }
 
 impl EntryRun {
+    fn new(stamp: Stamp, replies: Replies) -> EntryRun {
+        EntryRun { stamp, calls: 0, replies, rights: None, known_rights: None }
+    }
+
+    /// `batch` begins, and it or the one before has fewer than all rights.
+    #[cold]
+    fn set_rights(&mut self, batch: &Batch) {
+        self.rights = match (batch.rights.as_deref(), &self.known_rights) {
+            (None, _) => None,
+            (Some(state), Some((known, user))) if state == known => Some(Arc::clone(user)),
+            (Some(state), _) => {
+                let user = batch.user();
+                self.known_rights = user.clone().map(|user| (state.clone(), user));
+                user
+            }
+        };
+    }
+
     /// What each script may use.
     fn budget(&self) -> Budget {
         let default = Budget::default();

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
 
+use crate::acl::{KnownUsers, Users};
 use crate::births::Births;
 use crate::digest::Digest;
 use crate::entry::MachineState;
@@ -22,7 +23,7 @@ use crate::value::{Bounds, Value};
 /// A chunk is closed once it is at least this long; a single object may make it longer.
 pub const CHUNK_BYTES: usize = 64 * 1024;
 
-const FORMAT: u8 = 6;
+const FORMAT: u8 = 7;
 
 /// Why a snapshot cannot be read.
 #[derive(Debug, thiserror::Error, PartialEq)]
@@ -49,6 +50,7 @@ impl Machine {
         let slots = slots.map(|(id, slot)| (id, Arc::clone(slot))).collect();
         let (holdings, leaving, arriving) = ownership.states();
         let (birth_places, birth_indexes) = self.keyspace.births.iter().unzip();
+        let (users, relay_key) = self.users.get().state();
         let state = MachineState {
             applied: self.applied,
             term: self.term,
@@ -65,6 +67,8 @@ impl Machine {
             holdings,
             leaving,
             arriving,
+            users,
+            relay_key,
         };
         Snapshot { state, slots }
     }
@@ -197,6 +201,8 @@ impl Restore {
             .ok_or("the births of keys are no table")?;
         self.machine.scripts =
             Scripts::restored(state.loaded_scripts, state.evaluated_scripts, state.libraries);
+        let users = Users::restored(&state.users, state.relay_key).ok_or("the users are none")?;
+        self.machine.users = KnownUsers::new(users);
         self.machine.genesis = state.genesis.unwrap_or_default();
         self.machine.applied = state.applied;
         self.machine.term = state.term;

@@ -388,7 +388,7 @@ impl Group {
     }
 
     /// Whether this replica has applied `index`, or does so within `limit`.
-    pub(crate) async fn has_applied(&self, index: u64, limit: Duration) -> bool {
+    pub async fn has_applied(&self, index: u64, limit: Duration) -> bool {
         let applied = async {
             while self.with_machine(Machine::applied) < index {
                 tokio::time::sleep(limits::VACANCY_CHECK).await;

@@ -338,11 +338,12 @@ impl Replica {
             BatchOutcome::WatchFailed => None,
         };
         let blocked: Vec<WaiterId> = outcomes.iter().filter_map(blocked_in).collect();
-        let quoris_engine::Applied { served, events, expired, tick, garbage, .. } = applied;
+        let quoris_engine::Applied { served, events, expired, tick, garbage, users, .. } = applied;
         let told = !(blocked.is_empty() && served.is_empty() && events.is_empty());
-        if told || expired > 0 || !garbage.is_empty() {
+        if told || users || expired > 0 || !garbage.is_empty() {
             let expiry = (expired > 0 && tick).then(|| began.elapsed());
-            self.watcher.applied(self.group, Effects { blocked, served, events, expired, expiry, garbage });
+            let effects = Effects { blocked, served, events, expired, expiry, garbage, users };
+            self.watcher.applied(self.group, effects);
         }
     }
 

@@ -19,6 +19,9 @@ pub type NodeId = u64;
 /// A Raft group's number: 0 is the meta group, whose machine keeps the topology.
 pub type GroupId = u32;
 
+/// See [`GroupId`].
+pub const META_GROUP: GroupId = 0;
+
 /// What became of a write: the three outcomes, from the group to the client.
 #[derive(Debug)]
 pub enum WriteOutcome {
@@ -48,6 +51,8 @@ pub struct Effects {
     pub expiry: Option<Duration>,
     /// What is to be freed where nobody waits for it.
     pub garbage: Garbage,
+    /// There are other users than before, or it is known now who there are.
+    pub users: bool,
 }
 
 /// Learns of every entry's effects on this node, in the order of the log and before anybody who proposed the entry.

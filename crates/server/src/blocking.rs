@@ -227,10 +227,11 @@ async fn here(
     deadline: Option<Instant>,
 ) -> Reply {
     let node = &server.node;
-    let mut waiter = match seat.group.propose(Draft::of_each(std::slice::from_ref(call), caller.origin)) {
-        Ok(waiter) => waiter,
-        Err(refusal) => return Reply::Error(route::refused(node, refusal, Some(seat.slot))),
-    };
+    let mut waiter =
+        match seat.group.propose(Draft::of_each(std::slice::from_ref(call), caller.behalf.origin)) {
+            Ok(waiter) => waiter,
+            Err(refusal) => return Reply::Error(route::refused(node, refusal, Some(seat.slot))),
+        };
     let outcome = waiter.wait(write_timeout(server)).await;
     if matches!(outcome, WriteOutcome::Unknown(_)) {
         tokio::spawn(disown_late(server.clone(), seat.group.clone(), waiter));

@@ -5,6 +5,8 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use bytes::Bytes;
+use quoris_engine::acl;
 use quoris_engine::command::Resolved;
 use tokio::time::Instant;
 
@@ -44,6 +46,8 @@ struct Waiting {
 pub struct ClientState {
     /// CLIENT SETNAME.
     pub name: String,
+    /// Its user's name.
+    pub user: Bytes,
     /// CLIENT SETINFO lib-name.
     pub lib_name: String,
     /// CLIENT SETINFO lib-ver.
@@ -93,6 +97,7 @@ impl Client {
         let now = Instant::now();
         let state = ClientState {
             name: String::new(),
+            user: Bytes::from_static(acl::DEFAULT),
             lib_name: String::new(),
             lib_ver: String::new(),
             no_evict: false,
@@ -114,6 +119,13 @@ impl Client {
         let (mail, killed) = (Mailbox::default(), AtomicBool::new(false));
         let (state, waiting) = (Mutex::new(state), Mutex::default());
         Client { id, addr, laddr, since: now, state, mail, killed, waiting, clients }
+    }
+
+    /// One that is not connected, for where a client's line is to be shown and only its user is known.
+    pub fn nobody(user: Bytes) -> Client {
+        let client = Client::new(0, String::new(), String::new(), Weak::new());
+        client.state().user = user;
+        client
     }
 
     /// What changes. Held for moments only.
@@ -261,7 +273,7 @@ impl Client {
             line,
             "id={} addr={} laddr={} fd=-1 name={} age={age} idle={idle} flags={flags} db=0 sub={channels} \
              psub={patterns} ssub={shards} multi={queued} qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={} \
-             oll={pieces} omem={mail_bytes} tot-mem={total} events=r cmd={cmd} user=default redir={redirect} resp={} \
+             oll={pieces} omem={mail_bytes} tot-mem={total} events=r cmd={cmd} user={} redir={redirect} resp={} \
              lib-name={} lib-ver={}",
             self.id,
             self.addr,
@@ -274,6 +286,7 @@ impl Client {
             held.reply_room,
             held.reply_peak,
             held.output,
+            String::from_utf8_lossy(&state.user),
             state.protocol.number(),
             state.lib_name,
             state.lib_ver,

@@ -42,7 +42,9 @@ pub enum CtlError {
 pub struct Target<'a> {
     /// The way to nodes.
     pub net: &'a dyn Net,
-    /// What nodes were given as `requirepass`; empty if nothing.
+    /// Whom to log in as; empty for the user `default`.
+    pub user: &'a str,
+    /// With which password; empty for none.
     pub password: &'a str,
 }
 
@@ -153,8 +155,13 @@ impl Target<'_> {
     async fn text(&self, addr: &str, words: &[&str], limit_ms: u64) -> Result<String, CtlError> {
         let asked = tokio::time::timeout(Duration::from_millis(limit_ms), async {
             let mut stream = self.net.connect(addr).await?;
-            if !self.password.is_empty()
-                && let Err(error) = ask(&mut *stream, &["AUTH", self.password]).await?
+            let log_in: &[&str] = match (self.user, self.password) {
+                ("", "") => &[],
+                ("", password) => &["AUTH", password],
+                (user, password) => &["AUTH", user, password],
+            };
+            if !log_in.is_empty()
+                && let Err(error) = ask(&mut *stream, log_in).await?
             {
                 return Ok(Err(error));
             }

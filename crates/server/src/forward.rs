@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use quoris_engine::acl;
 use quoris_engine::{Call, CommandError, Reply, SlotId};
 use quoris_raft::group::Group;
 use quoris_raft::planted::{Bug, is_planted};
@@ -23,7 +24,9 @@ use crate::outgoing::Outgoing;
 use crate::resp::reply;
 use crate::resp::{Answer, Protocol, encode_call};
 use crate::route::{Place, Seat};
+use crate::scripts;
 use crate::server::Server;
+use crate::session::Behalf;
 
 /// The relays that nobody uses now.
 #[derive(Default)]
@@ -78,10 +81,16 @@ impl Relay {
         let stream = server.env.net.connect(&addr).await?;
         let mut relay = Relay { connection: Outgoing::over(stream), addr, protocol, id: 0 };
         let config = server.settings.keep();
+        let known = server.users.get();
+        let key = known.everywhere().relay_key();
         let mut greeting: Vec<Vec<&[u8]>> = Vec::new();
         if !config.requirepass.is_empty() {
             greeting.push(vec![b"AUTH", config.requirepass.as_bytes()]);
         }
+        if !key.is_empty() {
+            greeting.push(vec![b"AUTH", acl::RELAY, key]);
+        }
+        let log_ins = greeting.len();
         if protocol == Protocol::Resp3 {
             greeting.push(vec![b"HELLO", b"3"]);
         }
@@ -90,9 +99,10 @@ impl Relay {
         greeting.iter().for_each(|words| encode_call(words, &mut bytes));
         relay.connection.send(&bytes).await?;
         let mut last = Bytes::new();
-        for _ in greeting {
+        for (i, _) in greeting.iter().enumerate() {
             last = relay.reply().await?;
-            if last.starts_with(b"-") {
+            // One of the log-ins may do, or none be needed: whether it may be a relay is what counts.
+            if i >= log_ins && last.starts_with(b"-") {
                 return Err(io::Error::other(String::from_utf8_lossy(&last).trim().to_string()));
             }
         }
@@ -150,35 +160,44 @@ pub async fn forward(
     answers
 }
 
-/// [`forward`] for a client whose writes are marked `origin`, unless that is 0: the relay bears its mark for as long as they run.
+/// [`forward`] for a client of whom the other node must know something: the relay says so for as long as the calls run.
 pub async fn forward_for(
     server: &Server,
     to: NodeId,
     protocol: Protocol,
     calls: &[Call],
     write: bool,
-    origin: u64,
+    behalf: &Behalf,
 ) -> Vec<Answer> {
-    if origin == 0 || !write {
+    let is_script = |call: &Call| {
+        let words = call.args.get(3..).filter(|_| is_for_group(call)).unwrap_or(&call.args);
+        scripts::is_script(words)
+    };
+    let has_script = behalf.rights.is_some() && calls.iter().any(is_script);
+    if (behalf.origin == 0 || !write) && !has_script {
         return forward(server, to, protocol, calls, write).await;
     }
-    let mark = |origin: u64| {
-        Call::new([
-            Bytes::from("QUORIS"),
-            Bytes::from("FORWARDED"),
-            Bytes::from(origin.cast_signed().to_string()),
-        ])
-    };
-    let marked = [&[mark(origin)], calls, &[mark(0)]].concat();
+    let marked = [&[behalf.to_call()], calls, &[Behalf::default().to_call()]].concat();
     let mut answers = forward(server, to, protocol, &marked, write).await;
     answers.pop();
     answers.remove(0);
     answers
 }
 
+/// Whether it is QUORIS GROUP, behind which another call stands.
+fn is_for_group(call: &Call) -> bool {
+    let is = |i: usize, word: &[u8]| call.args.get(i).is_some_and(|arg| arg.eq_ignore_ascii_case(word));
+    is(0, b"quoris") && is(1, b"group")
+}
+
 /// [`forward`] for one call whose reply this node is to understand.
 pub async fn ask(server: &Server, to: NodeId, call: Call, write: bool) -> Reply {
-    let mut answers = forward(server, to, Protocol::Resp2, &[call], write).await;
+    ask_for(server, to, call, write, &Behalf::default()).await
+}
+
+/// [`ask`] for a client, as by [`forward_for`].
+pub async fn ask_for(server: &Server, to: NodeId, call: Call, write: bool, behalf: &Behalf) -> Reply {
+    let mut answers = forward_for(server, to, Protocol::Resp2, &[call], write, behalf).await;
     match answers.pop() {
         Some(Answer::Own(reply)) => reply,
         Some(Answer::Raw(bytes)) => match reply::parse(&bytes) {

@@ -13,11 +13,11 @@ use futures::StreamExt;
 use quoris_engine::args::Args;
 use quoris_engine::command::{self, Chapter, Command, Gather, Run};
 use quoris_engine::commands::scan::{Cursor, ScanOf, ScanOptions, scan, scan_reply};
-use quoris_engine::entry::Draft;
 use quoris_engine::fingerprint::Fingerprint;
-use quoris_engine::{Call, CommandError, Machine, Reply, SLOT_COUNT, SlotId};
+use quoris_engine::{Batch, Call, CommandError, Machine, Reply, SLOT_COUNT, SlotId};
 use quoris_raft::group::Group;
 use quoris_raft::node::Node;
+use quoris_raft::types::META_GROUP;
 
 use crate::forward::{self, Patience};
 use crate::limits;
@@ -27,10 +27,21 @@ use crate::resp::Answer;
 use crate::route::{self, Access, Place, Seat};
 use crate::scripts;
 use crate::server::Server;
+use crate::session::Behalf;
+use crate::verbs::acl::tells_passwords;
 
 /// Runs a call of `row` in the groups that this node leads, or in all groups.
-pub async fn gather(server: &Server, row: &'static Command, words: Vec<Bytes>, access: Access) -> Reply {
+pub async fn gather(
+    server: &Server,
+    row: &'static Command,
+    words: Vec<Bytes>,
+    access: Access,
+    behalf: &Behalf,
+) -> Reply {
     let node = &server.node;
+    if row.gather == Gather::Meta {
+        return in_meta_group(server, row, Call { args: words }, behalf).await;
+    }
     // Scripts and libraries are the same in every group, whoever brings them; and what clears the keys may do so twice.
     let wide = match row.gather {
         _ if access.whole || row.chapter == Chapter::Scripting => true,
@@ -61,12 +72,13 @@ pub async fn gather(server: &Server, row: &'static Command, words: Vec<Bytes>, a
         Gather::Any => {
             let here = asked.iter().position(|(_, place)| *place == Place::Here).unwrap_or(0);
             let (group, place) = asked.swap_remove(here);
-            ask(server, &group, place, row, call, wide).await
+            ask(server, &group, place, row, call, wide, behalf).await
         }
+        Gather::Meta => unreachable!("that is one group, and has been asked"),
         Gather::Sum | Gather::Concat | Gather::Xor | Gather::AllOk | Gather::Same | Gather::Running => {
             let ask = |(group, place): (Arc<Group>, Place)| {
                 let call = call.clone();
-                async move { ask(server, &group, place, row, call, wide).await }
+                async move { ask(server, &group, place, row, call, wide, behalf).await }
             };
             let replies =
                 futures::stream::iter(asked).map(ask).buffered(limits::GROUPS_AT_ONCE).collect().await;
@@ -78,12 +90,20 @@ pub async fn gather(server: &Server, row: &'static Command, words: Vec<Bytes>, a
     }
 }
 
+async fn in_meta_group(server: &Server, row: &'static Command, call: Call, behalf: &Behalf) -> Reply {
+    let group = server.meta_group();
+    match group.await_leader().await {
+        Ok(leader) => ask(server, group, place(&server.node, leader), row, call, true, behalf).await,
+        Err(refusal) => Reply::Error(route::refused(&server.node, refusal, None)),
+    }
+}
+
 fn place(node: &Node, leader: u64) -> Place {
     if leader == node.id() { Place::Here } else { Place::At(leader) }
 }
 
 /// QUORIS GROUP: runs a command over all keys in one group that this node leads.
-pub async fn in_group(server: &Server, words: &[Bytes]) -> Reply {
+pub async fn in_group(server: &Server, words: &[Bytes], behalf: &Behalf) -> Reply {
     let node = &server.node;
     let number = Args(words).int(2).ok();
     let call = Call { args: words[3..].to_vec() };
@@ -92,6 +112,10 @@ pub async fn in_group(server: &Server, words: &[Bytes]) -> Reply {
         Err(error) => return Reply::Error(error),
     };
     let group = node.groups().iter().find(|group| number == Some(i64::from(group.id())));
+    let group = group.filter(|group| row.gather != Gather::Meta || group.id() == META_GROUP);
+    if row.gather == Gather::Meta && tells_passwords(&call.args) {
+        return Reply::Error(CommandError::Syntax);
+    }
     let (Some(group), Run::Read(_) | Run::Write(_), false) =
         (group, row.run_for(&call.args), row.gather == Gather::None)
     else {
@@ -99,7 +123,7 @@ pub async fn in_group(server: &Server, words: &[Bytes]) -> Reply {
     };
     match row.gather {
         Gather::Scan => scan_row(node, group, &call).await.unwrap_or_else(Reply::Error),
-        _ => ask(server, group, Place::Here, row, call, false).await,
+        _ => ask(server, group, Place::Here, row, call, false, behalf).await,
     }
 }
 
@@ -111,17 +135,21 @@ async fn ask(
     row: &Command,
     call: Call,
     plain: bool,
+    behalf: &Behalf,
 ) -> Reply {
     let patience = Patience::new(server, plain);
     loop {
         let reply = match place {
             Place::Here if row.writes(&call.args) => {
-                // What SCRIPT changes is no key.
+                // What SCRIPT and ACL change is no key.
                 let of_script = row.runs_script() || call.args[0].eq_ignore_ascii_case(b"script");
-                if !of_script && let Err(error) = replicas::check(server, group).await {
+                if !of_script
+                    && row.gather != Gather::Meta
+                    && let Err(error) = replicas::check(server, group).await
+                {
                     return Reply::Error(error);
                 }
-                let slept = match scripts::rehearse(server, group, &call).await {
+                let slept = match scripts::rehearse(server, group, &call, behalf).await {
                     Ok(slept) => slept,
                     Err(refused) => return refused,
                 };
@@ -129,15 +157,16 @@ async fn ask(
                     server.scripts.functions_have_changed();
                 }
                 let _writing = server.scripts.writing(std::slice::from_ref(&call));
-                let outcome = group.write(Draft::of_each(std::slice::from_ref(&call), 0)).await;
+                let rights = behalf.rights.as_deref().filter(|_| row.runs_script());
+                let outcome = group.write(Batch::of(vec![call.clone()]).under(rights)).await;
                 scripts::wait(slept).await;
                 first(route::written(&server.node, outcome, std::iter::once(None)))
             }
-            Place::Here => read(server, group, &call).await,
+            Place::Here => read(server, group, &call, behalf).await,
             Place::At(leader) => {
                 let head = ["QUORIS".to_string(), "GROUP".to_string(), group.id().to_string()];
                 let words = head.into_iter().map(Bytes::from).chain(call.args.iter().cloned());
-                forward::ask(server, leader, Call::new(words), row.writes(&call.args)).await
+                forward::ask_for(server, leader, Call::new(words), row.writes(&call.args), behalf).await
             }
         };
         let misplaced = Answer::Own(reply.clone()).is_misplaced();
@@ -148,10 +177,10 @@ async fn ask(
     }
 }
 
-async fn read(server: &Server, group: &Group, call: &Call) -> Reply {
+async fn read(server: &Server, group: &Group, call: &Call, behalf: &Behalf) -> Reply {
     let calls = std::slice::from_ref(call);
     match group.read(calls).await {
-        Ok(reads) => first(scripts::replies(server, reads, calls).await),
+        Ok(reads) => first(scripts::replies(server, reads, calls, &behalf.rights).await),
         Err(refusal) => Reply::Error(route::refused(&server.node, refusal, None)),
     }
 }
@@ -208,7 +237,8 @@ async fn draw(server: &Server, mut asked: Vec<(Arc<Group>, Place)>, call: &Call)
             here
         });
         let (group, place) = asked.swap_remove(chosen.unwrap_or(0));
-        match ask(server, &group, place, row, call.clone(), place != Place::Here).await {
+        let plain = place != Place::Here;
+        match ask(server, &group, place, row, call.clone(), plain, &Behalf::default()).await {
             // All its keys are due.
             Reply::Null => {}
             reply => return reply,

@@ -9,6 +9,7 @@
 //! [`blocking`], [`forward`], then [`verbs`].
 
 pub mod access;
+pub mod acl_log;
 pub mod blocking;
 pub mod client_memory;
 pub mod clients;
@@ -49,6 +50,7 @@ pub mod stats;
 pub mod status;
 pub mod tracking;
 pub mod transaction;
+pub mod users;
 pub mod verbs;
 pub mod verify;
 pub mod wait;

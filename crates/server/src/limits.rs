@@ -166,3 +166,6 @@ pub const CTL_MOVE_ATTEMPTS: u32 = 50;
 
 /// How long it waits when it is refused, in milliseconds.
 pub const CTL_MOVE_RETRY_MS: u64 = 200;
+
+/// For how long a client that has changed a user waits until its own node knows of that.
+pub const CATCH_UP_MS: u64 = 2000;

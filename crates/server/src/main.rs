@@ -68,7 +68,13 @@ fn program() -> Command {
         .value_name("TEXT")
         .default_value("")
         .hide_default_value(true)
-        .help("What the node was given as requirepass");
+        .help("The user's password; without a user, what the node was given as requirepass");
+    let user = Arg::new("user")
+        .long("user")
+        .value_name("NAME")
+        .default_value("")
+        .hide_default_value(true)
+        .help("Whom to log in as; without it, the user default");
     let whole = Arg::new("whole")
         .long("whole")
         .action(ArgAction::SetTrue)
@@ -108,7 +114,7 @@ fn program() -> Command {
         .subcommand(
             Command::new("ctl")
                 .about("Asks a running node")
-                .args([addr, password])
+                .args([addr, user, password])
                 .subcommand_required(true)
                 .subcommand(
                     Command::new("status").about("Nodes, groups, leaders, logs and slots").arg(json.clone()),
@@ -219,7 +225,7 @@ fn run_ctl(flags: &ArgMatches) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    let target = Target { net: &OsNet, password: text("password") };
+    let target = Target { net: &OsNet, user: text("user"), password: text("password") };
     block_on(1, ask(target, &addr, flags))
 }
 

@@ -133,7 +133,7 @@ async fn run(session: &mut Session, words: &[Bytes]) -> Result<Answer, CommandEr
     loop {
         let answer = match seat.place {
             Place::Here => {
-                let reply = migration.here(&server, &seat.group, slot, caller.origin).await;
+                let reply = migration.here(&server, &seat.group, slot, caller.behalf.origin).await;
                 Answer::Own(route::reroute(&server.node, reply.unwrap_or_else(Reply::Error)))
             }
             Place::At(node) => {

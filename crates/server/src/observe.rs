@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use quoris_engine::args::Args;
-use quoris_engine::command::{Command, Flags, Run, Verb};
+use quoris_engine::command::{Command, Flags, Gather, Run, Verb};
 use quoris_engine::hash_slot::slot_of;
 use quoris_engine::{CommandError, Reply};
 use tokio::time::Instant;
@@ -41,9 +41,10 @@ impl Server {
         {
             return true;
         }
-        // What SCRIPT changes is no key.
+        // What SCRIPT and ACL change is no key.
         let of_script = words.first().is_some_and(|word| word.eq_ignore_ascii_case(b"script"));
-        row.writes(words) && !of_script && !(row.runs_script() && self.writes_nothing(row, words))
+        let of_keys = !of_script && row.gather != Gather::Meta;
+        row.writes(words) && of_keys && !(row.runs_script() && self.writes_nothing(row, words))
     }
 
     /// CLIENT UNPAUSE: calls go on, and what was due meanwhile is gone before they do.

@@ -1,12 +1,13 @@
 //! Where a call runs, and what a client is told when it cannot run here.
 //!
-//! One visible order of checks: known, number of words, authenticated, one slot, led here (or nowhere yet). And one place where
+//! One visible order of checks: known, number of words, authenticated, allowed, one slot, led here (or nowhere yet). And one place where
 //! what a group says becomes what a client reads.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quoris_engine::command::{self, Command, Resolved, Run, Verb};
+use quoris_engine::acl::User;
+use quoris_engine::command::{self, Command, Flags, Resolved, Run, Verb};
 use quoris_engine::hash_slot::slot_of;
 use quoris_engine::machine::BatchOutcome;
 use quoris_engine::{CommandError, Reply, SlotId};
@@ -60,8 +61,44 @@ pub enum Route {
     Group(&'static Command, Seat),
 }
 
-/// Decides where `words` run. The error is certain: nothing has been done.
-pub fn route(node: &Node, words: &[Bytes], access: Access) -> Result<Route, CommandError> {
+/// What calls are checked against.
+pub struct Rights<'a> {
+    /// Whose they are.
+    pub user: &'a User,
+    /// Whether this node has been told by the meta group who the users are.
+    pub is_told: bool,
+}
+
+impl Rights<'_> {
+    /// Whether the user may make the call `words` of `row`.
+    pub fn check(&self, row: Resolved, words: &[Bytes]) -> Result<(), CommandError> {
+        if !self.is_told && !is_harmless(row.command) {
+            return Err(CommandError::ClusterDown(
+                "This node does not know the cluster's users yet".to_string(),
+            ));
+        }
+        self.user.check(row, words).map_err(|denied| CommandError::Denied(denied.of(row, words)))
+    }
+}
+
+/// Whether anybody may run the command on a node that has no data yet.
+fn is_harmless(row: &Command) -> bool {
+    let barred = Flags::ADMIN.union(Flags::BETWEEN_NODES).union(Flags::PUBSUB);
+    match row.run {
+        Run::Session(_) => !row.flags.intersects(barred) && !row.keys.any(),
+        Run::Container => true,
+        Run::Read(_) | Run::Write(_) | Run::ByWords(_) => false,
+    }
+}
+
+/// Decides where `words` run. The error is certain: nothing has been done. `rights`: what they are checked against, unless
+/// whoever calls may do everything.
+pub fn route(
+    node: &Node,
+    words: &[Bytes],
+    access: Access,
+    rights: Option<Rights>,
+) -> Result<Route, CommandError> {
     let resolved = command::resolve(words)?;
     let row = resolved.command;
     if !access.authenticated && !row.flags.contains(command::Flags::NO_AUTH) {
@@ -73,6 +110,9 @@ pub fn route(node: &Node, words: &[Bytes], access: Access) -> Result<Route, Comm
              a local connection, otherwise you need to set this option in the configuration file, and then restart the \
              server.",
         ));
+    }
+    if let Some(rights) = rights {
+        rights.check(resolved, words)?;
     }
     match row.run {
         Run::Session(verb) => return Ok(Route::Session(resolved, verb)),

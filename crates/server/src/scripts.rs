@@ -12,10 +12,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use quoris_engine::acl::User;
 use quoris_engine::command::Verb;
 use quoris_engine::machine::Read;
 use quoris_engine::script::scripts::sha1_hex;
@@ -27,9 +28,12 @@ use quoris_raft::planted::{Bug, is_planted};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
+use crate::acl_log::Context;
+use crate::clients::Client;
 use crate::forward;
 use crate::limits;
 use crate::server::Server;
+use crate::session::Behalf;
 
 const NONE_RUNS: CommandError = CommandError::Text("NOTBUSY No scripts in execution right now.");
 
@@ -225,12 +229,18 @@ fn name_in(words: &[Bytes]) -> String {
 
 /// Tries out the script that `call` has `group` run in the log, unless it is known to be short. The error that the client is
 /// told if it must not enter the log; else for how long it is to wait for its answer, because the script has called DEBUG SLEEP.
-pub async fn rehearse(server: &Server, group: &Group, call: &Call) -> Result<Duration, Reply> {
+pub async fn rehearse(
+    server: &Server,
+    group: &Group,
+    call: &Call,
+    behalf: &Behalf,
+) -> Result<Duration, Reply> {
     if !is_script(&call.args) || server.scripts.is_short(&call.args) {
         return Ok(Duration::ZERO);
     }
     let seed = server.env.rng.next_u64();
-    let rehearsal = group.with_machine(|machine| machine.rehearsal(call, seed)).map(Box::new);
+    let rehearsal = group.with_machine(|machine| machine.rehearsal(call, seed));
+    let rehearsal = rehearsal.map(|script| Box::new(script.under(behalf.rights.clone())));
     let Some(script) = rehearsal else { return Ok(Duration::ZERO) };
     let settings = server.settings.keep();
     let bytes = settings.script_memory as usize;
@@ -250,28 +260,40 @@ pub async fn rehearse(server: &Server, group: &Group, call: &Call) -> Result<Dur
     }
 }
 
-/// The replies to `calls`, which have been read: those that are scripts are run.
-pub async fn replies(server: &Server, reads: Vec<Read>, calls: &[Call]) -> Vec<Reply> {
+/// The replies to `calls`, which have been read: those that are scripts are run, under the rights of `user`.
+pub async fn replies(
+    server: &Server,
+    reads: Vec<Read>,
+    calls: &[Call],
+    user: &Option<Arc<User>>,
+) -> Vec<Reply> {
     let mut replies = Vec::with_capacity(reads.len());
     for (read, call) in reads.into_iter().zip(calls) {
         replies.push(match read {
             Read::Reply(reply) => reply,
-            Read::Script(script) => run(server, script, call).await,
+            Read::Script(script) => run(server, *script, call, user).await,
         });
     }
     replies
 }
 
-async fn run(server: &Server, script: Box<ReadOnly>, call: &Call) -> Reply {
+async fn run(server: &Server, script: ReadOnly, call: &Call, user: &Option<Arc<User>>) -> Reply {
+    let script = Box::new(script.under(user.clone()));
+    let told = async |answered: Answered| {
+        if let (Some(refused), Some(user)) = (&answered.denied, user) {
+            let client = Client::nobody(user.name.clone()).line();
+            server.acl_log.refused(refused, Context::Lua, &user.name, client);
+        }
+        told(server, answered).await
+    };
     let bytes = server.settings.get().script_memory as usize;
     let budget = move |instructions| Budget { instructions, bytes, ..Budget::default() };
     if let Some(answered) = script.answer(budget(limits::SCRIPT_MOMENT), None) {
-        return told(server, answered).await;
+        return told(answered).await;
     }
     match run_long(server, script, call, budget(u64::MAX)).await {
         Ok(answered) => {
-            let answered = answered.expect("a script without a budget of instructions ends with an answer");
-            told(server, answered).await
+            told(answered.expect("a script without a budget of instructions ends with an answer")).await
         }
         Err(refused) => refused,
     }

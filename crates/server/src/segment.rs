@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use quoris_engine::command::Command;
 use quoris_engine::entry::Draft;
-use quoris_engine::{Call, Reply, SlotId};
+use quoris_engine::{Batch, Call, Reply, SlotId};
 use quoris_raft::env::offload::beside;
 use quoris_raft::group::Group;
 use quoris_raft::types::GroupId;
@@ -24,6 +24,7 @@ use crate::resp::{Answer, Protocol};
 use crate::route::{self, Place, Seat};
 use crate::scripts;
 use crate::server::Server;
+use crate::session::Behalf;
 
 /// For whom calls run.
 #[derive(Clone)]
@@ -34,8 +35,8 @@ pub struct Caller {
     pub protocol: Protocol,
     /// Whether its calls are taken to wherever they belong.
     pub plain: bool,
-    /// The mark of its writes, if it does not want to be told of them; else 0.
-    pub origin: u64,
+    /// The mark of its writes, if it does not want to be told of them, and under whose rights its scripts run.
+    pub behalf: Behalf,
 }
 
 /// Calls between two barriers, and the answers that are known already. Used again for the next ones, so that a small call asks for
@@ -203,8 +204,8 @@ impl Run {
             let got = match place {
                 Place::Here => self.here(server, caller, &group, from).await,
                 Place::At(node) => {
-                    let (protocol, origin) = (caller.protocol, caller.origin);
-                    forward::forward_for(server, node, protocol, rest, self.write, origin).await
+                    let (protocol, behalf) = (caller.protocol, &caller.behalf);
+                    forward::forward_for(server, node, protocol, rest, self.write, behalf).await
                 }
             };
             // Nothing is run again that another call of this client has overtaken.
@@ -233,7 +234,7 @@ impl Run {
         let slots = || self.of.asked[from..].iter().map(|asked| Some(asked.slot));
         // One that is not known to be short is alone in its run.
         let rehearsed = match calls {
-            [call] if self.write => scripts::rehearse(server, group, call).await,
+            [call] if self.write => scripts::rehearse(server, group, call, &caller.behalf).await,
             _ => Ok(Duration::ZERO),
         };
         let slept = match rehearsed {
@@ -243,11 +244,11 @@ impl Run {
         let replies = if self.write {
             // Each call is a batch: only MULTI promises that nothing comes between two of them.
             let _writing = server.scripts.writing(calls);
-            let draft = draft(server, calls, caller.origin).await;
+            let draft = self.draft(server, from, &caller.behalf).await;
             route::written(node, group.write(draft).await, slots())
         } else {
             match group.read(calls).await {
-                Ok(reads) => scripts::replies(server, reads, calls).await,
+                Ok(reads) => scripts::replies(server, reads, calls, &caller.behalf.rights).await,
                 Err(refusal) => {
                     let refused = |slot| Reply::Error(route::refused(node, refusal.clone(), slot));
                     slots().map(refused).collect()
@@ -257,14 +258,24 @@ impl Run {
         scripts::wait(slept).await;
         replies.into_iter().map(|reply| Answer::Own(route::reroute(node, reply))).collect()
     }
-}
 
-/// The calls as batches of their own; long ones are copied while other clients are served.
-async fn draft(server: &Server, calls: &[Call], origin: u64) -> Draft {
-    let bytes: usize = calls.iter().flat_map(|call| &call.args).map(Bytes::len).sum();
-    if bytes <= limits::LONG_CALLS_BYTES {
-        return Draft::of_each(calls, origin);
+    /// The calls from the `from`th on as batches of their own; long ones are copied while other clients are served.
+    async fn draft(&self, server: &Server, from: usize, behalf: &Behalf) -> Draft {
+        let Behalf { origin, rights } = behalf;
+        let (calls, asked) = (&self.of.calls[from..], &self.of.asked[from..]);
+        if let Some(user) = rights
+            && asked.iter().any(|asked| asked.row.runs_script())
+        {
+            let under = |row: &Command| Some(&**user).filter(|_| row.runs_script());
+            let batch =
+                |(call, asked): (&Call, &Asked)| Batch::of(vec![call.clone()]).under(under(asked.row));
+            return calls.iter().zip(asked).map(|both| batch(both).by(*origin)).collect();
+        }
+        let bytes: usize = calls.iter().flat_map(|call| &call.args).map(Bytes::len).sum();
+        if bytes <= limits::LONG_CALLS_BYTES {
+            return Draft::of_each(calls, *origin);
+        }
+        let (calls, origin) = (calls.to_vec(), *origin);
+        beside(&*server.env.cpu, move || Draft::of_each(&calls, origin)).await
     }
-    let calls = calls.to_vec();
-    beside(&*server.env.cpu, move || Draft::of_each(&calls, origin)).await
 }

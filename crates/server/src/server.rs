@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use quoris_engine::Call;
 use quoris_raft::env::{Env, Listener};
+use quoris_raft::group::Group;
 use quoris_raft::node::{Node, StartError};
+use quoris_raft::types::META_GROUP;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::acl_log::AclLog;
 use crate::blocking::Blocked;
 use crate::clients::Clients;
 use crate::config::{Config, Settings};
@@ -34,6 +37,7 @@ use crate::shutdown::{self, Shutdown};
 use crate::slowlog::SlowLog;
 use crate::stats::Stats;
 use crate::tracking::Tracking;
+use crate::users::UserBook;
 use crate::watcher::Watcher;
 
 /// What all connections share.
@@ -62,6 +66,10 @@ pub struct Server {
     pub pause: Arc<Pause>,
     /// Scripts at work.
     pub scripts: Scripts,
+    /// Who may do what.
+    pub users: Arc<UserBook>,
+    /// Calls that were not allowed.
+    pub acl_log: Arc<AclLog>,
     /// Calls that took long.
     pub slowlog: SlowLog,
     /// Spikes.
@@ -126,7 +134,12 @@ impl Server {
         let memory = Arc::<Memory>::default();
         let (stats, monitors) = (Arc::new(Stats::new()), Arc::<Monitors>::default());
         let (pause, latency, lazyfree) = (Arc::default(), Arc::default(), Arc::default());
+        let users = UserBook::new(Arc::clone(&settings), Arc::clone(&clients), Arc::clone(&pubsub));
+        let users = Arc::new(users);
+        let acl_log = Arc::new(AclLog::new(Arc::clone(&settings), Arc::clone(&env.clock)));
         let watcher = Watcher {
+            users: Arc::clone(&users),
+            acl_log: Arc::clone(&acl_log),
             clock: Arc::clone(&env.clock),
             cpu: Arc::clone(&env.cpu),
             lazyfree: Arc::clone(&lazyfree),
@@ -158,6 +171,8 @@ impl Server {
             monitors,
             pause,
             scripts,
+            users,
+            acl_log,
             slowlog: SlowLog::default(),
             latency,
             lazyfree,
@@ -171,6 +186,7 @@ impl Server {
             started: Instant::now(),
             run_id: run_id[..40].to_string(),
         });
+        server.meta_group().with_machine(|machine| server.users.renew(Some(machine)));
         server.limit_clients();
         server.observe();
         server.watch_leadership();
@@ -190,6 +206,12 @@ impl Server {
     pub fn lookups(&self) -> (u64, u64) {
         let figures = self.node.groups().iter().map(|group| group.with_machine(|m| m.lookups().figures()));
         figures.fold((0, 0), |(hits, misses), (hit, missed)| (hits + hit, misses + missed))
+    }
+
+    /// The group whose state the users are.
+    pub fn meta_group(&self) -> &Arc<Group> {
+        let group = self.node.groups().iter().find(|group| group.id() == META_GROUP);
+        group.expect("every node has a replica of every group")
     }
 
     /// Has clients hold no more together than the settings allow.

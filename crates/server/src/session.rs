@@ -10,13 +10,15 @@ use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
+use quoris_engine::acl::{self, User};
 use quoris_engine::args::Args;
-use quoris_engine::command::{self, Command, Flags, Resolved, Verb};
+use quoris_engine::command::{self, Command, Flags, Gather, Resolved, Verb};
 use quoris_engine::{Call, CommandError, Reply, SlotId};
 use quoris_raft::env::offload::beside;
 use quoris_raft::types::GroupId;
 use tokio::time::Instant;
 
+use crate::acl_log::Context;
 use crate::blocking::{self, Ending, Endings};
 use crate::clients::Client;
 use crate::config::Config;
@@ -24,13 +26,13 @@ use crate::config::kinds::Forward;
 use crate::limits;
 use crate::resp::decode::DecodeLimits;
 use crate::resp::{Answer, Protocol, encoded_len};
-use crate::route::{self, Access, Route, Seat};
+use crate::route::{self, Access, Rights, Route, Seat};
 use crate::save;
 use crate::segment::{Caller, Segment};
 use crate::server::Server;
 use crate::tracking::Mode;
 use crate::transaction::{self, Transaction, Watched};
-use crate::{gather, migrate, moves, replicas, scripts, shutdown, verbs, verify, wait};
+use crate::{gather, migrate, moves, replicas, scripts, shutdown, users, verbs, verify, wait};
 
 /// Whether replies are sent (CLIENT REPLY).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,8 +76,17 @@ pub struct Session {
     pub closing: bool,
     /// What it has shown itself to be.
     pub kind: Kind,
-    /// Of a relay: the mark of the client whose writes it brings, 0 if that does not care.
-    pub on_behalf_of: u64,
+    /// Of a relay: whose calls it brings.
+    pub behalf: Behalf,
+    /// Whose rights it has; looked at anew when `seen_users` is no longer the number of what is known.
+    user: Arc<User>,
+    seen_users: u64,
+    /// Whether the user that connections have at first needs no password.
+    default_is_open: bool,
+    /// Whether this node has been told who the users are.
+    is_told: bool,
+    /// Whether what it calls is to be checked: its user may not do everything, or nobody knows.
+    is_checked: bool,
     /// What has been queued since MULTI.
     pub transaction: Option<Transaction>,
     /// What WATCH remembers.
@@ -94,11 +105,51 @@ pub struct Session {
     segment: Segment,
 }
 
+/// For which client a relay brings calls.
+#[derive(Clone, Default)]
+pub struct Behalf {
+    /// The mark of its writes, 0 if it does not care to know them.
+    pub origin: u64,
+    /// Under whose rights its scripts run; `None`: under everybody's.
+    pub rights: Option<Arc<User>>,
+}
+
+impl Behalf {
+    /// `FORWARDED [origin [user rule …]]`.
+    pub fn parse(args: Args) -> Result<Behalf, CommandError> {
+        let origin = if args.len() > 2 { args.int(2)?.cast_unsigned() } else { 0 };
+        let rights = match args.from(3) {
+            [] => None,
+            [name, rules @ ..] => Some(User::described(name, rules).ok_or(CommandError::Syntax)?),
+        };
+        Ok(Behalf { origin, rights: rights.map(Arc::new) })
+    }
+
+    /// The call that says so at the other end.
+    pub fn to_call(&self) -> Call {
+        let mut words = vec![Bytes::from("QUORIS"), Bytes::from("FORWARDED")];
+        words.push(self.origin.cast_signed().to_string().into());
+        if let Some(user) = &self.rights {
+            words.push(user.name.clone());
+            words.extend(user.describe_rights());
+        }
+        Call { args: words }
+    }
+}
+
 impl Session {
     /// A conversation with a client that has just connected.
     pub fn new(server: Arc<Server>, client: Arc<Client>) -> Session {
-        let authenticated = server.settings.get().requirepass.is_empty();
+        let known = server.users.get();
+        let user = Arc::clone(known.default_user());
+        let (authenticated, is_checked) = (user.is_open(), !known.is_told || !user.is_almighty());
         Session {
+            behalf: Behalf::default(),
+            user,
+            seen_users: known.number,
+            default_is_open: authenticated,
+            is_told: known.is_told,
+            is_checked,
             server,
             client,
             protocol: Protocol::Resp2,
@@ -108,7 +159,6 @@ impl Session {
             tracking: None,
             closing: false,
             kind: Kind::Plain,
-            on_behalf_of: 0,
             transaction: None,
             watched: Watched::default(),
             written: BTreeSet::new(),
@@ -125,9 +175,83 @@ impl Session {
         self.access_under(&self.server.settings.get())
     }
 
+    /// Whose rights it has.
+    pub fn user(&self) -> &Arc<User> {
+        &self.user
+    }
+
+    /// What its calls are to be checked against; `None`: it may do everything.
+    pub fn rights(&self) -> Option<Rights<'_>> {
+        self.is_checked.then(|| Rights { user: &self.user, is_told: self.is_told })
+    }
+
+    /// Takes note of it if users have changed: its own may be another now, or gone.
+    pub fn follow_users(&mut self) {
+        if self.seen_users != self.server.users.number() {
+            self.look_at_users();
+        }
+    }
+
+    #[cold]
+    fn look_at_users(&mut self) {
+        let known = self.server.users.get();
+        if self.user.name != acl::RELAY {
+            match known.get(&self.user.name) {
+                Some(user) => self.user = Arc::clone(user),
+                None => {
+                    self.user = Arc::clone(known.default_user());
+                    self.authenticated = false;
+                    self.closing = true;
+                }
+            }
+        }
+        self.seen_users = known.number;
+        self.default_is_open = known.default_user().is_open();
+        self.is_told = known.is_told;
+        self.is_checked = !self.user.is_almighty() || !known.is_told && self.user.name != acl::RELAY;
+    }
+
+    /// AUTH: whether it has the rights of the user `name` from now on.
+    pub fn log_in(&mut self, name: &[u8], password: &[u8]) -> bool {
+        let known = self.server.users.get();
+        if name == acl::RELAY && known.is_relay_key(password) {
+            self.become_user(Arc::new(User::almighty(acl::RELAY)), true);
+            return true;
+        }
+        match known.get(name).filter(|user| user.lets_in(password)) {
+            Some(user) => {
+                self.become_user(Arc::clone(user), true);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// RESET: it has the rights that connections have at first.
+    pub fn log_out(&mut self) {
+        let user = Arc::clone(self.server.users.get().default_user());
+        let authenticated = user.is_open();
+        self.become_user(user, authenticated);
+    }
+
+    /// QUORIS FORWARDED: it has the rights of its node from now on, whatever becomes of the user by which it came.
+    pub fn become_relay(&mut self) {
+        self.kind = Kind::Relay;
+        self.client.state().relay = true;
+        self.become_user(Arc::new(User::almighty(acl::RELAY)), true);
+    }
+
+    fn become_user(&mut self, user: Arc<User>, authenticated: bool) {
+        // Shown first: if the user goes just now, either its clients are found, or the change is seen here.
+        self.client.state().user = user.name.clone();
+        self.user = user;
+        self.authenticated = authenticated;
+        self.look_at_users();
+    }
+
     /// What it may do under such settings. A password that is no longer required need not be given.
     fn access_under(&self, config: &Config) -> Access {
-        let authenticated = self.authenticated || config.requirepass.is_empty();
+        let authenticated = self.authenticated || self.default_is_open;
         let debug = match config.enable_debug_command.as_str() {
             "local" => self.client.is_local(),
             value => value == "yes",
@@ -139,8 +263,13 @@ impl Session {
 
     /// For whom calls run.
     pub fn caller(&self) -> Caller {
-        let origin = self.tracking.filter(|mode| mode.noloop).map_or(self.on_behalf_of, |mode| mode.origin);
-        Caller { client: self.client.clone(), protocol: self.protocol, plain: self.access().plain, origin }
+        let origin = self.tracking.filter(|mode| mode.noloop).map_or(self.behalf.origin, |mode| mode.origin);
+        let rights = match self.kind {
+            Kind::Relay => self.behalf.rights.clone(),
+            _ => self.is_checked.then(|| Arc::clone(&self.user)),
+        };
+        let behalf = Behalf { origin, rights };
+        Caller { client: self.client.clone(), protocol: self.protocol, plain: self.access().plain, behalf }
     }
 
     /// What it may send now.
@@ -210,7 +339,12 @@ impl Session {
             && !self.is_blocked()
             && let Some(words) = self.later.pop_front()
         {
-            let mut routed = route::route(&self.server.node, &words, self.access_under(&config));
+            self.follow_users();
+            if self.closing {
+                break;
+            }
+            let mut routed =
+                route::route(&self.server.node, &words, self.access_under(&config), self.rights());
             if self.must_wait_for_slots(&routed, seen) {
                 // What came before this goes first, wherever it runs.
                 self.finish(&mut segment, out).await;
@@ -218,7 +352,7 @@ impl Session {
                     moves::settled(&self.server, slot).await;
                 }
                 seen = self.server.node.slots().version();
-                routed = route::route(&self.server.node, &words, self.access_under(&config));
+                routed = route::route(&self.server.node, &words, self.access_under(&config), self.rights());
             }
             if let Some(writes) = self.is_held(&routed, &words) {
                 self.finish(&mut segment, out).await;
@@ -263,6 +397,10 @@ impl Session {
                     config = self.server.settings.keep();
                 }
                 Err(error) => {
+                    if let CommandError::Denied(refused) = &error {
+                        let user = &self.user.name;
+                        self.server.acl_log.refused(refused, self.acl_context(), user, self.client.line());
+                    }
                     self.server.stats.refused(words.first().and_then(|name| command::find(name)));
                     if let Some(transaction) = &mut self.transaction {
                         transaction.broken = true;
@@ -297,6 +435,11 @@ impl Session {
             && row.runs_script()
             && (!row.writes(words) || !self.server.scripts.is_short(words))
             && self.transaction.is_none()
+    }
+
+    /// In what a call is refused now.
+    pub fn acl_context(&self) -> Context {
+        if self.transaction.is_some() { Context::Multi } else { Context::TopLevel }
     }
 
     /// Queues a call for EXEC.
@@ -381,7 +524,7 @@ impl Session {
             Verb::QuorisMove => Some(Answer::Own(moves::move_slots(&self.server, words).await)),
             Verb::QuorisRebuild => Some(Answer::Own(verify::rebuild(&self.server, words).await)),
             Verb::QuorisDurable => Some(Answer::Own(wait::durable(&self.server, words))),
-            Verb::QuorisGroup => Some(Answer::Own(gather::in_group(&self.server, words).await)),
+            Verb::QuorisGroup => Some(Answer::Own(gather::in_group(&self.server, words, &self.behalf).await)),
             Verb::QuorisTransaction => Some(transaction::for_relay(self, &words[2]).await),
             Verb::QuorisVersions => {
                 let versions = transaction::versions_here(&self.server, &words[2..]).await;
@@ -414,7 +557,10 @@ impl Session {
     /// Runs a command over all keys.
     pub async fn gather(&mut self, row: &'static Command, words: Vec<Bytes>) -> Reply {
         let began = Instant::now();
-        let reply = gather::gather(&self.server, row, words.clone(), self.access()).await;
+        let reply = match row.gather {
+            Gather::Meta => users::run(&self.server, row, &words, self.access()).await,
+            _ => gather::gather(&self.server, row, words.clone(), self.access(), &self.caller().behalf).await,
+        };
         let usec = began.elapsed().as_micros() as u64;
         self.server.ran(&self.client, row, Some(&words), usec, reply.is_error());
         reply

@@ -20,6 +20,7 @@ use quoris_raft::group::Group;
 use quoris_raft::planted::{Bug, is_planted};
 use quoris_raft::types::WriteOutcome;
 
+use crate::acl_log::Context;
 use crate::client_memory::Held;
 use crate::forward::{self, Patience};
 use crate::limits;
@@ -29,7 +30,7 @@ use crate::resp::{Answer, reply};
 use crate::route::{self, Place, Route};
 use crate::scripts;
 use crate::server::Server;
-use crate::session::Session;
+use crate::session::{Behalf, Session};
 
 const ABORTED: CommandError =
     CommandError::Text("EXECABORT Transaction discarded because of previous errors.");
@@ -63,6 +64,8 @@ enum Kind {
     Verb(Resolved, Verb),
     /// Asked of every group.
     Gather(&'static Command),
+    /// Allowed no longer: its answer.
+    Denied(CommandError),
 }
 
 /// Watched keys and the versions they had.
@@ -104,7 +107,8 @@ impl Transaction {
         }
         self.keyed |= matches!(kind, Kind::Keyed(_));
         // A call without keys of a command that has some will be refused: it writes nothing.
-        self.wide |= matches!(kind, Kind::Gather(_)) && row.is_write() && row.gather != Gather::None;
+        let over_keys = !matches!(row.gather, Gather::None | Gather::Meta);
+        self.wide |= matches!(kind, Kind::Gather(_)) && row.is_write() && over_keys;
         if self.keyed && self.wide {
             return Err(TOO_WIDE);
         }
@@ -123,8 +127,25 @@ impl Transaction {
     fn keyed_calls(&self) -> impl Iterator<Item = (&'static Command, &[Bytes])> {
         self.queued.iter().filter_map(|queued| match queued.kind {
             Kind::Keyed(row) => Some((row, &queued.words[..])),
-            Kind::Verb(..) | Kind::Gather(_) => None,
+            Kind::Verb(..) | Kind::Gather(_) | Kind::Denied(_) => None,
         })
+    }
+
+    /// Looks again whether each call is allowed: the user may have other rights than when they were queued.
+    fn check_again(&mut self, session: &Session) {
+        let Some(rights) = session.rights() else { return };
+        for queued in &mut self.queued {
+            let Some(row) = command::lookup(&queued.words) else { continue };
+            let Err(error) = rights.check(row, &queued.words) else { continue };
+            queued.kind = Kind::Denied(match error {
+                CommandError::Denied(refused) => {
+                    let (user, client) = (&session.user().name, session.client.line());
+                    session.server.acl_log.refused(&refused, Context::Multi, user, client);
+                    CommandError::Message(refused.since_queued())
+                }
+                other => other,
+            });
+        }
     }
 
     /// How many calls wait.
@@ -148,6 +169,7 @@ impl Transaction {
             let row = match queued.kind {
                 Kind::Keyed(row) | Kind::Gather(row) => row,
                 Kind::Verb(resolved, _) => resolved.command,
+                Kind::Denied(_) => return false,
             };
             server.is_held_with_writes(row, &queued.words)
         })
@@ -166,7 +188,7 @@ enum Committed {
 
 /// EXEC.
 pub async fn exec(session: &mut Session) -> Answer {
-    let Some(transaction) = session.transaction.take() else {
+    let Some(mut transaction) = session.transaction.take() else {
         return Answer::error(CommandError::Text("ERR EXEC without MULTI"));
     };
     let watched = std::mem::take(&mut session.watched);
@@ -175,6 +197,7 @@ pub async fn exec(session: &mut Session) -> Answer {
         session.caching_is_over();
         return Answer::error(ABORTED);
     }
+    transaction.check_again(session);
     let calls = transaction.batch();
     let mode = session.tracking.filter(|mode| mode.notes_reads());
     // What a transaction reads that also writes is noted in the log's order, but for scripts.
@@ -201,6 +224,7 @@ pub async fn exec(session: &mut Session) -> Answer {
             }
             Kind::Verb(resolved, verb) => Box::pin(session.run_queued_verb(resolved, verb, &words)).await,
             Kind::Gather(row) => Answer::Own(session.gather(row, words).await),
+            Kind::Denied(error) => Answer::error(error),
         });
     }
     Answer::Many(answers)
@@ -231,8 +255,11 @@ async fn commit(
     if !by_slot.is_empty() {
         return Err(CommandError::CrossSlot);
     }
-    let origin = tracked.unwrap_or(session.caller().origin);
-    let batch = Batch { tracked: tracked.is_some(), ..Batch::transaction(calls, watches).by(origin) };
+    let Behalf { origin, rights } = session.caller().behalf;
+    let has_script = rights.is_some() && calls.iter().any(|call| scripts::is_script(&call.args));
+    let batch = Batch::transaction(calls, watches).by(tracked.unwrap_or(origin));
+    let batch = batch.under(rights.as_deref().filter(|_| has_script));
+    let batch = Batch { tracked: tracked.is_some(), ..batch };
     run(session, slot, batch).await
 }
 
@@ -364,7 +391,7 @@ async fn read(
     });
     Ok(match reads {
         None => BatchOutcome::WatchFailed,
-        Some(reads) => BatchOutcome::Ran(scripts::replies(server, reads, &batch.calls).await),
+        Some(reads) => BatchOutcome::Ran(scripts::replies(server, reads, &batch.calls, &batch.user()).await),
     })
 }
 

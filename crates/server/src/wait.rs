@@ -151,7 +151,7 @@ impl Wait {
 }
 
 /// Up to which index, and which voters of `group` have that on disk; asked of whoever leads it.
-async fn ask(server: &Server, group: GroupId, index: u64) -> Option<(u64, BTreeSet<NodeId>)> {
+pub async fn ask(server: &Server, group: GroupId, index: u64) -> Option<(u64, BTreeSet<NodeId>)> {
     let replica = server.node.groups().iter().find(|replica| replica.id() == group)?;
     let words = ["QUORIS".to_string(), "DURABLE".to_string(), group.to_string(), index.to_string()];
     let call = Call::new(words);

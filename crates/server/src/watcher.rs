@@ -13,9 +13,11 @@ use quoris_engine::{Stamp, command};
 use quoris_raft::env::{Clock, Cpu};
 use quoris_raft::group::Group;
 use quoris_raft::node::Node;
-use quoris_raft::types::{Effects, GroupId};
+use quoris_raft::types::{Effects, GroupId, META_GROUP};
 
+use crate::acl_log::{AclLog, Context};
 use crate::blocking::Blocked;
+use crate::clients::Client;
 use crate::config::{Config, EventsFrom, Settings};
 use crate::latency::Latency;
 use crate::lazyfree::LazyFree;
@@ -26,9 +28,14 @@ use crate::pubsub::{Message, PubSub};
 use crate::replicas;
 use crate::stats::Stats;
 use crate::tracking::Tracking;
+use crate::users::UserBook;
 
 /// Hands the effects of entries on to whom they concern.
 pub struct Watcher {
+    /// Who may do what.
+    pub users: Arc<UserBook>,
+    /// Calls that were not allowed.
+    pub acl_log: Arc<AclLog>,
     /// Clients whose calls have blocked.
     pub blocked: Arc<Blocked>,
     /// What the keys may take.
@@ -85,6 +92,25 @@ impl Watcher {
                 let limit = self.settings.get().output_limits.pubsub;
                 self.monitors.show("lua", words, self.clock.now_ms(), limit);
             }
+        }
+    }
+
+    /// What scripts have called and may not, where their group is led.
+    fn denied(&self, group: GroupId, events: &[KeyEvent]) {
+        for event in events {
+            if let KeyEvent::Denied { user, refused } = event
+                && self.leads(group)
+            {
+                // Which client it was, no entry says.
+                let client = Client::nobody(user.clone()).line();
+                self.acl_log.refused(refused, Context::Lua, user, client);
+            }
+        }
+    }
+
+    fn renew_users(&self, group: GroupId) {
+        if let Some(group) = self.group(group).filter(|group| group.id() == META_GROUP) {
+            group.with_machine(|machine| self.users.renew(Some(machine)));
         }
     }
 
@@ -149,8 +175,12 @@ impl quoris_raft::types::Watcher for Watcher {
         if !effects.events.is_empty() {
             self.publish(&effects.events);
             self.called(group, &effects.events);
+            self.denied(group, &effects.events);
             self.notify(group, &effects.events);
             self.invalidate(&effects.events);
+        }
+        if effects.users {
+            self.renew_users(group);
         }
         self.blocked.applied(group, &mut effects);
         self.expired(group, effects.expired, effects.expiry);
@@ -161,6 +191,7 @@ impl quoris_raft::types::Watcher for Watcher {
 
     fn replaced(&self, group: GroupId) {
         self.tracking.all_changed();
+        self.renew_users(group);
         self.blocked.replaced(group);
     }
 

@@ -43,7 +43,10 @@ impl Listener for InMemory {
 
 impl World {
     async fn new(settings: &[(&str, &str)]) -> World {
-        let (server, dir) = support::server(settings).await;
+        World::of(support::server(settings).await)
+    }
+
+    fn of((server, dir): (Arc<Server>, TempDir)) -> World {
         let (calls, called) = mpsc::channel(8);
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn({
@@ -111,6 +114,19 @@ async fn a_pipeline_is_answered_in_order_across_groups_and_barriers() {
         -ERR unknown command 'no-such', with args beginning with: \r\n\
         $1\r\n2\r\n:3\r\n-NOPROTO unsupported protocol version\r\n$1\r\n3\r\n:2\r\n+OK\r\n";
     assert_eq!(rest_of(&mut client).await, replies);
+}
+
+/// Whom the cluster has shut out, a node that has forgotten everything must not let in.
+#[tokio::test]
+async fn a_node_that_does_not_know_the_users_shows_itself_alone() {
+    // The other one never comes, so the cluster is never founded.
+    let members = "1=127.0.0.1:7001@127.0.0.1:17001,2=127.0.0.1:7002@127.0.0.1:17002";
+    let world = World::of(support::starting(&[("initial-cluster", members)]).await);
+    let mut client = world.connect().await;
+    let calls = "ping\r\nget a\r\ndbsize\r\nwatch a\r\npublish a b\r\nconfig get port\r\nquoris forwarded\r\nquit\r\n";
+    client.write_all(calls.as_bytes()).await.expect("room");
+    let refused = "-CLUSTERDOWN This node does not know the cluster's users yet\r\n".repeat(6);
+    assert_eq!(rest_of(&mut client).await, format!("+PONG\r\n{refused}+OK\r\n"));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use quoris_engine::SLOT_COUNT;
 use quoris_engine::entry::{
     Arrive, Batch, Bounds, Call, Check, Entry, Genesis, GroupInfo, Leave, Message, Moves, NodeInfo,
-    SlotEpoch, SlotRange, Stamp, Topology, Watch,
+    SlotEpoch, SlotRange, Stamp, Topology, UserState, Watch,
 };
 use quoris_engine::hash_slot::slot_of;
 use quoris_engine::keyspace::object_bytes;
@@ -113,6 +113,7 @@ fn batch(rng: &mut StdRng) -> Batch {
         transaction: rng.random(),
         origin: rng.random(),
         tracked: rng.random(),
+        rights: (rng.random_range(0..4) == 0).then(|| Box::new(rights(rng))),
         ..Batch::default()
     };
     match rng.random_range(0..16) {
@@ -124,9 +125,32 @@ fn batch(rng: &mut StdRng) -> Batch {
     }
 }
 
+/// Changes users, mostly.
+fn users_call(rng: &mut StdRng) -> Call {
+    let name = ["a", "b", "default"][rng.random_range(0..3)];
+    let mut words: Vec<Bytes> = match rng.random_range(0..4) {
+        0 => vec!["acl".into(), "deluser".into(), name.into()],
+        _ => vec!["acl".into(), "setuser".into(), name.into()],
+    };
+    words.extend(rights(rng).rules);
+    Call { args: words }
+}
+
+/// Mostly rules.
+fn rights(rng: &mut StdRng) -> UserState {
+    const RULES: [&str; 10] =
+        ["+@all", "-@all", "+get", "-set", "~key*", "%R~key1", "&c", "(+set ~*)", "+select|0", "+nosuch"];
+    let rule = |rng: &mut StdRng| match rng.random_range(0..8) {
+        0 => damage::words(rng, 1).pop().unwrap_or_default().into(),
+        _ => RULES[rng.random_range(0..RULES.len())].into(),
+    };
+    UserState { name: "u".into(), rules: (0..rng.random_range(0..6)).map(|_| rule(rng)).collect() }
+}
+
 /// Mostly one that does something.
 fn any_call(rng: &mut StdRng) -> Call {
-    match rng.random_range(0..4) {
+    match rng.random_range(0..5) {
+        4 => users_call(rng),
         0 => Call::new(damage::words(rng, 5)),
         _ => snapshot::call(rng),
     }

@@ -1,5 +1,6 @@
 //! The handlers, a file for each family, and the table of all rows.
 
+pub mod acl;
 mod bitfield;
 pub mod bitmap;
 pub mod counter;
@@ -73,6 +74,7 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         function::COMMANDS,
         pubsub::COMMANDS,
         session::COMMANDS,
+        acl::COMMANDS,
         debug::COMMANDS,
     ]
     .into_iter()

@@ -45,7 +45,7 @@ pub const COMMANDS: &[Command] = &[
 
 const PUBSUB: &[Command] = &[
     asking("channels", -2, Verb::PubsubChannels, "2.8.0", "Returns the channels that somebody listens to."),
-    asking("help", 2, Verb::Help, "6.2.0", "Prints this help."),
+    Command::session("help", 2, Verb::Help).doc(Chapter::PubSub, "6.2.0", PER_CHANNEL, "Prints this help."),
     asking("numpat", 2, Verb::PubsubNumpat, "2.8.0", "Returns how many patterns somebody listens to."),
     asking("numsub", -2, Verb::PubsubNumsub, "2.8.0", "Returns how many listen to channels."),
     asking(

@@ -278,8 +278,9 @@ const QUORIS: &[Command] = &[
         "Returns an index of a group (0: the last applied) and the voters that have it on disk.",
     ),
     between_nodes("forwarded", -2, Verb::QuorisForwarded, "Says that another node's clients speak here.")
-        .with(Flags::NO_MULTI),
-    between_nodes("group", -4, Verb::QuorisGroup, "Runs a command over all keys in one group."),
+        .with(Flags::BETWEEN_NODES),
+    between_nodes("group", -4, Verb::QuorisGroup, "Runs a command over all keys in one group.")
+        .with(Flags::BETWEEN_NODES),
     on_server("help", 2, Verb::Help, "7.4.0", "Prints this help."),
     between_nodes(
         "move",
@@ -302,13 +303,15 @@ const QUORIS: &[Command] = &[
         "7.4.0",
         "Returns this node's view of nodes and groups, as JSON.",
     ),
-    between_nodes("transaction", 3, Verb::QuorisTransaction, "Runs a batch of calls, as the log encodes it."),
+    between_nodes("transaction", 3, Verb::QuorisTransaction, "Runs a batch of calls, as the log encodes it.")
+        .with(Flags::BETWEEN_NODES),
     between_nodes(
         "versions",
         -3,
         Verb::QuorisVersions,
         "Returns the versions of keys, as WATCH remembers them.",
-    ),
+    )
+    .with(Flags::BETWEEN_NODES),
 ];
 
 type Text = &'static str;

@@ -87,9 +87,10 @@ pub fn encode<'a>(stamp: &Stamp, drafts: impl Iterator<Item = &'a Draft> + Clone
 
 /// Whether it has nothing but calls.
 fn is_calls_alone(batch: &Batch) -> bool {
-    let Batch { calls: _, watches, transaction, cancel, origin, evict, tracked, expire, moves } = batch;
+    let Batch { calls: _, watches, transaction, cancel, origin, evict, tracked, expire, moves, rights } =
+        batch;
     let is_marked = *transaction || *cancel != 0 || *origin != 0 || *tracked || moves.is_some();
-    !is_marked && watches.is_empty() && evict.is_empty() && expire.is_empty()
+    !is_marked && rights.is_none() && watches.is_empty() && evict.is_empty() && expire.is_empty()
 }
 
 fn batch_length(batch: &Batch) -> usize {

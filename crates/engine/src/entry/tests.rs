@@ -30,6 +30,8 @@ fn batches() -> impl Strategy<Value = Vec<Batch>> {
         expire: vec!["e".into(); n as usize],
         moves: some
             .then(|| Box::new(Moves { forget: vec![SlotEpoch { slot: 1, epoch: 2 }], ..Moves::default() })),
+        rights: (n == 1)
+            .then(|| Box::new(UserState { name: "u".into(), rules: vec!["+get".into(); usize::from(some)] })),
         ..Batch::default()
     });
     prop::collection::vec(batch, 0..4)

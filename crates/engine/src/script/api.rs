@@ -327,7 +327,7 @@ fn log(lua: &Lua, args: MultiValue) -> Answer {
     }
 }
 
-/// There are no users with fewer rights than the script's caller: what exists is allowed.
+/// Whether the script's user may make a call.
 fn acl_check_cmd(lua: &Lua, args: MultiValue) -> Answer {
     if args.is_empty() {
         return refused(lua, "Please specify at least one argument for this redis.acl_check_cmd() call");
@@ -337,12 +337,10 @@ fn acl_check_cmd(lua: &Lua, args: MultiValue) -> Answer {
         .filter_map(|arg| lua.coerce_string(arg.clone()).ok().flatten())
         .map(|word| Bytes::copy_from_slice(&word.as_bytes()))
         .collect();
-    match crate::command::resolve(&words) {
-        Err(CommandError::UnknownCommand { .. } | CommandError::UnknownSubcommand { .. }) => {
-            refused(lua, "ERR Invalid command passed to redis.acl_check_cmd()")
-        }
-        _ => Ok((true, Value::Boolean(true))),
-    }
+    let Some(row) = crate::command::lookup(&words) else {
+        return refused(lua, "Invalid command passed to redis.acl_check_cmd()");
+    };
+    Ok((true, Value::Boolean(with(lua, |host| host.may_call(row, &words)))))
 }
 
 fn register_function(lua: &Lua, args: MultiValue) -> Answer {

@@ -1,13 +1,16 @@
 //! What a running script sees of the keyspace: redis.call and its checks.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::lib::JsonSettings;
 use super::library::FunctionInfo;
 use super::scripts::Scripts;
 use super::{Budget, Ending, Reads, Run as ScriptRun, ScriptFlags, Stop, cost};
+use crate::acl::User;
 use crate::args::Args;
-use crate::command::{self, Chapter, Command, Flags, ReadContext, Run, Verb, WriteContext};
+use crate::command::{self, Chapter, Command, Flags, ReadContext, Resolved, Run, Verb, WriteContext};
 use crate::commands::{debug, generic, stream_read};
 use crate::error::CommandError;
 use crate::hash_slot::{SlotId, slot_of};
@@ -69,6 +72,8 @@ pub struct Host {
     pub loading: Option<Vec<FunctionInfo>>,
     /// What stands in for the scripts' state within a script.
     no_scripts: Scripts,
+    /// Under whose rights it calls commands; `None`: under everybody's.
+    rights: Option<Arc<User>>,
 }
 
 impl Host {
@@ -108,7 +113,18 @@ impl Host {
             json: JsonSettings::default(),
             loading: None,
             no_scripts: Scripts::default(),
+            rights: None,
         }
+    }
+
+    /// The same, under the rights of `user`; `None`: under everybody's.
+    pub fn under(self, user: Option<Arc<User>>) -> Host {
+        Host { rights: user, ..self }
+    }
+
+    /// Whether the script's user may make the call `words` of `row`.
+    pub fn may_call(&self, row: Resolved, words: &[Bytes]) -> bool {
+        self.rights.as_ref().is_none_or(|user| user.check(row, words).is_ok())
     }
 
     pub fn into_keys(self) -> Keyspace {
@@ -199,6 +215,8 @@ impl Host {
                     may_block: false,
                     woken: false,
                     scripts: &mut self.no_scripts,
+                    users: None,
+                    rights: None,
                     budget: self.budget,
                     in_script: true,
                 };
@@ -208,7 +226,12 @@ impl Host {
                 let now_ms = self.keys.now_ms();
                 let scripting = Reads::Within(self.budget);
                 let (keys, scripts) = (&self.keys, &self.no_scripts);
-                run(&mut ReadContext { keys, now_ms, rng, scripts, scripting, in_script: true }, args)
+                let (users, rights) = (None, None);
+                let in_script = true;
+                run(
+                    &mut ReadContext { keys, now_ms, rng, scripts, users, rights, scripting, in_script },
+                    args,
+                )
             }
             Run::Session(verb) => self.verb(verb, args),
             Run::Container | Run::ByWords(_) => Err(unknown()),
@@ -216,9 +239,9 @@ impl Host {
     }
 
     /// The command's row, if scripts may call it.
-    fn permitted(&self, words: &[Bytes]) -> Result<&'static Command, CommandError> {
-        let row = match command::resolve(words) {
-            Ok(resolved) => resolved.command,
+    fn permitted(&mut self, words: &[Bytes]) -> Result<&'static Command, CommandError> {
+        let resolved = match command::resolve(words) {
+            Ok(resolved) => resolved,
             Err(CommandError::WrongArity(_)) => {
                 return Err(CommandError::Text("ERR Wrong number of args calling Redis command from script"));
             }
@@ -226,8 +249,17 @@ impl Host {
             Err(CommandError::UnknownSubcommand { .. }) if is_closed(&words[0]) => return Err(NOT_ALLOWED),
             Err(_) => return Err(unknown()),
         };
+        let row = resolved.command;
         if is_denied(row) {
             return Err(NOT_ALLOWED);
+        }
+        if let Some(user) = &self.rights
+            && let Err(denied) = user.check(resolved, words)
+        {
+            let refused = denied.of(resolved, words);
+            let text = refused.in_script();
+            self.keys.denied(&user.name, refused);
+            return Err(CommandError::Text(text));
         }
         // The other ones that block are denied, or do not wait here.
         if row.flags.contains(Flags::BLOCKING)

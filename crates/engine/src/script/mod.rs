@@ -29,6 +29,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use bytes::Bytes;
 
+use crate::acl::{Refused, User};
 use crate::command::{ReadContext, WriteContext};
 use crate::error::CommandError;
 use crate::events::KeyEvent;
@@ -214,7 +215,8 @@ pub fn run(context: &mut WriteContext, run: &Run) -> Reply {
     }
     let mut interpreter = pool::take();
     let keys = std::mem::replace(context.keys, Keyspace::hollow());
-    let mut attempt = Attempt { keys, rng: context.rng.clone(), budget: context.budget, run };
+    let rights = context.rights.cloned();
+    let mut attempt = Attempt { keys, rng: context.rng.clone(), budget: context.budget, rights, run };
     let mut ended = attempt.make(&mut interpreter, SMALL_BYTES.min(context.budget.bytes / 8));
     if ended == Ended::OutOfMemory {
         // What others have left in that interpreter must not decide.
@@ -239,7 +241,8 @@ pub fn read(context: &mut ReadContext, run: &Run) -> Reply {
     if let Err(error) = run.check() {
         return Reply::Error(error);
     }
-    let script = ReadOnly::new(context.keys, context.rng.clone(), run, false);
+    let rights = context.rights.cloned();
+    let script = ReadOnly::new(context.keys, context.rng.clone(), run, false).under(rights);
     match &mut context.scripting {
         Reads::Within(budget) => script.run(*budget, None).0.into_reply(script.name()),
         Reads::Later(place) => {
@@ -266,6 +269,8 @@ pub struct ReadOnly {
     rng: Rng,
     /// Whether it may write to its view.
     writes: bool,
+    /// Under whose rights it runs; `None`: under everybody's.
+    rights: Option<Arc<User>>,
 }
 
 impl ReadOnly {
@@ -278,7 +283,13 @@ impl ReadOnly {
             view: keys.view(),
             rng,
             writes,
+            rights: None,
         }
+    }
+
+    /// The same, under the rights of `user`; `None`: under everybody's.
+    pub fn under(self, user: Option<Arc<User>>) -> ReadOnly {
+        ReadOnly { rights: user, ..self }
     }
 
     /// The script's SHA-1, or the function's name.
@@ -297,8 +308,8 @@ impl ReadOnly {
             (Ended::OutOfInstructions, _) => None,
             (ended, traces) => {
                 let stopped = matches!(ended, Ended::Stopped(_));
-                let Traces { has_read, slept_ms } = traces;
-                Some(Answered { reply: ended.into_reply(self.name()), has_read, stopped, slept_ms })
+                let Traces { has_read, slept_ms, denied } = traces;
+                Some(Answered { reply: ended.into_reply(self.name()), has_read, stopped, slept_ms, denied })
             }
         }
     }
@@ -318,14 +329,21 @@ impl ReadOnly {
             read_only: !self.writes,
         };
         let mut interpreter = pool::take();
-        let host = Host::new(self.view.view(), self.rng.clone(), budget, &run, stop);
+        let host =
+            Host::new(self.view.view(), self.rng.clone(), budget, &run, stop).under(self.rights.clone());
         let (host, ended) = interpreter.run(host, &run);
         let slept_ms = host.slept_ms;
         if ended != Ended::OutOfMemory {
             pool::give_back(interpreter);
         }
-        let has_read = host.into_keys().take_events().iter().any(KeyEvent::is_read);
-        (ended, Traces { has_read, slept_ms })
+        let (mut has_read, mut denied) = (false, None);
+        for event in host.into_keys().take_events() {
+            has_read |= event.is_read();
+            if let KeyEvent::Denied { refused, .. } = event {
+                denied = Some(refused);
+            }
+        }
+        (ended, Traces { has_read, slept_ms, denied })
     }
 }
 
@@ -333,6 +351,7 @@ impl ReadOnly {
 struct Traces {
     has_read: bool,
     slept_ms: u64,
+    denied: Option<Refused>,
 }
 
 /// What a script that leaves no trace gave.
@@ -347,6 +366,8 @@ pub struct Answered {
     /// For how long it has called DEBUG SLEEP: its caller is to wait as long. It goes over no time itself, for while it runs in
     /// the log nothing else does.
     pub slept_ms: u64,
+    /// The last thing that it called without the right to.
+    pub denied: Option<Refused>,
 }
 
 /// One run of a script, which may have to be made again.
@@ -354,6 +375,7 @@ struct Attempt<'a> {
     keys: Keyspace,
     rng: Rng,
     budget: Budget,
+    rights: Option<Arc<User>>,
     run: &'a Run<'a>,
 }
 
@@ -363,7 +385,7 @@ impl Attempt<'_> {
         let mut keys = std::mem::replace(&mut self.keys, Keyspace::hollow());
         keys.begin_undo();
         let budget = Budget { bytes, ..self.budget };
-        let host = Host::new(keys, self.rng.clone(), budget, self.run, None);
+        let host = Host::new(keys, self.rng.clone(), budget, self.run, None).under(self.rights.clone());
         let (host, ended) = interpreter.run(host, self.run);
         let mut keys = host.into_keys();
         let undone = match &ended {

@@ -159,8 +159,21 @@ pub const ROWS: &[Row] = &[
         "Who may use DEBUG: nobody, clients on this machine (`local`), or everybody (`yes`).",
         |c| Field::OneOf(&mut c.enable_debug_command, &["no", "local", "yes"]),
     ),
-    live("requirepass", "", "The password that clients must give with AUTH; empty for none.", |c| {
-        Field::Text(&mut c.requirepass)
+    live(
+        "requirepass",
+        "",
+        "A password of the user `default` on this node, besides those that it has everywhere; without it, and without one of \
+         those, clients need none. Empty for none.",
+        |c| Field::Text(&mut c.requirepass),
+    ),
+    live(
+        "acl-pubsub-default",
+        "resetchannels",
+        "Which channels a user may use who is made on this node, or reset: none (`resetchannels`) or all (`allchannels`).",
+        |c| Field::OneOf(&mut c.acl_pubsub_default, &["resetchannels", "allchannels"]),
+    ),
+    live("acllog-max-len", "128", "Refused calls that ACL LOG keeps.", |c| {
+        Field::Number(&mut c.acllog_max_len, 0..=1_000_000)
     }),
     live("maxclients", "10000", "Connections of clients at the same time.", |c| {
         Field::Number(&mut c.maxclients, 1..=1_000_000)

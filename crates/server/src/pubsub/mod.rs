@@ -181,6 +181,11 @@ impl PubSub {
         self.lock().subscribers[kind as usize].len()
     }
 
+    /// The channels, patterns and shard channels that `client` listens to.
+    pub fn names_of(&self, client: u64) -> [BTreeSet<Bytes>; 3] {
+        self.lock().names.get(&client).cloned().unwrap_or_default()
+    }
+
     /// How many listen to `name`.
     pub fn subscribers(&self, kind: Kind, name: &[u8]) -> usize {
         self.lock().subscribers[kind as usize].get(name).map_or(0, BTreeMap::len)

@@ -12,6 +12,7 @@ use crate::cluster::View;
 use crate::limits;
 use crate::pause::Paused;
 use crate::session::{Replies, Session};
+use crate::users::Known;
 
 pub(super) fn name(session: &Session) -> Reply {
     match session.client.state().name.as_str() {
@@ -168,7 +169,7 @@ struct Victims {
 }
 
 impl Victims {
-    fn parse(args: Args) -> Result<Victims, CommandError> {
+    fn parse(args: Args, users: &Known) -> Result<Victims, CommandError> {
         let mut victims = Victims { skip_me: true, ..Victims::default() };
         if !args.len().is_multiple_of(2) {
             return Err(CommandError::Syntax);
@@ -183,7 +184,7 @@ impl Victims {
                 }
                 b"addr" => victims.addr = Some(value.clone()),
                 b"laddr" => victims.laddr = Some(value.clone()),
-                b"user" if value.as_ref() == b"default" => victims.user = Some(value.clone()),
+                b"user" if users.get(value).is_some() => victims.user = Some(value.clone()),
                 b"user" => {
                     let text = format!("ERR No such user '{}'", String::from_utf8_lossy(value));
                     return Err(CommandError::Message(text));
@@ -205,6 +206,7 @@ impl Victims {
         self.id.is_none_or(|id| client.id == id)
             && self.addr.as_ref().is_none_or(|addr| client.addr.as_bytes() == addr)
             && self.laddr.as_ref().is_none_or(|laddr| client.laddr.as_bytes() == laddr)
+            && self.user.as_ref().is_none_or(|user| client.state().user == user)
             && self.kind.is_none_or(|kind| kind.includes(client))
             && self.max_age_s.is_none_or(|age| client.age_s() >= age)
             && !(self.skip_me && client.id == me)
@@ -216,7 +218,7 @@ pub(super) fn kill(session: &mut Session, args: Args) -> Outcome {
     let old_form = args.len() == 3;
     let victims = match old_form {
         true => Victims { addr: Some(args.bytes(2).clone()), ..Victims::default() },
-        false => Victims::parse(args)?,
+        false => Victims::parse(args, &session.server.users.get())?,
     };
     let me = session.client.id;
     let mut clients = session.server.clients.all();

@@ -1,11 +1,11 @@
 //! COMMAND: what the table of commands says of itself, in the shapes of Redis 7.
 
 use bytes::Bytes;
+use quoris_engine::acl::category;
 use quoris_engine::args::Args;
 use quoris_engine::command::{self, Chapter, Command, Flags, Keys, MoreKeys, Outcome, Resolved};
+use quoris_engine::key_flags::{self, KeyFlags};
 use quoris_engine::{CommandError, Reply, glob};
-
-use super::key_flags::{self, KeyFlags};
 
 const FLAGS: [(Flags, &str); 14] = [
     (Flags::WRITE, "write"),
@@ -64,7 +64,9 @@ pub(super) fn list(args: Args) -> Outcome {
     let what = args.bytes(4).to_ascii_lowercase();
     match args.bytes(3).to_ascii_lowercase().as_slice() {
         b"module" => Ok(names(&|_, _| false)),
-        b"aclcat" => Ok(names(&|row, _| categories(row.command).iter().any(|c| c.as_bytes()[1..] == what))),
+        b"aclcat" => {
+            Ok(names(&|row, _| category::named(&what).is_some_and(|what| category::of(row).intersects(what))))
+        }
         b"pattern" => Ok(names(&|_, name| glob::matches(&what, name.as_bytes()))),
         _ => Err(CommandError::Syntax),
     }
@@ -148,7 +150,7 @@ fn describe(row: Resolved) -> Reply {
         Reply::count(keys.first),
         Reply::Int(i64::from(keys.last)),
         Reply::count(if keys.first == 0 { 0 } else { keys.step }),
-        simple(&mut categories(row.command).into_iter()),
+        Reply::Set(categories(row)),
         Reply::Set(Vec::new()),
         Reply::Set(key_specifications(row.command)),
         if subcommands.is_empty() { Reply::Set(subcommands) } else { Reply::Array(subcommands) },
@@ -162,41 +164,10 @@ fn flags_of(row: &Command) -> impl Iterator<Item = &'static str> {
     set.chain(movable.then_some("movablekeys"))
 }
 
-/// Redis's ACL categories, from flags and chapter.
-fn categories(row: &Command) -> Vec<&'static str> {
-    let chapter = match row.chapter {
-        Chapter::Bitmap => Some("@bitmap"),
-        Chapter::Connection => Some("@connection"),
-        Chapter::Generic => Some("@keyspace"),
-        Chapter::Geo => Some("@geo"),
-        Chapter::Hash => Some("@hash"),
-        Chapter::Hyperloglog => Some("@hyperloglog"),
-        Chapter::List => Some("@list"),
-        Chapter::PubSub => Some("@pubsub"),
-        Chapter::Scripting => Some("@scripting"),
-        Chapter::Set => Some("@set"),
-        Chapter::SortedSet => Some("@sortedset"),
-        Chapter::Stream => Some("@stream"),
-        Chapter::String => Some("@string"),
-        Chapter::Transactions => Some("@transaction"),
-        Chapter::Cluster | Chapter::Server => None,
-    };
-    let has = |flags| row.flags.intersects(flags);
-    let mut categories = Vec::new();
-    let mut put = |name, wanted| {
-        if wanted {
-            categories.push(name);
-        }
-    };
-    put("@write", has(Flags::WRITE));
-    put("@read", has(Flags::READONLY));
-    chapter.into_iter().for_each(|name| put(name, true));
-    put("@admin", has(Flags::ADMIN));
-    put("@fast", has(Flags::FAST));
-    put("@slow", !has(Flags::FAST));
-    put("@blocking", has(Flags::BLOCKING));
-    put("@dangerous", has(Flags::ADMIN.union(Flags::DANGEROUS)));
-    categories
+fn categories(row: Resolved) -> Vec<Reply> {
+    let mine = category::of(row);
+    let names = category::NAMES.iter().filter(|(_, category)| mine.intersects(*category));
+    names.map(|(name, _)| Reply::Status(Bytes::from(format!("@{name}")))).collect()
 }
 
 /// Where the keys are that stand at fixed words, and those that a word counts. Others only the call's words tell.

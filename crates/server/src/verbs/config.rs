@@ -30,6 +30,7 @@ pub(super) fn set(session: &Session, args: Args) -> Outcome {
     session.server.observe();
     session.server.tracking.settings_changed();
     session.server.limit_clients();
+    session.server.users.renew(None);
     Ok(Reply::OK)
 }
 

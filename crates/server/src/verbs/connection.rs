@@ -1,13 +1,14 @@
 //! PING, HELLO, AUTH and their like: the connection itself.
 
 use bytes::Bytes;
+use quoris_engine::acl;
 use quoris_engine::args::Args;
 use quoris_engine::command::Outcome;
 use quoris_engine::{CommandError, Reply};
 
 use super::client;
 use crate::resp::Protocol;
-use crate::session::{Kind, Replies, Session};
+use crate::session::{Behalf, Kind, Replies, Session};
 
 const WRONG_PASS: CommandError =
     CommandError::Text("WRONGPASS invalid username-password pair or user is disabled.");
@@ -38,7 +39,7 @@ pub(super) fn time(session: &Session) -> Reply {
 }
 
 pub(super) fn reset(session: &mut Session) -> Outcome {
-    session.authenticated = session.server.settings.get().requirepass.is_empty();
+    session.log_out();
     session.replies = Replies::On;
     session.server.forget(&session.client);
     session.set_tracking(None);
@@ -46,6 +47,7 @@ pub(super) fn reset(session: &mut Session) -> Outcome {
     session.watched.clear();
     session.note_queued();
     session.kind = Kind::Plain;
+    session.behalf = Behalf::default();
     set_protocol(session, Protocol::Resp2);
     set_readonly(session, false)?;
     let mut state = session.client.state();
@@ -56,30 +58,23 @@ pub(super) fn reset(session: &mut Session) -> Outcome {
 
 pub(super) fn auth(session: &mut Session, args: Args) -> Outcome {
     match args.len() {
-        2 if session.server.settings.get().requirepass.is_empty() => Err(CommandError::Text(
+        2 if session.server.users.get().default_user().is_without_password() => Err(CommandError::Text(
             "ERR AUTH <password> called without any password configured for the default user. \
              Are you sure your configuration is correct?",
         )),
-        2 => log_in(session, b"default", args.bytes(1)),
-        3 => log_in(session, args.bytes(1), args.bytes(2)),
+        2 => log_in(session, args, &Bytes::from_static(acl::DEFAULT), args.bytes(1)),
+        3 => log_in(session, args, args.bytes(1), args.bytes(2)),
         _ => Err(CommandError::Syntax),
     }
 }
 
-fn log_in(session: &mut Session, user: &[u8], password: &[u8]) -> Outcome {
-    let wanted = session.server.settings.get().requirepass.clone();
-    // A user without a password is let in with any.
-    if user != b"default" || !(wanted.is_empty() || same(wanted.as_bytes(), password)) {
-        return Err(WRONG_PASS);
+fn log_in(session: &mut Session, args: Args, user: &Bytes, password: &Bytes) -> Outcome {
+    if session.log_in(user, password) {
+        return Ok(Reply::OK);
     }
-    session.authenticated = true;
-    Ok(Reply::OK)
-}
-
-/// Compares in a time that tells nothing about where two passwords differ.
-fn same(wanted: &[u8], given: &[u8]) -> bool {
-    let differences = wanted.iter().zip(given).fold(0, |differences, (a, b)| differences | (a ^ b));
-    wanted.len() == given.len() && differences == 0
+    let log = &session.server.acl_log;
+    log.not_logged_in(args.bytes(0), session.acl_context(), user, session.client.line());
+    Err(WRONG_PASS)
 }
 
 /// `HELLO [version [AUTH user password] [SETNAME name]]`: all of it or nothing.
@@ -101,7 +96,7 @@ pub(super) fn hello(session: &mut Session, args: Args) -> Outcome {
         }
     }
     if let Some((user, password)) = login {
-        log_in(session, user, password)?;
+        log_in(session, args, user, password)?;
     }
     if !session.access().authenticated {
         return Err(CommandError::Text(

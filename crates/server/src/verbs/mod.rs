@@ -1,12 +1,12 @@
 //! The commands that a session runs itself. They never wait: whatever must be asked of a group is not theirs.
 
+pub(crate) mod acl;
 mod client;
 mod command;
 mod config;
 mod connection;
 pub mod debug;
 mod info;
-mod key_flags;
 mod pubsub;
 mod timing;
 mod tracking;
@@ -43,6 +43,11 @@ pub fn run(session: &mut Session, resolved: Resolved, verb: Verb, words: &[Bytes
 
 fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> Outcome {
     match verb {
+        Verb::AclCat => acl::cat(args),
+        Verb::AclGenpass => acl::password(session, args),
+        Verb::AclLoad | Verb::AclSave => acl::no_file(),
+        Verb::AclLog => acl::log(session, args),
+        Verb::AclWhoami => Ok(acl::who_am_i(session)),
         Verb::Ping => connection::ping(session, args),
         Verb::Echo => Ok(Reply::Bulk(args.bytes(1).clone())),
         Verb::Hello => connection::hello(session, args),
@@ -152,13 +157,8 @@ fn answer(session: &mut Session, resolved: Resolved, verb: Verb, args: Args) -> 
         Verb::MemoryStats => Ok(debug::stats(session)),
         Verb::Multi => session.begin(),
         Verb::QuorisForwarded => {
-            session.on_behalf_of = match args.len() {
-                2 => 0,
-                3 => args.int(2)?.cast_unsigned(),
-                _ => return Err(CommandError::Syntax),
-            };
-            session.kind = session::Kind::Relay;
-            session.client.state().relay = true;
+            session.behalf = session::Behalf::parse(args)?;
+            session.become_relay();
             Ok(Reply::Int(session.client.id as i64))
         }
         Verb::QuorisStatus => Ok(Reply::bulk(Status::of(&session.server.node).to_json())),

@@ -15,6 +15,15 @@ use tempfile::TempDir;
 
 /// A server that has its slots, with `settings` of the test's own, and its files.
 pub async fn server(settings: &[(&str, &str)]) -> (Arc<Server>, TempDir) {
+    let (server, dir) = starting(settings).await;
+    while !View::of(&server.node).is_ok() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    (server, dir)
+}
+
+/// A server that has only just started.
+pub async fn starting(settings: &[(&str, &str)]) -> (Arc<Server>, TempDir) {
     let dir = TempDir::new().expect("a directory");
     let data_dir = dir.path().join("data").display().to_string();
     let base = [
@@ -28,9 +37,6 @@ pub async fn server(settings: &[(&str, &str)]) -> (Arc<Server>, TempDir) {
     let (clock, cpu, rng) = (Arc::new(OsClock), Arc::new(OsCpu), Arc::new(OsRng));
     let env = Env { clock, net: Arc::new(Nowhere), cpu, disk, rng };
     let server = Server::start(env, config, None).await.expect("a node");
-    while !View::of(&server.node).is_ok() {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
     (server, dir)
 }
 

@@ -2,7 +2,8 @@
 //! and whether what is in the value is looked at (`access`), changed (`update`), added to (`insert`) or taken out (`delete`).
 
 use bytes::Bytes;
-use quoris_engine::command::{Command, Flags};
+
+use crate::command::{Command, Flags};
 
 /// Redis's names of them.
 pub type KeyFlags = &'static [&'static str];
@@ -20,14 +21,19 @@ const MADE: KeyFlags = &["OW", "insert"];
 
 /// What the call `words` of `row` does to the `nth` of its keys, the first being 0.
 pub fn of_call(row: &Command, words: &[Bytes], nth: usize) -> KeyFlags {
-    let says = |option: &[u8]| words.iter().skip(2).any(|word| word.eq_ignore_ascii_case(option));
+    let says = |option: &[u8], from| words.iter().skip(from).any(|word| word.eq_ignore_ascii_case(option));
     match row.name {
         // Only with GET does SET read what is there.
-        "set" if says(b"get") => READ_AND_CHANGED,
+        "set" if says(b"get", 3) => READ_AND_CHANGED,
         "set" => OVERWRITTEN,
-        "bitfield" if !says(b"set") && !says(b"incrby") => LOOKED_AT,
+        "bitfield" if !says(b"set", 2) && !says(b"incrby", 2) => LOOKED_AT,
         _ => of_key(row, nth),
     }
+}
+
+/// Whether [`of_call`] depends on more of a call than its command.
+pub fn by_words(row: &Command) -> bool {
+    matches!(row.name, "set" | "bitfield")
 }
 
 /// What some call of `row` may do to the `nth` of its keys.
