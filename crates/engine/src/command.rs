@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::acl::{KnownUsers, User, Users};
 use crate::args::Args;
 use crate::commands;
+use crate::entry::Genesis;
 use crate::error::{CommandError, unknown_command};
 use crate::keyspace::Keyspace;
 use crate::reply::Reply;
@@ -52,6 +53,8 @@ pub struct WriteContext<'a> {
     pub scripts: &'a mut Scripts,
     /// Who may do what, in the meta group; `None` within a script.
     pub users: Option<&'a mut KnownUsers>,
+    /// The members, in the meta group's; `None` within a script.
+    pub genesis: Option<&'a mut Genesis>,
     /// Under whose rights a script runs; `None`: everybody's.
     pub rights: Option<&'a Arc<User>>,
     /// What a script may use.

@@ -34,6 +34,7 @@ pub mod script;
 pub mod slot;
 pub(crate) mod slots;
 pub mod snapshot;
+pub mod topology;
 pub mod value;
 pub mod waiters;
 

@@ -76,6 +76,8 @@ pub struct Applied {
     pub moved: bool,
     /// There are other users than before, or it is known now who there are.
     pub users: bool,
+    /// There are other members than before, or it is known now who they are.
+    pub members: bool,
 }
 
 /// When keys that are due are removed. They are absent either way, and until then they count.
@@ -137,9 +139,13 @@ impl Machine {
         &self.genesis
     }
 
-    /// The slot map and the members, in the meta group.
+    /// The members, and the slots of each group at the founding, in the meta group.
     pub fn topology(&self) -> Option<&Topology> {
         self.genesis.topology.as_ref()
+    }
+
+    fn members_epoch(&self) -> u64 {
+        self.topology().map_or(0, |topology| topology.epoch)
     }
 
     /// The index of the last entry applied.
@@ -204,6 +210,7 @@ impl Machine {
     fn apply_received(&mut self, at: Position, received: &Received, replies: Replies) -> Applied {
         let entry = &received.entry;
         let mut applied = self.skip(at);
+        let epoch = self.members_epoch();
         let stamp = entry.stamp.unwrap_or_default();
         self.keyspace.begin_entry(at.index, stamp.now_ms, Bounds::of(stamp.bounds));
         if !stamp.keep_due {
@@ -231,6 +238,7 @@ impl Machine {
         applied.audit = entry.audit;
         applied.moved = self.keyspace.take_moved();
         applied.users = self.users.take_changed();
+        applied.members = self.members_epoch() != epoch;
         self.end_digest(at, entry);
         applied
     }
@@ -495,6 +503,7 @@ impl Machine {
                     woken: blocking == Blocking::Woken,
                     scripts: &mut self.scripts,
                     users: Some(&mut self.users),
+                    genesis: Some(&mut self.genesis),
                     rights: run.rights.as_ref(),
                     budget: run.budget(),
                     in_script: false,

@@ -61,8 +61,8 @@ impl Group {
                 .map_or(Refusal::NoQuorum, |leader| Refusal::NotLeader { leader }));
         }
         let Audit { index, digest } = self.audit_here().await.ok_or(Refusal::NoQuorum)?;
-        let peers =
-            self.links.keys().map(|peer| async move { (*peer, self.ask_audited(*peer, index).await) });
+        let voters = self.status().voters.into_iter().filter(|voter| *voter != self.node_id);
+        let peers = voters.map(|peer| async move { (peer, self.ask_audited(peer, index).await) });
         let mut replicas: BTreeMap<NodeId, Option<u32>> = join_all(peers).await.into_iter().collect();
         replicas.insert(self.node_id, Some(digest));
         let majority = majority(&replicas);
@@ -133,8 +133,8 @@ impl Group {
         body: frame::Body,
         limit: Duration,
     ) -> Option<frame::Body> {
-        let asked = self.links.get(&peer)?.request(self.id(), body);
-        match tokio::time::timeout(limit, asked).await {
+        let link = self.links.get(peer)?;
+        match tokio::time::timeout(limit, link.request(self.id(), body)).await {
             Ok(Ok(frame::Body::Refused(_)) | Err(_)) | Err(_) => None,
             Ok(Ok(body)) => Some(body),
         }

@@ -1,7 +1,7 @@
 //! Whose data directory this is: one small checksummed file, replaced as a whole.
 //!
-//! It says which node of which cluster the directory belongs to, whether the node may vote (`standing`), and which of its
-//! replicas are not to be trusted (`trust`). It is
+//! It says which node of which cluster the directory belongs to, whether the node may vote (`standing`), which of its
+//! replicas are not to be trusted (`trust`), and who the members are (`members`). It is
 //! written aside, fsynced, renamed, and its directory fsynced, so that there is always a whole one; docs/decisions/0003
 //! says why it is no embedded tree. The directory stays locked while the catalog is open, so that no two processes
 //! write the same log.
@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use prost::Message;
+use quoris_engine::entry::Topology;
 
 use crate::env::Disk;
 use crate::env::offload::offload;
@@ -185,6 +186,19 @@ impl Catalog {
     /// The replicas that are not to be trusted.
     pub fn distrusted(&self) -> Vec<Distrusted> {
         self.read(|identity| identity.distrusted.clone())
+    }
+
+    /// The newest that was known of the members, if that is newer than the founding.
+    pub fn topology(&self) -> Option<Topology> {
+        let bytes = self.read(|identity| identity.topology.clone());
+        // Who wrote it wrote it whole: the catalog has a checksum.
+        Topology::decode(bytes).ok().filter(|topology| topology.epoch > 0)
+    }
+
+    /// Records, durably, what is known of the members.
+    pub async fn set_topology(&self, topology: &Topology) -> io::Result<()> {
+        let bytes = topology.encode_to_vec().into();
+        self.change(|identity| identity.topology = bytes).await
     }
 
     /// Records, durably, that the node may vote.

@@ -19,5 +19,5 @@ pub fn topology(config: &NodeConfig) -> Topology {
             preferred_leader: nodes[id as usize % nodes.len()].id,
         }
     };
-    Topology { epoch: 1, groups: (0..groups).map(group).collect(), nodes }
+    Topology { epoch: 1, groups: (0..groups).map(group).collect(), nodes, removed: Vec::new() }
 }

@@ -18,10 +18,9 @@ use tokio::sync::{mpsc, oneshot};
 use crate::consensus::{Callback, Data, LogId, TypeConfig, Vote};
 use crate::env::Env;
 use crate::limits;
+use crate::links::Links;
 use crate::log::SharedLog;
-use crate::network::Links;
 use crate::node::{NodeConfig, ReadMode};
-use crate::peer::Link;
 use crate::planted::{Bug, is_planted};
 pub use crate::propose::Waiter;
 use crate::propose::{self, Proposal};
@@ -81,14 +80,14 @@ impl Group {
         let Ground { env, links, log, watcher, trust } = ground;
         let (proposals, waiting) = mpsc::channel(limits::WAITING_WRITES);
         let (reads, readers) = mpsc::channel(limits::WAITING_WRITES);
-        let vacancy = Vacancy::new(config, raft.clone(), Links::clone(&links));
+        let vacancy = Vacancy::new(config, raft.clone(), links.clone());
         let read_gate = ReadGate {
             group: id,
             node_id: config.node_id,
             raft: raft.clone(),
             vacancy: vacancy.clone(),
             log: log.group(id),
-            links: Links::clone(&links),
+            links: links.clone(),
             mode: config.read_mode,
             settled: None,
         };
@@ -188,6 +187,7 @@ impl Group {
             snapshot_index: index(metrics.snapshot),
             purged: index(metrics.purged),
             voters: metrics.membership_config.voter_ids().collect(),
+            learners: metrics.membership_config.membership().learner_ids().collect(),
             difference: self.difference(),
             verified: self.with_machine(Machine::verified),
             audit: self.trust.newest_audit(),
@@ -242,8 +242,7 @@ impl Group {
         let answered = metrics.heartbeat.as_ref()?;
         let is_heard = |id: &NodeId| {
             let at = answered.get(id).copied().flatten();
-            self.links.get(id).is_some_and(Link::is_up)
-                && at.is_some_and(|at| at.into_inner().elapsed() < lag)
+            self.links.is_up(*id) && at.is_some_and(|at| at.into_inner().elapsed() < lag)
         };
         let followers = metrics.membership_config.voter_ids().filter(|id| *id != self.node_id);
         Some(followers.filter(is_heard).count())

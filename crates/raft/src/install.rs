@@ -75,7 +75,6 @@ pub async fn install(
 #[cfg(test)]
 mod tests {
     use quoris_engine::entry::Topology;
-    use std::collections::BTreeMap;
     use std::path::Path;
     use std::sync::{Arc, RwLock};
     use std::time::Duration;
@@ -91,7 +90,9 @@ mod tests {
     use crate::consensus::{Entry, LogId, Membership};
     use crate::env::Rng;
     use crate::env::fake_disk::{FakeDisk, FakeDiskOptions};
+    use crate::links::Links;
     use crate::log::{LogOptions, SharedLog};
+    use crate::members::Members;
     use crate::network::Network;
     use crate::slot_map::SlotMap;
     use crate::snapshot_store::SnapshotStore;
@@ -122,8 +123,9 @@ mod tests {
         let store = SnapshotStore::open(disk.mount(), Path::new("/snapshots"), 0).expect("a fresh directory");
         let machine = Arc::new(RwLock::new(Machine::new(id)));
         let (slots, trust) = (Arc::new(SlotMap::new(&Topology::default())), Arc::new(Trust::new(None)));
-        let machine = Replica::new(0, machine, store, Arc::new(()), trust, slots, id);
-        let links = Arc::new(BTreeMap::new());
+        let members = Members::new(id, "test", Topology::default());
+        let machine = Replica::new(0, machine, store, Arc::new(()), trust, slots, members, id);
+        let links = Links::default();
         let network = Network { cluster_id: "test".into(), group: 0, links, log: log.clone() };
         let log = LogStore::new(log);
         let config =

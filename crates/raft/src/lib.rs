@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`types`] (the words), [`group`] (what the server calls), `storage` (openraft's view of log and
 //! machine), `network` and [`peer`] (the links between nodes), `service` (what a peer asks of us), [`node`].
-//! Only `consensus`, `wire`, `storage`, `network`, `service`, `install`, `group`, `vacancy` and `observe` name openraft; only [`env`] names the
+//! Only `consensus`, `wire`, `storage`, `network`, `service`, `install`, `group`, `membership`, `vacancy` and `observe` name openraft; only [`env`] names the
 //! operating system.
 
 pub mod audit;
@@ -15,7 +15,10 @@ pub mod group;
 #[allow(missing_docs)] // openraft's words
 mod install;
 pub mod limits;
+mod links;
 pub mod log;
+pub mod members;
+mod membership;
 pub mod moves;
 #[allow(missing_docs)] // openraft's trait
 mod network;

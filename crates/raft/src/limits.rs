@@ -99,6 +99,9 @@ pub const TICKS_TO_LAST_RESORT: u32 = 50;
 /// How often, in ticks, a leader publishes what its replica looks like, if anything has been written.
 pub const TICKS_PER_CHECK: u32 = 10;
 
+/// How often a node looks at the members when it has heard nothing new of them.
+pub const MEMBERS_CHECK: Duration = Duration::from_millis(500);
+
 /// How often those who bring slots from group to group look whether there is anything to do that no change has told of.
 pub const MOVE_CHECK: Duration = Duration::from_millis(100);
 

@@ -1,8 +1,6 @@
 //! openraft's requests to peers, over the links.
 
-use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
@@ -20,6 +18,7 @@ use tonic::{Status, Streaming};
 
 use crate::consensus::{TypeConfig, Vote};
 use crate::limits;
+use crate::links::Links;
 use crate::log::GroupLog;
 use crate::peer::{Link, Sent};
 use crate::pieces;
@@ -29,9 +28,6 @@ use crate::storage::Snapshot;
 use crate::types::{GroupId, NodeId};
 use crate::wire::proto::{SnapshotPart, frame, peer_client::PeerClient};
 use crate::wire::{self, proto};
-
-/// The links to all peers.
-pub type Links = Arc<BTreeMap<NodeId, Link>>;
 
 /// Makes one group's view of the links.
 pub struct Network {
@@ -49,7 +45,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
             cluster_id: self.cluster_id.clone(),
             group: self.group,
             target,
-            link: self.links.get(&target).cloned(),
+            links: self.links.clone(),
             log: self.log.clone(),
         }
     }
@@ -60,17 +56,22 @@ pub struct PeerNetwork {
     cluster_id: String,
     group: GroupId,
     target: NodeId,
-    link: Option<Link>,
+    /// Asked each time: the link to who has just become a member may begin later than this does.
+    links: Links,
     log: GroupLog,
 }
 
 impl PeerNetwork {
+    fn link(&self) -> Result<Link, Unreachable<TypeConfig>> {
+        self.links.get(self.target).ok_or_else(|| self.unreachable())
+    }
+
     fn unreachable(&self) -> Unreachable<TypeConfig> {
         Unreachable::from_string(format!("no link to node {}", self.target))
     }
 
     async fn send(&self, body: frame::Body) -> Result<Sent, RPCError<TypeConfig>> {
-        let link = self.link.as_ref().ok_or_else(|| self.unreachable())?;
+        let link = self.link()?;
         link.send(self.group, body).await.map_err(|_| self.unreachable().into())
     }
 
@@ -97,7 +98,7 @@ impl PeerNetwork {
         if !pieces::is_long(append) {
             return self.send(frame::Body::Append(wire::append_request(append))).await;
         }
-        let link = self.link.as_ref().ok_or_else(|| self.unreachable())?;
+        let link = self.link()?;
         let (request, pieces) = pieces::cut(append);
         let sent = link.send_in_pieces(self.group, pieces, frame::Body::Append(request)).await;
         sent.map_err(|_| self.unreachable().into())
@@ -203,7 +204,7 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let channel = self.link.as_ref().and_then(Link::channel).ok_or_else(|| self.unreachable())?;
+        let channel = self.link()?.channel().ok_or_else(|| self.unreachable())?;
         let head = proto::SnapshotHead {
             cluster_id: self.cluster_id.clone(),
             group: self.group,

@@ -20,10 +20,12 @@ use crate::env::Env;
 use crate::founding;
 use crate::group::{Ground, Group};
 use crate::limits;
+use crate::links::Links;
 use crate::log::{LogError, LogOptions, SharedLog};
+use crate::members::Members;
+use crate::membership;
 use crate::moves;
-use crate::network::{Links, Network};
-use crate::peer::Link;
+use crate::network::Network;
 use crate::planted::{Bug, is_planted};
 use crate::rejoin;
 use crate::service::Service;
@@ -34,7 +36,7 @@ use crate::storage::{LogStore, Replica};
 use crate::trust::Trust;
 use crate::types::{GroupId, NodeId, Watcher};
 use crate::upkeep;
-use crate::wire::proto::{Hello, MayLead, frame};
+use crate::wire::proto::{MayLead, frame};
 
 /// What a node is told at start.
 #[derive(Clone, Debug)]
@@ -47,7 +49,7 @@ pub struct NodeConfig {
     pub peer_listen: String,
     /// Where everything durable is kept.
     pub data_dir: PathBuf,
-    /// Every node, this one included.
+    /// Every node, this one included, at the founding; of a node that joins later, the members that it is to be one of.
     pub initial_cluster: Vec<NodeInfo>,
     /// How many groups the slots are spread over when the cluster is founded.
     pub groups: u32,
@@ -113,6 +115,20 @@ pub enum StartError {
     /// The snapshots.
     #[error(transparent)]
     Snapshot(#[from] SnapshotStoreError),
+    /// It is no member any more.
+    #[error(
+        "node {0} was removed from the cluster, for good: start a node with another node-id and an empty data-dir, and \
+         quoris ctl add-node"
+    )]
+    Removed(NodeId),
+    /// The settings of who founded the cluster are others.
+    #[error("groups: got {ours}, but the cluster was founded with {theirs}: set groups = {theirs}")]
+    Groups {
+        /// As this node is told.
+        ours: u32,
+        /// As the cluster has.
+        theirs: usize,
+    },
     /// The peers' port.
     #[error("cannot listen for peers on {addr}: {source}")]
     Listen {
@@ -135,7 +151,7 @@ pub enum StartError {
 pub struct Node {
     pub(crate) env: Env,
     config: NodeConfig,
-    topology: Arc<Topology>,
+    members: Members,
     slots: Arc<SlotMap>,
     groups: Vec<Arc<Group>>,
     pub(crate) links: Links,
@@ -167,9 +183,15 @@ impl Node {
         &self.config
     }
 
-    /// The members, and the slots of each group as they were at the founding: which they are now, [`Node::slots`] tells.
+    /// The members as far as this node knows, and the slots of each group as they were at the founding: which they are now,
+    /// [`Node::slots`] tells.
     pub fn topology(&self) -> Arc<Topology> {
-        Arc::clone(&self.topology)
+        self.members.get()
+    }
+
+    /// Who the members are, and how that changes.
+    pub(crate) fn members(&self) -> &Members {
+        &self.members
     }
 
     /// Which group serves each slot.
@@ -189,22 +211,22 @@ impl Node {
 
     /// Whether the link to `node` stands (always true for this node).
     pub fn is_reachable(&self, node: NodeId) -> bool {
-        node == self.id() || self.links.get(&node).is_some_and(Link::is_up)
+        node == self.id() || self.links.is_up(node)
     }
 
     /// Tells the servers on all other nodes ([`Watcher::told`]): at most once, in order, and not at all those that cannot
     /// be reached now or do not take what they are sent. How many have been told, as far as is known.
     pub fn tell_peers(&self, notice: &Bytes) -> usize {
-        self.links.values().filter(|link| link.tell(notice.clone())).count()
+        self.links.all().values().filter(|link| link.tell(notice.clone())).count()
     }
 
-    /// The nodes in reach, this one included, in the order in which they stand for election when the process of
-    /// `group`'s leader dies. Rotated by the group, so that groups which die together do not all go to one node.
+    /// The voters of `group` in reach, in the order in which they stand for election when the process of its leader dies.
+    /// Rotated by the group, so that groups which die together do not all go to one node.
     pub fn heirs(&self, group: GroupId) -> Vec<NodeId> {
-        let ids: BTreeSet<NodeId> = self.config.initial_cluster.iter().map(|node| node.id).collect();
-        let mut heirs: Vec<NodeId> = ids.into_iter().filter(|id| self.is_reachable(*id)).collect();
-        // This node is always one of them.
-        let places = group as usize % heirs.len();
+        let voters: BTreeSet<NodeId> = self.groups[group as usize].status().voters.into_iter().collect();
+        let mut heirs: Vec<NodeId> = voters.into_iter().filter(|id| self.is_reachable(*id)).collect();
+        // A node that is to join votes nowhere, and knows of nobody who does.
+        let places = (group as usize).checked_rem(heirs.len()).unwrap_or(0);
         heirs.rotate_left(places);
         heirs
     }
@@ -234,6 +256,19 @@ impl Node {
             biased;
             reason = log_failed => format!("the log has failed: {reason}"),
             (reason, _, _) = group_failed => reason,
+            () = self.members.dismissed() => "this node was removed from the cluster".into(),
+            topology = self.other_groups() => {
+                StartError::Groups { ours: self.config.groups, theirs: topology.groups.len() }.to_string()
+            }
+        }
+    }
+
+    /// Ready when the cluster turns out to have more groups than this node, or fewer.
+    async fn other_groups(&self) -> Arc<Topology> {
+        let differs = |topology: &Arc<Topology>| topology.groups.len() != self.groups.len();
+        match self.members.changes().wait_for(differs).await {
+            Ok(topology) => Arc::clone(&topology),
+            Err(_) => std::future::pending().await,
         }
     }
 
@@ -244,12 +279,12 @@ impl Node {
 
     /// Whether this node is the one that founds the cluster: the one with the lowest number.
     pub(crate) fn is_founder(&self) -> bool {
-        self.config.initial_cluster.iter().all(|node| node.id >= self.id())
+        self.topology().nodes.iter().all(|node| node.id >= self.id())
     }
 
     /// The node that should lead `group` when it can.
     pub(crate) fn preferred_leader(&self, group: GroupId) -> Option<NodeId> {
-        self.topology.groups.iter().find(|info| info.id == group).map(|info| info.preferred_leader)
+        self.topology().groups.iter().find(|info| info.id == group).map(|info| info.preferred_leader)
     }
 
     /// Stops. [`Node::hand_over`] comes first.
@@ -297,7 +332,7 @@ impl Node {
 
     /// Asks `heir` to take over `group`; false if it will not, and nothing was begun.
     pub(crate) async fn hand_over_to(&self, group: &Group, heir: NodeId) -> bool {
-        let Some(link) = self.links.get(&heir) else { return false };
+        let Some(link) = self.links.get(heir) else { return false };
         let asked = link.request(group.id(), frame::Body::MayLead(MayLead {}));
         match tokio::time::timeout(limits::CONNECT_TIMEOUT, asked).await {
             Ok(Ok(frame::Body::MayLeadReply(reply))) if reply.ready => {
@@ -308,8 +343,16 @@ impl Node {
     }
 
     fn stop_tasks(&self) {
-        self.links.values().for_each(Link::close);
+        self.links.close();
         self.tasks.lock().expect("no code panics while it holds this lock").drain(..).for_each(|t| t.abort());
+    }
+
+    /// Links up with the members, and with nobody else but those that a group still counts on.
+    pub(crate) fn follow_members(self: &Arc<Node>) {
+        let counted = |id| self.groups.iter().any(|group| group.counts_on(id));
+        for link in self.links.follow(&self.env, &self.members, &self.topology(), counted) {
+            self.spawn(upkeep::watch_for_death(Arc::downgrade(self), link));
+        }
     }
 
     fn spawn(self: &Arc<Node>, task: impl Future<Output = ()> + Send + 'static) {
@@ -327,9 +370,8 @@ async fn start(env: Env, config: NodeConfig, watcher: Arc<dyn Watcher>) -> Resul
     let catalog = Catalog::open(&env.disk, &config.data_dir, config.node_id, &config.cluster_id)?;
     rejoin::finish(&env.disk, &config.data_dir, &catalog)?;
     let log = open_log(&env, &config, catalog.is_voter())?;
-    let topology = Arc::new(founding::topology(&config));
-    let slots = Arc::new(SlotMap::new(&topology));
-    let links = start_links(&env, &config);
+    let members = members(&config, &catalog)?;
+    let (slots, links) = (Arc::new(SlotMap::new(&members.get())), Links::default());
     // Who comes back to a cluster is not empty, whatever it has.
     let (mut groups, mut snapshots, mut empty) = (Vec::new(), BTreeMap::new(), !catalog.rejoins());
     for id in 0..config.groups {
@@ -340,8 +382,9 @@ async fn start(env: Env, config: NodeConfig, watcher: Arc<dyn Watcher>) -> Resul
             log: log.clone(),
             snapshots: store.clone(),
             watcher: Arc::clone(&watcher),
-            links: Arc::clone(&links),
+            links: links.clone(),
             slots: Arc::clone(&slots),
+            members: members.clone(),
             may_elect: catalog.is_voter(),
             distrusted: distrusted(&catalog, id),
         };
@@ -351,14 +394,14 @@ async fn start(env: Env, config: NodeConfig, watcher: Arc<dyn Watcher>) -> Resul
     }
     let standing = Arc::new(Standing::new(catalog, empty, config.groups));
     let (standing_here, log_here) = (Arc::clone(&standing), log.clone());
-    let service = Service::new(&config, &groups, snapshots.clone(), log_here, standing_here, watcher);
+    let service = Service::new(members.clone(), &groups, snapshots.clone(), log_here, standing_here, watcher);
     let listener = env.net.listen(&config.peer_listen).await;
     let listener =
         listener.map_err(|source| StartError::Listen { addr: config.peer_listen.clone(), source })?;
     let node = Arc::new(Node {
         env,
         config,
-        topology,
+        members,
         slots,
         groups,
         links,
@@ -368,15 +411,15 @@ async fn start(env: Env, config: NodeConfig, watcher: Arc<dyn Watcher>) -> Resul
         tasks: Mutex::new(Vec::new()),
     });
     node.spawn(upkeep::serve_peers(listener, service));
+    node.follow_members();
+    node.spawn(upkeep::keep_links(Arc::downgrade(&node)));
     node.spawn(upkeep::found(Arc::downgrade(&node)));
     node.spawn(upkeep::keep_leaders_spread(Arc::downgrade(&node)));
     node.spawn(upkeep::keep_log_bounded(Arc::downgrade(&node)));
     for group in node.groups() {
         node.spawn(moves::keep_taking_in(Arc::downgrade(&node), Arc::clone(group)));
         node.spawn(moves::keep_letting_go(Arc::downgrade(&node), Arc::clone(group)));
-    }
-    for link in node.links.values() {
-        node.spawn(upkeep::watch_for_death(Arc::downgrade(&node), link.clone()));
+        node.spawn(membership::keep_members(Arc::downgrade(&node), Arc::clone(group)));
     }
     Ok(node)
 }
@@ -407,13 +450,16 @@ pub(crate) fn open_log(env: &Env, config: &NodeConfig, is_voter: bool) -> Result
     SharedLog::open(Arc::clone(&env.disk), Arc::clone(&env.rng), &config.data_dir.join("log"), options)
 }
 
-fn start_links(env: &Env, config: &NodeConfig) -> Links {
-    let peers = config.initial_cluster.iter().filter(|node| node.id != config.node_id);
-    let link = |node: &NodeInfo| {
-        let hello = Hello { cluster_id: config.cluster_id.clone(), node_id: config.node_id, to: node.id };
-        (node.id, Link::start(env.clone(), hello, node.peer_addr.clone()))
-    };
-    Arc::new(peers.map(link).collect())
+/// Who the members are, as this node knew last; at first as its settings say.
+fn members(config: &NodeConfig, catalog: &Catalog) -> Result<Members, StartError> {
+    let topology = catalog.topology().unwrap_or_else(|| founding::topology(config));
+    if topology.has_removed(config.node_id) {
+        return Err(StartError::Removed(config.node_id));
+    }
+    if topology.groups.len() != config.groups as usize {
+        return Err(StartError::Groups { ours: config.groups, theirs: topology.groups.len() });
+    }
+    Ok(Members::new(config.node_id, &config.cluster_id, topology))
 }
 
 /// What one group's replica is made of.
@@ -424,12 +470,13 @@ struct GroupParts {
     watcher: Arc<dyn Watcher>,
     links: Links,
     slots: Arc<SlotMap>,
+    members: Members,
     may_elect: bool,
     distrusted: Option<Difference>,
 }
 
 async fn start_group(env: &Env, config: &NodeConfig, parts: GroupParts) -> Result<Arc<Group>, StartError> {
-    let GroupParts { id, log, snapshots, watcher, links, slots, may_elect, distrusted } = parts;
+    let GroupParts { id, log, snapshots, watcher, links, slots, members, may_elect, distrusted } = parts;
     let failed = |reason: String| StartError::Group { group: id, reason };
     let raft_config = Arc::new(raft_config(config).validate().map_err(|error| failed(error.to_string()))?);
     let hash_seed = env.rng.next_u64();
@@ -437,7 +484,7 @@ async fn start_group(env: &Env, config: &NodeConfig, parts: GroupParts) -> Resul
     let network = Network {
         cluster_id: config.cluster_id.clone(),
         group: id,
-        links: Links::clone(&links),
+        links: links.clone(),
         log: log.group(id),
     };
     let store = LogStore::new(log.group(id));
@@ -449,6 +496,7 @@ async fn start_group(env: &Env, config: &NodeConfig, parts: GroupParts) -> Resul
         Arc::clone(&watcher),
         Arc::clone(&trust),
         slots,
+        members,
         hash_seed,
     );
     let raft = Raft::build(config.node_id, raft_config, network, store, replica).await;

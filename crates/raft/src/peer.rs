@@ -16,14 +16,18 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::env::{Env, Stream};
 use crate::limits;
+use crate::members::Members;
 use crate::types::{GroupId, NodeId};
 use crate::wire::proto::peer_client::PeerClient;
-use crate::wire::proto::{self, Frame, Hello, Packet, frame};
+use crate::wire::proto::{self, Frame, Packet, frame};
 
 /// The link is not up, or went down before the reply came: the request may or may not have been seen.
 #[derive(Debug, thiserror::Error)]
 #[error("no link to node {0}")]
 pub struct LinkDown(pub NodeId);
+
+/// The code of a refusal that tells a node that it was removed from the cluster.
+pub const REMOVED: tonic::Code = tonic::Code::FailedPrecondition;
 
 /// What a link last noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +48,7 @@ pub struct Link {
 
 struct Inner {
     peer: NodeId,
+    addr: String,
     next_request: AtomicU64,
     /// Requests under way. When the link goes down, they fail in the order in which they were made, in every run alike.
     waiting: Mutex<BTreeMap<u64, oneshot::Sender<frame::Body>>>,
@@ -63,10 +68,12 @@ struct Outbound {
 }
 
 impl Link {
-    /// A link to the peer that `hello` is for, at `addr`, kept up by a task of its own until [`Link::close`].
-    pub fn start(env: Env, hello: Hello, addr: String) -> Link {
+    /// A link to `peer`, which is at `addr`, kept up by a task of its own until [`Link::close`]. What either knows of the members,
+    /// it tells the other whenever they connect.
+    pub fn start(env: Env, members: Members, peer: NodeId, addr: String) -> Link {
         let inner = Arc::new(Inner {
-            peer: hello.to,
+            peer,
+            addr,
             next_request: AtomicU64::new(1),
             waiting: Mutex::new(BTreeMap::new()),
             outbound: Mutex::new(None),
@@ -76,13 +83,18 @@ impl Link {
             notices: Notices::default(),
         });
         let link = Link { inner };
-        tokio::spawn(keep_up(link.clone(), env, hello, addr));
+        tokio::spawn(keep_up(link.clone(), env, members));
         link
     }
 
     /// The peer's number.
     pub fn peer(&self) -> NodeId {
         self.inner.peer
+    }
+
+    /// Where it is.
+    pub fn addr(&self) -> &str {
+        &self.inner.addr
     }
 
     /// Whether the link stands.
@@ -201,12 +213,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().expect("no code panics while it holds a link's lock")
 }
 
-async fn keep_up(link: Link, env: Env, hello: Hello, addr: String) {
+async fn keep_up(link: Link, env: Env, members: Members) {
     let (mut pause, longest) = limits::RECONNECT;
     let mut was_up = false;
     while !link.inner.closing.load(Ordering::Relaxed) {
-        match connect(&env, &addr).await {
-            Ok(channel) => match run(&link, channel, &hello).await {
+        match connect(&env, link.addr()).await {
+            Ok(channel) => match run(&link, channel, &members).await {
                 Ended::AfterHello => {
                     tracing::info!(peer = link.peer(), "link closed");
                     was_up = true;
@@ -214,9 +226,13 @@ async fn keep_up(link: Link, env: Env, hello: Hello, addr: String) {
                     link.went_down(LinkState::Down);
                     continue;
                 }
-                Ended::Refused(reason) => {
+                Ended::Refused { reason, for_good } => {
+                    let addr = link.addr();
                     tracing::warn!(peer = link.peer(), addr, reason, "the peer does not take this node");
                     link.went_down(LinkState::Down);
+                    if for_good {
+                        members.dismiss();
+                    }
                 }
             },
             Err(error) => {
@@ -233,7 +249,11 @@ async fn keep_up(link: Link, env: Env, hello: Hello, addr: String) {
 /// How a stream ended.
 enum Ended {
     AfterHello,
-    Refused(String),
+    /// `for_good`: this node was removed from the cluster, and the peer's groups do not count on it.
+    Refused {
+        reason: String,
+        for_good: bool,
+    },
 }
 
 async fn connect(env: &Env, addr: &str) -> std::io::Result<Channel> {
@@ -259,10 +279,10 @@ async fn connect(env: &Env, addr: &str) -> std::io::Result<Channel> {
 }
 
 /// Opens the stream and serves it until it ends.
-async fn run(link: &Link, channel: Channel, hello: &Hello) -> Ended {
+async fn run(link: &Link, channel: Channel, members: &Members) -> Ended {
     let ((frames, waiting), (pieces, next_piece)) = (mpsc::channel(limits::WAITING_FRAMES), mpsc::channel(1));
     let outbound = Outbound { frames, pieces };
-    let first = Packet { hello: Some(hello.clone()), frames: Vec::new() };
+    let first = Packet { hello: Some(members.hello(link.peer())), frames: Vec::new() };
     let waiting = ReceiverStream::new(waiting).ready_chunks(limits::FRAMES_PER_PACKET);
     let pieces = ReceiverStream::new(next_piece).map(|piece| vec![piece]);
     let rest = futures::stream::select(waiting, pieces).map(|frames| Packet { hello: None, frames });
@@ -273,8 +293,11 @@ async fn run(link: &Link, channel: Channel, hello: &Hello) -> Ended {
     let opened = tokio::time::timeout(limits::CONNECT_TIMEOUT, client.link(packets)).await;
     let mut inbound = match opened {
         Ok(Ok(response)) => response.into_inner(),
-        Ok(Err(status)) => return Ended::Refused(status.message().to_string()),
-        Err(_) => return Ended::Refused("it does not answer".into()),
+        Ok(Err(status)) => {
+            let for_good = status.code() == REMOVED;
+            return Ended::Refused { reason: status.message().to_string(), for_good };
+        }
+        Err(_) => return Ended::Refused { reason: "it does not answer".into(), for_good: false },
     };
     tracing::info!(peer = link.peer(), "link up");
     // Weak: when the link is closed, its stream ends.
@@ -283,6 +306,7 @@ async fn run(link: &Link, channel: Channel, hello: &Hello) -> Ended {
     // An error here is the end of the link, whatever its kind; those who wait are told by `went_down`.
     let answers = async {
         while let Ok(Some(packet)) = inbound.message().await {
+            packet.hello.iter().for_each(|hello| members.hear(hello));
             packet.frames.into_iter().for_each(|frame| link.answer(frame));
         }
     };

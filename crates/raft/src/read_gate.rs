@@ -18,8 +18,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::group::GroupRaft;
 use crate::limits;
+use crate::links::Links;
 use crate::log::GroupLog;
-use crate::network::Links;
 use crate::node::ReadMode;
 use crate::peer::Link;
 use crate::planted::{Bug, is_planted};
@@ -100,10 +100,12 @@ impl ReadGate {
         let membership = self.raft.server_metrics().borrow_watched().membership_config.clone();
         let configs = membership.membership().get_joint_config();
         let mut agree = BTreeSet::from([self.node_id]);
+        let links = self.links.all();
         let ask = async |(id, link): (&NodeId, &Link)| {
             (*id, link.request(self.group, frame::Body::Confirm(Confirm {})).await)
         };
-        let mut asked: FuturesUnordered<_> = self.links.iter().map(ask).collect();
+        let voters = links.iter().filter(|(id, _)| configs.iter().any(|voters| voters.contains(id)));
+        let mut asked: FuturesUnordered<_> = voters.map(ask).collect();
         let agreed = async {
             while !is_quorum(configs, &agree) {
                 match asked.next().await {

@@ -109,7 +109,7 @@ impl Node {
     /// A snapshot of the leader's that holds all that is applied here.
     async fn fetch(&self, group: &Group, leader: NodeId) -> Result<SnapshotFile, RebuildError> {
         let lost = |reason: &dyn std::fmt::Display| RebuildError::Snapshot(reason.to_string());
-        let channel = self.links.get(&leader).and_then(crate::peer::Link::channel);
+        let channel = self.links.get(leader).and_then(|link| link.channel());
         let channel = channel.ok_or_else(|| lost(&"the link is down"))?;
         let wanted = proto::SnapshotWanted {
             cluster_id: self.config().cluster_id.clone(),

@@ -1,6 +1,6 @@
 //! What peers ask of this node: the other end of their links.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,14 +21,15 @@ use crate::group::Group;
 use crate::install::{Installed, Offered, install, offer};
 use crate::limits;
 use crate::log::SharedLog;
+use crate::members::Members;
 use crate::network::{parts, read_off, receive};
-use crate::node::NodeConfig;
+use crate::peer::REMOVED;
 use crate::pieces::Pieces;
 use crate::planted::{Bug, is_planted};
 use crate::snapshot_store::SnapshotStore;
 use crate::standing::Standing;
 use crate::storage::stored_vote;
-use crate::types::{GroupId, NodeId, Watcher};
+use crate::types::{GroupId, Watcher};
 use crate::wire;
 use crate::wire::proto::{
     self, AppendRequest, Frame, OfferReply, Packet, SnapshotHead, SnapshotPart, SnapshotReply,
@@ -42,9 +43,7 @@ pub struct Service {
 }
 
 struct Inner {
-    cluster_id: String,
-    node_id: NodeId,
-    peers: BTreeSet<NodeId>,
+    members: Members,
     groups: BTreeMap<GroupId, Arc<Group>>,
     snapshots: BTreeMap<GroupId, SnapshotStore>,
     log: SharedLog,
@@ -54,7 +53,7 @@ struct Inner {
 
 impl Service {
     pub fn new(
-        config: &NodeConfig,
+        members: Members,
         groups: &[Arc<Group>],
         snapshots: BTreeMap<GroupId, SnapshotStore>,
         log: SharedLog,
@@ -62,9 +61,7 @@ impl Service {
         watcher: Arc<dyn Watcher>,
     ) -> Service {
         let groups = groups.iter().map(|group| (group.id(), Arc::clone(group))).collect();
-        let (cluster_id, node_id) = (config.cluster_id.clone(), config.node_id);
-        let peers = config.initial_cluster.iter().map(|node| node.id).filter(|id| *id != node_id).collect();
-        let inner = Inner { cluster_id, node_id, peers, groups, snapshots, log, standing, watcher };
+        let inner = Inner { members, groups, snapshots, log, standing, watcher };
         Service { inner: Arc::new(inner) }
     }
 
@@ -142,7 +139,8 @@ impl Service {
             }
             frame::Body::Recall(_) => {
                 let vote = group.vote().await.map_err(|error| words(&error))?;
-                Ok(frame::Body::RecallReply(proto::RecallReply { vote: Some(wire::vote(&vote)) }))
+                let (vote, voters) = (Some(wire::vote(&vote)), group.status().voters);
+                Ok(frame::Body::RecallReply(proto::RecallReply { vote, voters }))
             }
             frame::Body::Audit(_) => {
                 let report = group.audit().await.map_err(|refusal| words(&refusal))?;
@@ -189,22 +187,31 @@ impl Service {
         }
     }
 
-    /// Refuses who is of another cluster, and who one of the two takes for somebody else: a node at an address that was
-    /// another one's would answer in that one's name, and be counted twice.
+    /// Refuses who is of another cluster, who one of the two takes for somebody else (a node at an address that was another
+    /// one's would answer in that one's name, and be counted twice), and who is no member: unless a group counts on it, whose
+    /// log may be ahead of what is known here of the members.
     fn check_hello(&self, hello: &proto::Hello) -> Result<(), Status> {
         self.check_cluster(&hello.cluster_id)?;
         let proto::Hello { node_id, to, .. } = hello;
         if is_planted(Bug::HelloUnchecked) {
             return Ok(());
         }
-        if *to != self.inner.node_id {
-            let ours = self.inner.node_id;
+        let ours = self.inner.members.me();
+        if *to != ours {
             return Err(Status::permission_denied(format!("this is node {ours}, not node {to}")));
         }
-        if !self.inner.peers.contains(node_id) {
-            return Err(Status::permission_denied(format!("no peer of node {to} is node {node_id}")));
+        self.inner.members.hear(hello);
+        let topology = self.inner.members.get();
+        let counts = || self.inner.groups.values().any(|group| group.counts_on(*node_id));
+        if topology.node(*node_id).is_some() || counts() {
+            return Ok(());
         }
-        Ok(())
+        match topology.has_removed(*node_id) {
+            true => Err(Status::new(REMOVED, format!("node {node_id} was removed from the cluster"))),
+            false => Err(Status::permission_denied(format!(
+                "no member of the cluster is node {node_id}: quoris ctl add-node makes it one"
+            ))),
+        }
     }
 
     /// Whether this node leads a group, founded long ago, whose log has an entry that is not committed.
@@ -217,7 +224,7 @@ impl Service {
     }
 
     fn check_cluster(&self, theirs: &str) -> Result<(), Status> {
-        let ours = &self.inner.cluster_id;
+        let ours = self.inner.members.cluster_id();
         if theirs == ours {
             return Ok(());
         }
@@ -243,10 +250,11 @@ impl Peer for Service {
         }
         let (outbound, frames) = mpsc::channel(limits::WAITING_FRAMES);
         tokio::spawn(serve(self.clone(), inbound, outbound));
+        let first = Packet { hello: Some(self.inner.members.hello(hello.node_id)), frames: Vec::new() };
         let packets = ReceiverStream::new(frames)
             .ready_chunks(limits::FRAMES_PER_PACKET)
             .map(|frames| Ok(Packet { hello: None, frames }));
-        Ok(Response::new(Box::pin(packets)))
+        Ok(Response::new(Box::pin(futures::stream::once(async { Ok(first) }).chain(packets))))
     }
 
     async fn install_snapshot(

@@ -222,7 +222,7 @@ mod tests {
         let group =
             |id, start, end| GroupInfo { id, slots: vec![SlotRange { start, end }], preferred_leader: 1 };
         let groups = vec![group(0, 0, 99), group(1, 100, u32::from(SLOT_COUNT) - 1)];
-        SlotMap::new(&Topology { epoch: 1, nodes: Vec::new(), groups })
+        SlotMap::new(&Topology { epoch: 1, groups, ..Topology::default() })
     }
 
     #[test]

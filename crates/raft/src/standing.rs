@@ -6,7 +6,8 @@
 //! 1. It *follows*, that is: takes entries and snapshots, and its acknowledgements count, once it knows a term that is at
 //!    least as new as any it may have voted in before. Else it could help a deposed leader commit what the leader it
 //!    had elected lacks. Whoever got its vote has a vote of its own in that term, on disk, before it asks for others'. So
-//!    the newcomer asks *every* other node for its votes, and adopts the newest.
+//!    the newcomer asks *every* other node for its votes, and adopts the newest: every member, and whoever votes in a group as
+//!    any of their logs says. Of a node that has just been added this asks more than is needed: it has never voted.
 //! 2. It *votes*, and stands for election, once it has everything it may have acknowledged before: when for every group a
 //!    leader that it follows has told a commit index of its own term, and what is up to there has been applied here and
 //!    is on disk. Else it could help elect a leader that lacks an acknowledged write. That it votes is durable.
@@ -21,6 +22,7 @@ use std::sync::{Arc, Mutex};
 
 use openraft::raft::AppendEntriesResponse;
 use quoris_engine::digest::Difference;
+use quoris_engine::entry::Topology;
 
 use crate::catalog::Catalog;
 use crate::consensus::{LogId, TypeConfig, Vote};
@@ -158,6 +160,11 @@ impl Standing {
             return Ok(());
         }
         self.catalog.set_distrusted(distrusted).await
+    }
+
+    /// Records who the members are.
+    pub async fn record_members(&self, topology: &Topology) -> std::io::Result<()> {
+        self.catalog.set_topology(topology).await
     }
 
     fn has_caught_up(&self, groups: &[Arc<Group>]) -> bool {

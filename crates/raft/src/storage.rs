@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use crate::consensus::{Applied, Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig, Vote};
 use crate::limits;
 use crate::log::{Done, GroupLog, LogEntry};
+use crate::members::Members;
 use crate::planted::{self, Bug, is_planted};
 use crate::slot_map::SlotMap;
 use crate::snapshot_store::{SnapshotFile, SnapshotStore};
@@ -237,6 +238,7 @@ pub struct Replica {
     watcher: Arc<dyn Watcher>,
     trust: Arc<Trust>,
     slots: Arc<SlotMap>,
+    members: Members,
     hash_seed: u64,
     applied: Option<LogId>,
     membership: StoredMembership,
@@ -251,10 +253,22 @@ impl Replica {
         watcher: Arc<dyn Watcher>,
         trust: Arc<Trust>,
         slots: Arc<SlotMap>,
+        members: Members,
         hash_seed: u64,
     ) -> Replica {
         let membership = StoredMembership::default();
-        Replica { group, machine, snapshots, watcher, trust, slots, hash_seed, applied: None, membership }
+        Replica {
+            group,
+            machine,
+            snapshots,
+            watcher,
+            trust,
+            slots,
+            members,
+            hash_seed,
+            applied: None,
+            membership,
+        }
     }
 
     fn apply_one(&mut self, entry: &Entry, wanted: Replies) -> io::Result<Applied> {
@@ -292,6 +306,9 @@ impl Replica {
         self.applied = Some(entry.log_id);
         if applied.moved {
             self.tell_of_slots();
+        }
+        if applied.members {
+            self.tell_of_members();
         }
         let outcomes = std::mem::take(&mut applied.outcomes);
         self.tell_watcher(&outcomes, applied, began);
@@ -354,12 +371,20 @@ impl Replica {
             *place = machine;
         }
         self.tell_of_slots();
+        self.tell_of_members();
         self.watcher.replaced(self.group);
     }
 
     fn tell_of_slots(&self) {
         let machine = self.machine.read().expect("apply has panicked");
         self.slots.learn(self.group, machine.keyspace().ownership());
+    }
+
+    fn tell_of_members(&self) {
+        let machine = self.machine.read().expect("apply has panicked");
+        if let Some(topology) = machine.topology() {
+            self.members.learn(topology);
+        }
     }
 
     fn write_machine(&self) -> std::sync::RwLockWriteGuard<'_, Machine> {

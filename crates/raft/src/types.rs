@@ -135,6 +135,8 @@ pub struct GroupStatus {
     pub purged: u64,
     /// The voters.
     pub voters: Vec<NodeId>,
+    /// Who is sent the log and does not vote.
+    pub learners: Vec<NodeId>,
     /// Whether this node's replica has been found to differ from a leader's.
     pub difference: Option<Difference>,
     /// The newest check that found it to be what its leader's was.

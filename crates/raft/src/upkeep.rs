@@ -19,7 +19,7 @@ use crate::service::Service;
 use crate::types::{GroupId, NodeId};
 use crate::wire;
 use crate::wire::proto::peer_server::PeerServer;
-use crate::wire::proto::{Found, Recall, frame};
+use crate::wire::proto::{Found, Recall, RecallReply, frame};
 
 /// Answers every peer that connects.
 pub async fn serve_peers(listener: Box<dyn Listener>, service: Service) {
@@ -84,7 +84,7 @@ async fn try_to_found(node: &Node) -> bool {
     }
     // A founder that votes has been through this before, and may have died in the middle of what follows.
     let members: BTreeMap<NodeId, EmptyNode> =
-        node.config().initial_cluster.iter().map(|info| (info.id, EmptyNode {})).collect();
+        node.topology().nodes.iter().map(|info| (info.id, EmptyNode {})).collect();
     for group in node.groups() {
         if !group.is_blank().await {
             continue;
@@ -99,7 +99,7 @@ async fn try_to_found(node: &Node) -> bool {
 
 /// Whether every node is empty and votes from now on.
 async fn agreed_to_found(node: &Node) -> bool {
-    for link in node.links.values() {
+    for link in node.links.all().values() {
         let asked = link.request(0, frame::Body::Found(Found {}));
         match tokio::time::timeout(limits::CONNECT_TIMEOUT, asked).await {
             Ok(Ok(frame::Body::FoundReply(reply))) if reply.ready => {}
@@ -114,14 +114,16 @@ async fn agreed_to_found(node: &Node) -> bool {
 }
 
 /// Asks every peer for its vote in every group, and adopts the newest of each; then this newcomer may follow leaders.
-/// If a peer does not answer, the next round asks again.
+/// If a peer does not answer, or names a voter that this node cannot ask, the next round asks again.
 async fn recall_votes(node: &Node) {
     let mut newest: Vec<Vote> = node.groups().iter().map(|_| Vote::new(0, 0)).collect();
-    for link in node.links.values() {
+    let links = node.links.all();
+    let is_asked = |voter: &NodeId| *voter == node.id() || links.contains_key(voter);
+    for link in links.values() {
         for (group, newest) in node.groups().iter().zip(&mut newest) {
             let asked = link.request(group.id(), frame::Body::Recall(Recall {}));
             match tokio::time::timeout(limits::CONNECT_TIMEOUT, asked).await {
-                Ok(Ok(frame::Body::RecallReply(reply))) => {
+                Ok(Ok(frame::Body::RecallReply(reply))) if reply.voters.iter().all(is_asked) => {
                     let vote = wire::from_vote(&reply.vote.unwrap_or_default());
                     if vote.leader_id().term > newest.leader_id().term {
                         *newest = vote;
@@ -169,7 +171,8 @@ pub async fn keep_leaders_spread(node: Weak<Node>) {
         resign_what_is_distrusted(&node).await;
         let misplaced = node.groups().iter().find_map(|group| {
             let preferred = node.preferred_leader(group.id())?;
-            let movable = group.is_leader() && preferred != node.id() && node.is_reachable(preferred);
+            let movable =
+                group.is_leader() && preferred != node.id() && node.heirs(group.id()).contains(&preferred);
             (movable && group.is_caught_up(preferred)).then_some((group, preferred))
         });
         steady = if misplaced.is_some() { steady + 1 } else { 0 };
@@ -200,6 +203,48 @@ async fn resign_what_is_distrusted(node: &Node) {
     }
 }
 
+/// Keeps the links those to the members, and remembers who they are over restarts.
+pub async fn keep_links(node: Weak<Node>) {
+    let Some(mut changes) = node.upgrade().map(|node| node.members().changes()) else { return };
+    let mut recorded = 0;
+    loop {
+        // Also without news: a group may have stopped to count on who is no member, or to count on this node.
+        if let Ok(Err(_)) = tokio::time::timeout(limits::MEMBERS_CHECK, changes.changed()).await {
+            return;
+        }
+        let Some(node) = node.upgrade() else { return };
+        node.follow_members();
+        let topology = node.topology();
+        // Epoch 1 is what the settings say.
+        if topology.epoch > recorded.max(1) {
+            match node.standing.record_members(&topology).await {
+                Ok(()) => recorded = topology.epoch,
+                Err(error) => tracing::error!(%error, "cannot record who the members are"),
+            }
+        }
+        if node.members().am_removed() && has_been_let_go(&node).await {
+            node.members().dismiss();
+        }
+    }
+}
+
+/// Whether for each group some node in reach no longer counts on this one, which was removed.
+async fn has_been_let_go(node: &Node) -> bool {
+    for group in node.groups() {
+        let mut let_go = false;
+        for peer in node.links.all().keys() {
+            let asked = group.ask_peer(*peer, frame::Body::Recall(Recall {}), limits::CONNECT_TIMEOUT).await;
+            // A replica that has no log yet knows of nobody.
+            let others = |reply: &RecallReply| !reply.voters.is_empty() && !reply.voters.contains(&node.id());
+            let_go |= matches!(&asked, Some(frame::Body::RecallReply(reply)) if others(reply));
+        }
+        if !let_go {
+            return false;
+        }
+    }
+    true
+}
+
 /// When the peer's process dies, its groups need a leader at once. The survivors stand in turn, so that their votes do
 /// not split.
 pub async fn watch_for_death(node: Weak<Node>, link: Link) {
@@ -221,7 +266,8 @@ async fn take_over(node: &Node, dead: NodeId) {
     }
     let led_by_it = node.groups().iter().filter(|group| group.leader() == Some(dead));
     let orphans: Vec<(&Arc<Group>, Vec<NodeId>)> = led_by_it.map(|g| (g, node.heirs(g.id()))).collect();
-    for place in 0..node.config().initial_cluster.len() {
+    let most = orphans.iter().map(|(_, heirs)| heirs.len()).max().unwrap_or(0);
+    for place in 0..most {
         for (group, heirs) in &orphans {
             if heirs.get(place) == Some(&node.id()) {
                 group.take_over_from(dead).await;

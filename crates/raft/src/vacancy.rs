@@ -15,9 +15,8 @@ use tokio::time::Instant;
 use crate::consensus::TypeConfig;
 use crate::group::GroupRaft;
 use crate::limits;
-use crate::network::Links;
+use crate::links::Links;
 use crate::node::NodeConfig;
-use crate::peer::Link;
 use crate::types::{NodeId, Refusal};
 
 /// One group's vacancy, shared by all who wait for its end. Cheap to clone.
@@ -128,7 +127,7 @@ impl Vacancy {
     }
 
     fn is_reachable(&self, node: NodeId) -> bool {
-        self.inner.links.get(&node).is_some_and(Link::is_up)
+        self.inner.links.is_up(node)
     }
 
     fn since(&self) -> MutexGuard<'_, Option<Instant>> {

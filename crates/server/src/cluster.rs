@@ -54,7 +54,7 @@ impl View {
             let replica = replica_of(info.id)?;
             let last = || replica.last_leader().unwrap_or(info.preferred_leader);
             let heirs = node.heirs(info.id);
-            let can_elect = heirs.len() * 2 > topology.nodes.len();
+            let can_elect = heirs.len() * 2 > replica.status().voters.len();
             Some(GroupView {
                 slots: node.slots().slots_of(info.id),
                 leader: replica.leader_in_reach(),

@@ -11,9 +11,10 @@ use quoris_raft::types::{GroupId, NodeId};
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::config::Member;
 use crate::limits;
 use crate::resp::encode_call;
-use crate::status::Status;
+use crate::status::{GroupRow, NodeStatus, Status};
 use crate::verify::{Audit, Verified};
 
 /// Why there is no answer. One line for the person who asked.
@@ -132,6 +133,51 @@ impl Target<'_> {
         }
     }
 
+    /// Makes `member` a member of the cluster that `addr` belongs to, or gives a member its addresses. What the cluster is then.
+    pub async fn add_node(&self, addr: &str, member: &Member) -> Result<Status, CtlError> {
+        let words = ["QUORIS", "ADDNODE", &member.id.to_string(), &member.client_addr, &member.peer_addr];
+        self.text(addr, &words, limits::CTL_TIMEOUT_MS).await?;
+        self.status(addr).await
+    }
+
+    /// Takes node `id` out of the cluster that `addr` belongs to, and waits until no group counts on it; `tell` is told how
+    /// many still do.
+    pub async fn remove_node(
+        &self,
+        addr: &str,
+        id: NodeId,
+        mut tell: impl FnMut(usize),
+    ) -> Result<(), RemovalFailed> {
+        let seen = self.status(addr).await?;
+        self.text(addr, &["QUORIS", "REMOVENODE", &id.to_string()], limits::CTL_TIMEOUT_MS).await?;
+        // Whoever stays knows how far it has got; the node that goes ends before it does.
+        let stay = |node: &&NodeStatus| node.id != id;
+        let others: Vec<&str> =
+            seen.nodes.iter().filter(stay).map(|node| node.client_addr.as_str()).collect();
+        let mut counting = Vec::new();
+        for _ in 0..limits::CTL_REMOVAL_CHECKS {
+            if let Some(now) = self.first_status(&others).await {
+                let counts = |group: &&GroupRow| group.voters.contains(&id) || group.learners.contains(&id);
+                counting = now.groups.iter().filter(counts).map(|group| group.id).collect();
+                tell(counting.len());
+                if counting.is_empty() {
+                    return Ok(());
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(limits::CTL_MOVE_RETRY_MS)).await;
+        }
+        Err(RemovalFailed::Late { id, counting })
+    }
+
+    async fn first_status(&self, addrs: &[&str]) -> Option<Status> {
+        for addr in addrs {
+            if let Ok(status) = self.status(addr).await {
+                return Some(status);
+            }
+        }
+        None
+    }
+
     async fn move_step(&self, step: &Step, to: GroupId) -> Result<(), CtlError> {
         let mut words = vec!["QUORIS".to_string(), "MOVE".to_string(), to.to_string()];
         words.extend(step.slots.iter().map(SlotId::to_string));
@@ -185,6 +231,24 @@ pub enum MoveFailed {
     NoGroup(GroupId),
 }
 
+/// Why a node is not known to be out of every group.
+#[derive(Debug, thiserror::Error)]
+pub enum RemovalFailed {
+    /// It has not begun, or is not known to have.
+    #[error(transparent)]
+    Ctl(#[from] CtlError),
+    /// It has begun, and will end when there are leaders with a quorum.
+    #[error(
+        "node {id} is no member any more, but groups {counting:?} still count on it: see quoris ctl status"
+    )]
+    Late {
+        /// The node.
+        id: NodeId,
+        /// The groups.
+        counting: Vec<GroupId>,
+    },
+}
+
 /// Slots of one group, which are moved at once: calls for them wait meanwhile, so they are few.
 struct Step {
     /// Where the group is led.
@@ -231,7 +295,7 @@ pub fn parse_slots(text: &str) -> Result<BTreeSet<SlotId>, String> {
     Ok(slots)
 }
 
-/// Sends a call and reads its reply: a line or a bulk string, or an error line.
+/// Sends a call and reads its reply: a line, a number or a bulk string, or an error line.
 async fn ask(stream: &mut dyn Stream, words: &[&str]) -> io::Result<Result<String, String>> {
     let mut call = BytesMut::new();
     encode_call(words, &mut call);
@@ -256,7 +320,7 @@ fn parse(got: &[u8]) -> io::Result<Option<Result<String, String>>> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let line = text(&got[1..end]);
     match got[0] {
-        b'+' => Ok(Some(Ok(line))),
+        b'+' | b':' => Ok(Some(Ok(line))),
         b'-' => Ok(Some(Err(line))),
         b'$' => {
             let length: usize = line.parse().map_err(|_| unexpected("an answer of no length"))?;
@@ -286,6 +350,7 @@ mod tests {
     fn replies_are_read_when_they_are_whole() {
         let read = |bytes: &[u8]| parse(bytes).expect("a reply or the start of one");
         assert_eq!(read(b"$5\r\nhel"), None);
+        assert_eq!(read(b":1\r\n"), Some(Ok("1".to_string())));
         assert_eq!(read(b"$5\r\nhello\r\n"), Some(Ok("hello".to_string())));
         assert_eq!(read(b"-NOAUTH x\r\n"), Some(Err("NOAUTH x".to_string())));
         assert_eq!(read(b"+O"), None);

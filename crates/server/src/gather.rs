@@ -21,6 +21,7 @@ use quoris_raft::types::META_GROUP;
 
 use crate::forward::{self, Patience};
 use crate::limits;
+use crate::meta;
 use crate::moves;
 use crate::replicas;
 use crate::resp::Answer;
@@ -148,6 +149,11 @@ async fn ask(
                     && let Err(error) = replicas::check(server, group).await
                 {
                     return Reply::Error(error);
+                }
+                if row.gather == Gather::Meta
+                    && let Err(refused) = meta::admit(server, row, &call)
+                {
+                    return Reply::Error(refused);
                 }
                 let slept = match scripts::rehearse(server, group, &call, behalf).await {
                     Ok(slept) => slept,

@@ -25,6 +25,7 @@ pub mod limits;
 pub mod listener;
 pub mod mail;
 pub mod memory;
+pub mod meta;
 pub mod metrics;
 pub mod migrate;
 pub mod monitor;

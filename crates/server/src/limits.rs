@@ -167,5 +167,8 @@ pub const CTL_MOVE_ATTEMPTS: u32 = 50;
 /// How long it waits when it is refused, in milliseconds.
 pub const CTL_MOVE_RETRY_MS: u64 = 200;
 
-/// For how long a client that has changed a user waits until its own node knows of that.
+/// How often `ctl remove-node` looks whether the node is out of all groups, so long apart, before it gives up: a minute.
+pub const CTL_REMOVAL_CHECKS: usize = 300;
+
+/// For how long a client that has changed users or members waits until its own node knows of that.
 pub const CATCH_UP_MS: u64 = 2000;

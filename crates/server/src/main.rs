@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
-use quoris::config::{Config, ConfigError, ROWS, address};
+use quoris::config::members::{parse_member, show};
+use quoris::config::{Config, ConfigError, Member, ROWS, address};
 use quoris::ctl::{Target, parse_slots};
 use quoris::server::Server;
+use quoris::status::Status;
 use quoris_raft::env::Env;
 use quoris_raft::env::os::{OsClock, OsCpu, OsDisk, OsNet, OsRng};
 use quoris_verify::Plan;
@@ -97,6 +99,16 @@ fn program() -> Command {
         .required(true)
         .value_parser(clap::value_parser!(u32))
         .help("The group that is to serve them");
+    let member = Arg::new("node")
+        .value_name("ID=HOST:PORT@HOST:PORT")
+        .required(true)
+        .value_parser(|text: &str| parse_member(text).ok_or("takes id=client_host:port@peer_host:port"))
+        .help("Its number, the address clients are sent to, and the address the other nodes reach it at");
+    let node = Arg::new("node")
+        .value_name("ID")
+        .required(true)
+        .value_parser(clap::value_parser!(u64))
+        .help("Its number");
     let json = Arg::new("json").long("json").action(ArgAction::SetTrue).help("As JSON");
     Command::new("quoris")
         .version(quoris::VERSION)
@@ -124,6 +136,16 @@ fn program() -> Command {
                         .about("Whether replicas are the same; exit code 1 if one differs or does not answer")
                         .arg(whole)
                         .arg(json),
+                )
+                .subcommand(
+                    Command::new("add-node")
+                        .about("Makes a node a member, and says how to start it; gives a member other addresses")
+                        .arg(member),
+                )
+                .subcommand(
+                    Command::new("remove-node")
+                        .about("Takes a node out, running or not, for good, and waits until no group counts on it")
+                        .arg(node),
                 )
                 .subcommand(
                     Command::new("move")
@@ -242,6 +264,29 @@ async fn ask(target: Target<'_>, addr: &str, flags: &ArgMatches) -> anyhow::Resu
             let group = *flags.get_one::<u32>("group").expect("it is required");
             print(&(target.rebuild(addr, group).await? + "\n"))
         }
+        Some(("add-node", flags)) => {
+            let member = flags.get_one::<Member>("node").expect("it is required");
+            let cluster = target.add_node(addr, member).await?;
+            print(&how_to_start(member, &cluster))
+        }
+        Some(("remove-node", flags)) => {
+            let id = *flags.get_one::<u64>("node").expect("it is required");
+            let watched = std::io::stderr().is_terminal();
+            let tell = |counting| {
+                if watched {
+                    eprint!("\r{counting} groups still count on node {id}  ");
+                }
+            };
+            let removed = target.remove_node(addr, id, tell).await;
+            if watched {
+                eprintln!();
+            }
+            removed?;
+            print(&format!(
+                "Node {id} is out of the cluster. If it runs, it stops by itself; its data directory can be deleted, and its \
+                 number is not given again.\n"
+            ))
+        }
         Some(("move", flags)) => {
             let slots = flags.get_one::<BTreeSet<u16>>("slots").expect("it is required");
             let to = *flags.get_one::<u32>("to").expect("it is required");
@@ -265,6 +310,23 @@ async fn ask(target: Target<'_>, addr: &str, flags: &ArgMatches) -> anyhow::Resu
         }
         _ => unreachable!("a subcommand is required"),
     }
+}
+
+/// What whoever has just made `member` one does next.
+fn how_to_start(member: &Member, cluster: &Status) -> String {
+    let members: Vec<Member> = cluster.nodes.iter().map(Member::from).collect();
+    format!(
+        "Node {0} is a member at {1}, and for other nodes at {2}.\n\
+         If it does not run yet, start it with an empty data-dir of its own:\n\n  \
+         quoris serve --node-id {0} --data-dir DIR --cluster-id {3} --groups {4} \\\n    --initial-cluster {5}\n\n\
+         It votes in a group once it has caught up there: quoris ctl status\n",
+        member.id,
+        member.client_addr,
+        member.peer_addr,
+        cluster.cluster_id,
+        cluster.groups.len(),
+        show(&members)
+    )
 }
 
 /// Writes an answer where it was asked for. Who has read enough of it (`| head`) is content.

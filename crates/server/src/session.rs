@@ -32,7 +32,7 @@ use crate::segment::{Caller, Segment};
 use crate::server::Server;
 use crate::tracking::Mode;
 use crate::transaction::{self, Transaction, Watched};
-use crate::{gather, migrate, moves, replicas, scripts, shutdown, users, verbs, verify, wait};
+use crate::{gather, meta, migrate, moves, replicas, scripts, shutdown, verbs, verify, wait};
 
 /// Whether replies are sent (CLIENT REPLY).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -558,7 +558,7 @@ impl Session {
     pub async fn gather(&mut self, row: &'static Command, words: Vec<Bytes>) -> Reply {
         let began = Instant::now();
         let reply = match row.gather {
-            Gather::Meta => users::run(&self.server, row, &words, self.access()).await,
+            Gather::Meta => meta::run(&self.server, row, &words, self.access()).await,
             _ => gather::gather(&self.server, row, words.clone(), self.access(), &self.caller().behalf).await,
         };
         let usec = began.elapsed().as_micros() as u64;

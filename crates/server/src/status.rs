@@ -48,6 +48,9 @@ pub struct GroupRow {
     /// First and last slot of each range.
     pub slots: Vec<[u32; 2]>,
     pub voters: Vec<NodeId>,
+    /// Who is sent the log and does not vote.
+    #[serde(default)]
+    pub learners: Vec<NodeId>,
     /// The replica has been found to differ, and serves no more.
     pub difference: Option<DifferenceRow>,
     /// The newest comparison of running digests that found the replica to be what its leader's was.
@@ -98,6 +101,7 @@ impl Status {
                 purged: status.purged,
                 slots: slots.collect(),
                 voters: status.voters,
+                learners: status.learners,
                 difference: status.difference.map(|found| DifferenceRow {
                     index: found.index,
                     ours: format!("{:016x}", found.ours),
@@ -147,7 +151,9 @@ impl Status {
                 false => format!("{start}-{end}"),
             };
             let slots: Vec<String> = group.slots.iter().map(range).collect();
-            let voters: Vec<String> = group.voters.iter().map(u64::to_string).collect();
+            let voters = group.voters.iter().map(u64::to_string);
+            let learners = group.learners.iter().map(|learner| format!("({learner})"));
+            let voters: Vec<String> = voters.chain(learners).collect();
             [
                 group.id.to_string(),
                 group.leader.map_or("none".to_string(), |leader| leader.to_string()),
@@ -242,6 +248,7 @@ mod tests {
             purged: 0,
             slots: vec![[0, 8191]],
             voters: vec![1, 2],
+            learners: vec![3],
             difference: None,
             verified: None,
             audit: None,
@@ -258,8 +265,8 @@ node  clients         peers            reachable  leads
 1     127.0.0.1:7001  127.0.0.1:17001  this node  0
 2     127.0.0.1:7002  127.0.0.1:17002  no         0
 
-group  leader  term  last  committed  applied  snapshot  purged  voters  slots
-0      none    3     12    11         10       0         0       1 2     0-8191
+group  leader  term  last  committed  applied  snapshot  purged  voters   slots
+0      none    3     12    11         10       0         0       1 2 (3)  0-8191
 ";
         assert_eq!(status().to_table(), expected);
     }

@@ -9,22 +9,18 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
 
 use bytes::Bytes;
 use quoris_engine::acl::{self, Defaults, User, Users};
 use quoris_engine::command::Command;
-use quoris_engine::{CommandError, Machine, Reply};
-use quoris_raft::types::META_GROUP;
+use quoris_engine::{CommandError, Machine};
 
 use crate::clients::{Client, Clients};
 use crate::config::Settings;
+use crate::meta;
 use crate::pubsub::PubSub;
-use crate::route::Access;
 use crate::server::Server;
-use crate::session::Behalf;
 use crate::verbs::acl::random_digits;
-use crate::{gather, limits, wait};
 
 /// Hexadecimal digits of what nodes log in with at each other.
 const RELAY_KEY_DIGITS: usize = 64;
@@ -159,29 +155,23 @@ impl Known {
     }
 }
 
-/// Runs ACL SETUSER and its like, wherever the meta group is led. When it has been answered, this node knows of it.
-pub async fn run(server: &Server, row: &'static Command, words: &[Bytes], access: Access) -> Reply {
-    let is_led_here = || server.meta_group().is_leader();
-    let words = match row.name {
+/// The words of ACL SETUSER and its like as the log has them.
+pub async fn words_for_log(
+    server: &Server,
+    row: &'static Command,
+    words: &[Bytes],
+) -> Result<Vec<Bytes>, CommandError> {
+    match row.name {
         "setuser" => match prepared(server, words) {
             // What it stumbles over may have changed already.
-            Err(_) if !is_led_here() => {
-                catch_up(server).await;
+            Err(_) if !server.meta_group().is_leader() => {
+                meta::catch_up(server).await;
                 prepared(server, words)
             }
             done => done,
         },
         _ => Ok(words.to_vec()),
-    };
-    let words = match words {
-        Ok(words) => words,
-        Err(error) => return Reply::Error(error),
-    };
-    let reply = gather::gather(server, row, words, access, &Behalf::default()).await;
-    if row.is_write() && !reply.is_error() && !is_led_here() {
-        catch_up(server).await;
     }
-    reply
 }
 
 fn prepared(server: &Server, words: &[Bytes]) -> Result<Vec<Bytes>, CommandError> {
@@ -189,12 +179,4 @@ fn prepared(server: &Server, words: &[Bytes]) -> Result<Vec<Bytes>, CommandError
     let known = server.users.get();
     let relay_key = || random_digits(server, RELAY_KEY_DIGITS);
     acl::prepared(words, known.everywhere(), Defaults { all_channels }, relay_key)
-}
-
-/// Waits until this node has applied what the meta group's leader has; not for ever.
-async fn catch_up(server: &Server) {
-    if let Some((index, _)) = wait::ask(server, META_GROUP, 0).await {
-        let limit = Duration::from_millis(limits::CATCH_UP_MS);
-        server.meta_group().has_applied(index, limit).await;
-    }
 }

@@ -182,6 +182,7 @@ mod tests {
             purged: 0,
             slots: vec![[0, 16383]],
             voters: vec![1, 2, 3],
+            learners: Vec::new(),
             difference,
             verified: Some(DigestRow { index: 9, digest: "00000000000000ab".into() }),
             audit: None,

@@ -206,6 +206,7 @@ fn genesis(rng: &mut StdRng) -> Genesis {
     let slots = vec![SlotRange { start: rng.random(), end: rng.random() }; rng.random_range(0..3)];
     let node = NodeInfo { id: rng.random(), ..NodeInfo::default() };
     let group = GroupInfo { slots: slots.clone(), ..GroupInfo::default() };
-    let topology = Topology { epoch: rng.random(), nodes: vec![node], groups: vec![group] };
+    let topology =
+        Topology { epoch: rng.random(), nodes: vec![node], groups: vec![group], removed: vec![rng.random()] };
     Genesis { cluster_id: "fuzz".to_string(), group: rng.random(), slots, topology: Some(topology) }
 }

@@ -70,6 +70,11 @@ pub fn client_addr(id: u64) -> String {
     format!("n{id}:7000")
 }
 
+/// Where the other nodes reach it.
+pub fn peer_addr(id: u64) -> String {
+    format!("n{id}:17000")
+}
+
 fn host(id: u64) -> String {
     format!("n{id}")
 }
@@ -95,12 +100,12 @@ impl<'a> Cluster<'a> {
             busy: Vec::new(),
             restart_at: None,
         };
-        for id in 1..=plan.nodes {
+        for id in 1..=plan.places() {
             let place = cluster.add_node(seed, id);
             cluster.places.push(place);
             cluster.note_clock(id);
         }
-        (1..=plan.nodes).for_each(|id| cluster.arm_crash_point(id));
+        (1..=plan.places()).for_each(|id| cluster.arm_crash_point(id));
         cluster
     }
 
@@ -140,7 +145,7 @@ impl<'a> Cluster<'a> {
     pub fn step(&mut self) -> anyhow::Result<()> {
         set_now(self.sim.elapsed());
         self.sim.step().map_err(|error| anyhow::anyhow!("the simulation broke: {error}"))?;
-        for id in 1..=self.plan.nodes {
+        for id in 1..=self.plan.places() {
             // First: a server often ends by itself when the power fails under it.
             if self.node(id).machine.disk.power_is_off() {
                 self.power_failed_within(id);
@@ -168,7 +173,7 @@ impl<'a> Cluster<'a> {
         let (over, busy) = std::mem::take(&mut self.busy).into_iter().partition(|(_, until)| *until <= now);
         self.busy = busy;
         over.iter().for_each(|(id, _): &(u64, Duration)| self.resume(*id));
-        for id in 1..=self.plan.nodes {
+        for id in 1..=self.plan.places() {
             let Some(serving) = self.node(id).serving.borrow().upgrade() else { continue };
             let Some((group, ms)) = scripts.borrow_mut().applied(id, &serving) else { continue };
             if !self.is_paused(id) {
@@ -232,7 +237,7 @@ impl<'a> Cluster<'a> {
 
     /// Lets a fault strike.
     pub fn strike(&mut self, fault: Fault) {
-        let all = 1..=self.plan.nodes;
+        let all = 1..=self.plan.places();
         self.note(fault);
         match fault {
             Fault::PowerCut(id) => self.stop(id, FakeDisk::crash),
@@ -257,7 +262,7 @@ impl<'a> Cluster<'a> {
                 self.sim.partition_oneway(host(a), host(b));
             }
             Fault::Isolate(id) => {
-                self.cut(1..=self.plan.nodes);
+                self.cut(1..=self.plan.places());
                 all.filter(|other| *other != id).for_each(|other| self.sim.partition(host(id), host(other)));
             }
             Fault::Pause(id) => self.pause(id),
@@ -296,11 +301,11 @@ impl<'a> Cluster<'a> {
         trace(|| "all is mended".into());
         self.long_scripts = None;
         self.strike(Fault::PutRight);
-        for id in 1..=self.plan.nodes {
+        for id in 1..=self.plan.places() {
             self.strike(Fault::Resume(id));
         }
         self.repair();
-        for id in 1..=self.plan.nodes {
+        for id in 1..=self.plan.places() {
             // A disk that was told to fail, and has not yet, is not mended before it is restarted.
             if self.node(id).excused.get() {
                 self.stop(id, FakeDisk::kill);
@@ -316,7 +321,7 @@ impl<'a> Cluster<'a> {
 
     /// The hosts of all other nodes, and that of the clients.
     fn everybody_but(&self, id: u64) -> impl Iterator<Item = String> + use<> {
-        let nodes = (1..=self.plan.nodes).filter(move |other| *other != id).map(host);
+        let nodes = (1..=self.plan.places()).filter(move |other| *other != id).map(host);
         nodes.chain([CLIENTS.to_owned()])
     }
 
@@ -376,7 +381,7 @@ impl<'a> Cluster<'a> {
 
     fn put_right(&mut self) {
         let is_elsewhere = |id: &u64| self.node(*id).id != *id;
-        let wrong: Vec<u64> = (1..=self.plan.nodes).filter(is_elsewhere).collect();
+        let wrong: Vec<u64> = (1..=self.plan.places()).filter(is_elsewhere).collect();
         wrong.iter().for_each(|id| self.stop(*id, FakeDisk::kill));
         for id in &wrong {
             let place = |is: u64| &self.places[is as usize - 1];
@@ -409,10 +414,10 @@ impl<'a> Cluster<'a> {
         }
     }
 
-    /// Whether all nodes vote: one of them may forget what it knew.
+    /// Whether all members vote in all groups: one of them may forget what it knew.
     fn can_be_spared(&mut self, id: u64) -> bool {
         let mut observed = self.observed.borrow_mut();
-        let spared = (1..=self.plan.nodes).all(|node| observed.is_voter(node));
+        let spared = observed.all_vote(self.plan.groups);
         if spared && observed.is_leader(self.node(id).id) {
             observed.coverage.count(Event::LeaderWiped);
         }
@@ -469,7 +474,7 @@ impl<'a> Cluster<'a> {
 
     fn repair(&mut self) {
         self.end_troubles(|trouble| !trouble.paused);
-        for a in 1..=self.plan.nodes {
+        for a in 1..=self.plan.places() {
             for b in 1..a {
                 self.sim.repair(host(a), host(b));
             }
@@ -531,7 +536,11 @@ fn disk_options(plan: &Plan, sync_us: Range<u64>) -> FakeDiskOptions {
 
 /// The settings of whatever node is where node `id` belongs.
 fn settings(plan: &Plan, id: u64) -> String {
-    let members: Vec<String> = (1..=plan.nodes).map(|id| format!("{id}=n{id}:7000@n{id}:17000")).collect();
+    // Who may join knows whom it is to join.
+    let joins = Some(id).filter(|id| *id > plan.nodes);
+    let members =
+        (1..=plan.nodes).chain(joins).map(|id| format!("{id}={}@{}", client_addr(id), peer_addr(id)));
+    let members: Vec<String> = members.collect();
     format!(
         "listen = \"n{id}:7000\"\npeer_listen = \"n{id}:17000\"\ndata_dir = \"/data\"\n\
          cluster_id = \"sim\"\ngroups = {}\ninitial_cluster = \"{}\"\nsnapshot_entries = {}\n\

@@ -47,14 +47,22 @@ pub enum Event {
     LeaderPaused,
     /// A leader lost its disk.
     LeaderWiped,
+    /// A node that led a group was taken out of the cluster.
+    LeaderRemoved,
     /// A lock was held when somebody wanted to take it.
     LockHeld,
     /// A write was refused because its leader's log was full.
     LogFull,
+    /// A call that changes the members ended with its fate unknown.
+    MemberUnknown,
     /// A client was sent to another node.
     Moved,
     /// A node that had lost its disk voted again.
     NewcomerCaughtUp,
+    /// A node that was made a member while the cluster ran voted.
+    NodeJoined,
+    /// A node was taken out of the cluster.
+    NodeRemoved,
     /// Two nodes came back at each other's addresses.
     NodesExchanged,
     /// The power failed during an operation of the disk.
@@ -63,6 +71,8 @@ pub enum Event {
     PowerCutInRejoin,
     /// The power of all nodes failed at once.
     PowerCutOfAll,
+    /// A node that was taken out of the cluster stopped, or came back and was told so.
+    RemovedStopped,
     /// A replica that started again began with a snapshot.
     RestoredFromSnapshot,
     /// A long script was acknowledged although its group had had another leader meanwhile.
@@ -105,7 +115,7 @@ pub enum Event {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Event; 48] = [
+    pub const ALL: [Event; 53] = [
         Event::BlockedDropped,
         Event::BlockedServed,
         Event::BlockedTimedOut,
@@ -127,14 +137,19 @@ impl Event {
         Event::LeaderKilled,
         Event::LeaderPaused,
         Event::LeaderWiped,
+        Event::LeaderRemoved,
         Event::LockHeld,
         Event::LogFull,
+        Event::MemberUnknown,
         Event::Moved,
         Event::NewcomerCaughtUp,
+        Event::NodeJoined,
+        Event::NodeRemoved,
         Event::NodesExchanged,
         Event::PowerCutInOperation,
         Event::PowerCutInRejoin,
         Event::PowerCutOfAll,
+        Event::RemovedStopped,
         Event::RestoredFromSnapshot,
         Event::ScriptAcrossElection,
         Event::ScriptOverdrawn,

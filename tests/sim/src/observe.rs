@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quoris_engine::entry::SlotRange;
+use quoris_engine::entry::{SlotRange, Topology};
 use quoris_engine::{Machine, SlotId};
 use quoris_raft::group::Group;
 use quoris_raft::node::Node;
@@ -47,6 +47,12 @@ pub struct Observed {
     voters: BTreeMap<NodeId, bool>,
     /// Nodes that have lost their disks and do not vote again yet.
     wiped: BTreeSet<NodeId>,
+    /// The newest that any node has known of the members.
+    members: Arc<Topology>,
+    /// Nodes that have become members and do not vote yet.
+    joining: BTreeSet<NodeId>,
+    /// Up to which of their epochs each replica's group has done what they say, as far as its log goes.
+    settled: BTreeMap<(NodeId, GroupId), u64>,
     /// When groups had new leaders, in milliseconds of the simulation.
     pub elections: Vec<(GroupId, u64)>,
     /// The nodes that stand still because a replica has a long script to apply, and its group.
@@ -91,6 +97,9 @@ impl Observed {
         if is_voter && self.wiped.remove(&node) {
             self.coverage.count(Event::NewcomerCaughtUp);
         }
+        if is_voter && self.joining.remove(&node) {
+            self.coverage.count(Event::NodeJoined);
+        }
         if was != Some(is_voter) {
             crate::run::trace(|| format!("node {node} votes: {is_voter}"));
         }
@@ -106,7 +115,9 @@ impl Observed {
 
     /// `node` has ended by itself, because of `reason`; `excused` if its disk was told to fail.
     pub fn ended(&mut self, node: NodeId, reason: &str, excused: bool) {
-        if excused {
+        if self.members.has_removed(node) && reason.contains("was removed from the cluster") {
+            self.coverage.count(Event::RemovedStopped);
+        } else if excused {
             self.coverage.count(Event::DiskFailed);
         } else {
             self.violate("a node stops only when its disk fails", format!("node {node}: {reason}"));
@@ -121,15 +132,50 @@ impl Observed {
         self.busy.remove(&node);
     }
 
-    /// Whether all of `nodes` vote, and their replicas of each of `groups` groups have applied the same entries.
-    pub fn have_converged(&self, nodes: u64, groups: u64) -> bool {
+    /// Whether all members vote, in all of `groups` groups, and nobody else does in any.
+    pub fn all_vote(&self, groups: u64) -> bool {
+        let in_all = |node| {
+            let settled = |group| self.settled.get(&(node, group as GroupId)) == Some(&self.members.epoch);
+            self.is_voter(node) && (0..groups).all(settled)
+        };
+        !self.members.nodes.is_empty() && self.members.nodes.iter().all(|node| in_all(node.id))
+    }
+
+    /// Whether that is so, and the members' replicas of each of `groups` groups have applied the same entries.
+    pub fn have_converged(&self, groups: u64) -> bool {
         let state = |node, group| self.states.get(&(node, group as GroupId)).map(|(index, _)| *index);
         let equal = |group| {
-            let first = state(1, group);
-            first.is_some() && (2..=nodes).all(|node| state(node, group) == first)
+            let mut states = self.members.nodes.iter().map(|node| state(node.id, group));
+            let first = states.next().flatten();
+            first.is_some() && states.all(|state| state == first)
         };
         let at_rest = || self.slots.all_are_owned().is_ok();
-        (1..=nodes).all(|node| self.is_voter(node)) && (0..groups).all(equal) && at_rest()
+        self.all_vote(groups) && (0..groups).all(equal) && at_rest()
+    }
+
+    /// `node` knows these members. Any change that is news has been committed.
+    fn knows(&mut self, topology: Arc<Topology>) {
+        if topology.epoch <= self.members.epoch {
+            return;
+        }
+        for node in topology.nodes.iter().filter(|node| self.members.node(node.id).is_none()) {
+            // All are news at first.
+            if self.members.epoch > 0 {
+                self.joining.insert(node.id);
+            }
+        }
+        for id in topology.removed.iter().filter(|id| !self.members.has_removed(**id)) {
+            self.coverage.count(Event::NodeRemoved);
+            if self.is_leader(*id) {
+                self.coverage.count(Event::LeaderRemoved);
+            }
+        }
+        crate::run::trace(|| format!("the members are {topology:?}"));
+        self.members = topology;
+    }
+
+    fn has_settled(&mut self, node: NodeId, group: GroupId, epoch: u64) {
+        self.settled.insert((node, group), epoch);
     }
 
     /// The end: what can only be judged when everything has been seen.
@@ -163,14 +209,22 @@ struct Known {
     snapshots: u64,
     /// How often it was seen to have failed, its node being there.
     failed: u64,
+    /// Up to which epoch of the members its group has done what they say.
+    settled: u64,
 }
 
 /// Watches `node` for as long as it lives.
 pub async fn watch(observed: Shared, node: Arc<Node>) {
     let mut known: Vec<Known> = node.groups().iter().map(|_| Known::default()).collect();
     loop {
+        let topology = node.topology();
         observed.borrow_mut().votes(node.id(), node.is_voter());
+        observed.borrow_mut().knows(Arc::clone(&topology));
         for (group, known) in node.groups().iter().zip(&mut known) {
+            if known.settled < topology.epoch && group.has_settled(&topology) {
+                known.settled = topology.epoch;
+                observed.borrow_mut().has_settled(node.id(), group.id(), known.settled);
+            }
             look(&observed, &node, group, known).await;
         }
         tokio::time::sleep(INTERVAL).await;

@@ -12,6 +12,8 @@ use crate::env::SeededRng;
 pub struct Plan {
     /// 3 to 7, mostly few.
     pub nodes: u64,
+    /// Nodes beside those, which may become members: 0 to 2.
+    pub spares: u64,
     /// 2 to 5.
     pub groups: u64,
     /// From 2 (a snapshot every other entry) to 200.
@@ -74,6 +76,8 @@ pub struct Load {
     pub moves_ms: u64,
     /// And those that keep keys with deadlines: 0 to 2.
     pub keepers: u64,
+    /// Longest time between two changes of the members, in milliseconds; 0: they stay.
+    pub members_ms: u64,
 }
 
 /// A power cut during one operation of a disk that changes something or makes it durable.
@@ -195,6 +199,7 @@ impl Plan {
         let snapshot_entries = [2, 3, 5, 20, 200][draw(0, 4) as usize];
         let mut plan = Plan {
             nodes: [3, 3, 3, 4, 5, 5, 6, 7][draw(0, 7) as usize],
+            spares: 0,
             groups: draw(2, 5),
             snapshot_entries,
             entries_behind_snapshot: draw(0, snapshot_entries / 2),
@@ -214,6 +219,7 @@ impl Plan {
                 consumers: 0,
                 moves_ms: 0,
                 keepers: 0,
+                members_ms: 0,
             },
             move_piece_bytes: 1,
             instruction_us: 0,
@@ -259,7 +265,30 @@ impl Plan {
         plan.move_piece_bytes = [1, 100, 64 << 10][draw(0, 2) as usize];
         load.keepers = draw(0, 2);
         plan.instruction_us = [0, 0, draw(12, 20)][draw(0, 2) as usize];
+        plan.draw_members(&draw, only);
         plan
+    }
+
+    /// In one run of three the members change, and in most of those somebody may join. A spare node's power fails, too.
+    fn draw_members(&mut self, draw: &dyn Fn(u64, u64) -> u64, only: &[Kind]) {
+        self.load.members_ms = [0, 0, 0, 0, 300, 1000][draw(0, 5) as usize];
+        if self.load.members_ms == 0 {
+            return;
+        }
+        self.spares = draw(if self.nodes == 3 { 1 } else { 0 }, 2);
+        for spare in self.nodes + 1..=self.places() {
+            let (at, ops, down_ms) = (draw(0, self.faults_ms), draw(0, 80), draw(50, 1500));
+            if only.is_empty() && draw(0, 1) == 0 {
+                self.faults.push((at, Fault::PowerCutInOperation(spare, ops)));
+                self.faults.push((at + down_ms, Fault::Start(spare)));
+            }
+        }
+        self.faults.sort_by_key(|(at, _)| *at);
+    }
+
+    /// How many nodes there are, members or not.
+    pub fn places(&self) -> u64 {
+        self.nodes + self.spares
     }
 }
 
@@ -282,6 +311,7 @@ impl Plan {
             consumers: 0,
             moves_ms: 150,
             keepers: 0,
+            members_ms: 0,
         };
         let rng = SeededRng::new(seed);
         let draw = |from: u64, to: u64| from + rng.next_u64() % (to - from + 1);
@@ -295,6 +325,7 @@ impl Plan {
         ];
         Plan {
             nodes: 3,
+            spares: 0,
             groups: 2,
             snapshot_entries: draw(3, 6),
             entries_behind_snapshot: 0,

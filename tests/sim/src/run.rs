@@ -20,7 +20,7 @@ use crate::invariants::{
 use crate::observe::{self, Observed};
 use crate::plan::Plan;
 use crate::workload::table::Table;
-use crate::workload::{self, Shared, deadlines, moves, queues};
+use crate::workload::{self, Shared, deadlines, members, moves, queues};
 
 /// The cluster must be founded and acknowledge a write within so many milliseconds. A client that draws one blocking call
 /// after the other begins late.
@@ -114,13 +114,16 @@ fn act(
     shared: &Shared,
     observed: &observe::Shared,
 ) -> anyhow::Result<()> {
-    let nodes: Vec<String> = (1..=plan.nodes).map(client_addr).collect();
+    let nodes: Vec<String> = (1..=plan.places()).map(client_addr).collect();
     let client = |me| workload::run(shared.clone(), nodes.clone(), me, seed);
     let consumer = |me| queues::consume(shared.clone(), nodes.clone(), me, seed);
     let clients: Vec<_> = (0..plan.load.clients).map(client).collect();
     let consumers: Vec<_> = (0..plan.load.consumers).map(consumer).collect();
     let mover =
         (plan.load.moves_ms > 0).then(|| moves::run(shared.clone(), nodes.clone(), plan.groups, seed));
+    let founded = plan.nodes;
+    let operator = (plan.load.members_ms > 0)
+        .then(|| members::run(shared.clone(), nodes.clone(), founded, plan.places(), seed));
     let keeper = |me| deadlines::keep(shared.clone(), nodes.clone(), me, seed);
     let keepers: Vec<_> = (0..plan.load.keepers).map(keeper).collect();
     let running = Rc::clone(&shared.running);
@@ -130,6 +133,7 @@ fn act(
         clients.into_iter().for_each(|client| drop(tasks.spawn_local(client)));
         consumers.into_iter().for_each(|consumer| drop(tasks.spawn_local(consumer)));
         mover.into_iter().for_each(|mover| drop(tasks.spawn_local(mover)));
+        operator.into_iter().for_each(|operator| drop(tasks.spawn_local(operator)));
         keepers.into_iter().for_each(|keeper| drop(tasks.spawn_local(keeper)));
         running.set(tasks.len() as u64);
         while tasks.join_next().await.is_some() {
@@ -165,7 +169,7 @@ fn act(
     let done = read_all(cluster, shared, nodes);
     step_until(cluster, HEALING_MS, || done.get())
         .map_err(|error| error.context("a key could not be read after all was mended"))?;
-    let converged = || observed.borrow().have_converged(plan.nodes, plan.groups);
+    let converged = || observed.borrow().have_converged(plan.groups);
     step_until(cluster, HEALING_MS, converged).map_err(|error| {
         let summary = observed.borrow().summary();
         error.context(format!("replicas did not come to the same state: {summary}"))

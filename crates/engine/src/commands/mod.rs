@@ -17,6 +17,7 @@ pub mod hyperloglog;
 pub mod lcs;
 pub mod list;
 pub mod list_move;
+pub mod members;
 pub mod pubsub;
 pub mod scan;
 pub mod script;

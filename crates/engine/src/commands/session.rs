@@ -1,8 +1,9 @@
 //! The rows of commands that the server runs itself: they concern the connection, the node or the cluster, and
-//! never the log.
+//! never the log (but for those that change the members).
 
 use bytes::Bytes;
 
+use super::members;
 use crate::command::{Chapter, Command, Flags, Keys, Verb};
 
 /// Before authentication, too.
@@ -264,6 +265,7 @@ const SLOWLOG: &[Command] = &[
 ];
 
 const QUORIS: &[Command] = &[
+    members::ADD_NODE,
     between_nodes(
         "audit",
         3,
@@ -296,6 +298,7 @@ const QUORIS: &[Command] = &[
         "Replaces the state of this node's replica of a group, which was found to differ, by its leader's.",
     )
     .with(Flags::ADMIN),
+    members::REMOVE_NODE,
     on_server(
         "status",
         2,

@@ -216,6 +216,7 @@ impl Host {
                     woken: false,
                     scripts: &mut self.no_scripts,
                     users: None,
+                    genesis: None,
                     rights: None,
                     budget: self.budget,
                     in_script: true,

@@ -1,10 +1,11 @@
 //! `initial-cluster`: every node and its two addresses.
 
 use quoris_engine::entry::NodeInfo;
-use quoris_engine::rng::Rng;
+use quoris_engine::topology::node_name;
 use quoris_raft::types::NodeId;
 
 use super::field::parse_address;
+use crate::status::NodeStatus;
 
 /// What the setting takes.
 pub const TAKES: &str = "id=client_host:port@peer_host:port, separated by commas";
@@ -20,6 +21,12 @@ pub struct Member {
     pub peer_addr: String,
 }
 
+impl From<&NodeStatus> for Member {
+    fn from(node: &NodeStatus) -> Member {
+        Member { id: node.id, client_addr: node.client_addr.clone(), peer_addr: node.peer_addr.clone() }
+    }
+}
+
 impl Member {
     /// What the cluster keeps of it.
     pub fn info(&self, cluster_id: &str) -> NodeInfo {
@@ -32,22 +39,13 @@ impl Member {
     }
 }
 
-/// 40 hex digits that stay the same for a node of a cluster, as Redis Cluster names nodes.
-fn node_name(cluster_id: &str, id: NodeId) -> String {
-    let seed =
-        cluster_id.bytes().fold(0, |seed: u64, byte| seed.wrapping_mul(0x100_0000_01b3) ^ u64::from(byte));
-    let mut rng = Rng::for_call(seed, id);
-    let mut name = (0..3).map(|_| format!("{:016x}", rng.next_u64())).collect::<String>();
-    name.truncate(40);
-    name
-}
-
 /// Reads `1=127.0.0.1:7001@127.0.0.1:17001,2=…`.
 pub(super) fn parse(text: &str) -> Option<Vec<Member>> {
     text.split(',').map(|part| parse_member(part.trim())).collect()
 }
 
-fn parse_member(text: &str) -> Option<Member> {
+/// Reads one of them.
+pub fn parse_member(text: &str) -> Option<Member> {
     let (id, addrs) = text.split_once('=')?;
     let (client, peer) = addrs.split_once('@')?;
     Some(Member {
@@ -58,7 +56,7 @@ fn parse_member(text: &str) -> Option<Member> {
 }
 
 /// The other way round.
-pub(super) fn show(members: &[Member]) -> String {
+pub fn show(members: &[Member]) -> String {
     let show = |m: &Member| format!("{}={}@{}", m.id, m.client_addr, m.peer_addr);
     members.iter().map(show).collect::<Vec<_>>().join(",")
 }
@@ -74,12 +72,5 @@ mod tests {
         assert!(
             ["", "1", "1=a:1", "0=a:1@a:2", "x=a:1@a:2", "1=a:1@a:2,"].iter().all(|t| parse(t).is_none())
         );
-    }
-
-    #[test]
-    fn names_are_forty_hex_digits_and_differ() {
-        let names = [node_name("c", 1), node_name("c", 2), node_name("d", 1)];
-        assert!(names.iter().all(|n| n.len() == 40 && n.bytes().all(|b| b.is_ascii_hexdigit())));
-        assert!(names[0] != names[1] && names[0] != names[2]);
     }
 }

@@ -2,6 +2,7 @@
 //! made up from the command table ([`table`]) are there so that replicas have more to differ in.
 
 pub mod deadlines;
+pub mod members;
 pub mod moves;
 pub mod queues;
 pub mod scripts;

@@ -1,0 +1,57 @@
+//! Commands on what the meta group keeps for all nodes: the users (ACL) and the members (QUORIS ADDNODE and REMOVENODE).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use quoris_engine::args::Args;
+use quoris_engine::command::Command;
+use quoris_engine::{Call, CommandError, Reply};
+use quoris_raft::types::META_GROUP;
+
+use crate::route::Access;
+use crate::server::Server;
+use crate::session::Behalf;
+use crate::{gather, limits, users, wait};
+
+/// Runs a call of `row`, wherever the meta group is led. When it has been answered, this node knows of what has changed.
+pub async fn run(server: &Server, row: &'static Command, words: &[Bytes], access: Access) -> Reply {
+    let words = match users::words_for_log(server, row, words).await {
+        Ok(words) => words,
+        Err(error) => return Reply::Error(error),
+    };
+    let reply = gather::gather(server, row, words, access, &Behalf::default()).await;
+    if row.is_write() && !reply.is_error() && !server.meta_group().is_leader() {
+        catch_up(server).await;
+    }
+    reply
+}
+
+/// Waits until this node has applied what the meta group's leader has; not for ever.
+pub async fn catch_up(server: &Server) {
+    if let Some((index, _)) = wait::ask(server, META_GROUP, 0).await {
+        let limit = Duration::from_millis(limits::CATCH_UP_MS);
+        server.meta_group().has_applied(index, limit).await;
+    }
+}
+
+/// Whether the meta group's leader, which this node is, may propose a call: not to take a node out if too few others are in
+/// reach, for no group could go on without them.
+pub fn admit(server: &Server, row: &Command, call: &Call) -> Result<(), CommandError> {
+    let leaving = match row.name {
+        "removenode" => Args(&call.args).int(2).ok().and_then(|id| u64::try_from(id).ok()),
+        _ => None,
+    };
+    let Some(leaving) = leaving else { return Ok(()) };
+    let topology = server.node.topology();
+    let left: Vec<u64> = topology.nodes.iter().map(|node| node.id).filter(|id| *id != leaving).collect();
+    let in_reach = left.iter().filter(|id| server.node.is_reachable(**id)).count();
+    // Who removes the only node, or none, is told so by whoever applies it.
+    if left.is_empty() || left.len() == topology.nodes.len() || 2 * in_reach > left.len() {
+        return Ok(());
+    }
+    Err(CommandError::Message(format!(
+        "ERR without node {leaving} there would be no quorum: of {} other nodes {in_reach} are in reach. Bring them back, or \
+         add others, first",
+        left.len()
+    )))
+}
