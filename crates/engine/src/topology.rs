@@ -22,7 +22,7 @@ impl Topology {
 
     /// Whether a node of that number was a member, and is none for good.
     pub fn has_removed(&self, id: u64) -> bool {
-        self.removed.contains(&id)
+        self.removed.iter().any(|node| node.id == id)
     }
 
     /// Makes `node` a member, or gives the member of its number its addresses.
@@ -64,14 +64,14 @@ impl Topology {
         if self.has_removed(id) {
             return Ok(false);
         }
-        if self.node(id).is_none() {
+        let Some(at) = self.nodes.iter().position(|node| node.id == id) else {
             return Err(CommandError::Message(format!("ERR there is no node {id}")));
-        }
+        };
         if self.nodes.len() == 1 {
             return Err(CommandError::Text("ERR it is the only node"));
         }
-        self.nodes.retain(|node| node.id != id);
-        self.removed.push(id);
+        // Its address, too: groups may count on it for a while.
+        self.removed.push(self.nodes.remove(at));
         self.has_changed();
         Ok(true)
     }

@@ -142,9 +142,10 @@ impl Catalog {
         set_aside: u64,
     ) -> Result<Catalog, CatalogError> {
         let lock = take(disk, dir)?;
-        let own = fresh(node_id, cluster_id);
+        let mut own = fresh(node_id, cluster_id);
         match read(&**disk, dir) {
-            Ok(Some(identity)) => drop(check(dir, identity, &own)?),
+            // Whom it is to ask has nothing to do with what it has forgotten.
+            Ok(Some(identity)) => own.topology = check(dir, identity, &own)?.topology,
             Ok(None) => refuse_foreign(&**disk, dir)?,
             Err(CatalogError::Damaged { .. }) => {}
             Err(error) => return Err(error),
@@ -199,6 +200,16 @@ impl Catalog {
     pub async fn set_topology(&self, topology: &Topology) -> io::Result<()> {
         let bytes = topology.encode_to_vec().into();
         self.change(|identity| identity.topology = bytes).await
+    }
+
+    /// Whether the node was removed from the cluster, and no group counts on it.
+    pub fn is_dismissed(&self) -> bool {
+        self.read(|identity| identity.dismissed)
+    }
+
+    /// Records, durably, that it was.
+    pub async fn set_dismissed(&self) -> io::Result<()> {
+        self.change(|identity| identity.dismissed = true).await
     }
 
     /// Records, durably, that the node may vote.

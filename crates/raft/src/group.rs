@@ -7,7 +7,7 @@ use std::time::Duration;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{Fatal, RaftError};
 use openraft::raft::{ClientWriteResult, TransferLeaderRequest, VoteRequest};
-use openraft::{Instant as _, Raft, ServerState};
+use openraft::{Instant as _, Raft, RaftState, ServerState};
 use prost::Message;
 use quoris_engine::digest::Difference;
 use quoris_engine::entry::Draft;
@@ -15,7 +15,7 @@ use quoris_engine::machine::Expiry;
 use quoris_engine::{Call, Entry, Machine, Stamp};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::consensus::{Callback, Data, LogId, TypeConfig, Vote};
+use crate::consensus::{Callback, Data, LogId, StoredMembership, TypeConfig, Vote};
 use crate::env::Env;
 use crate::limits;
 use crate::links::Links;
@@ -364,9 +364,12 @@ impl Group {
         Some(applied.log_id.index)
     }
 
-    /// For whom this replica has voted in the newest term it knows.
-    pub(crate) async fn vote(&self) -> Result<Vote, Fatal<TypeConfig>> {
-        self.raft.with_raft_state(|state| *state.vote_ref()).await
+    /// For whom this replica has voted in the newest term it knows, and the membership that its log says.
+    pub(crate) async fn vote(&self) -> Result<(Vote, StoredMembership), Fatal<TypeConfig>> {
+        let look = |state: &RaftState<TypeConfig>| {
+            (*state.vote_ref(), (**state.membership_state.effective()).clone())
+        };
+        self.raft.with_raft_state(look).await
     }
 
     /// Makes this replica vote as `vote` says, durably, unless it has a newer vote; nobody counts it. From then on it

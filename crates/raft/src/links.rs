@@ -32,8 +32,8 @@ impl Links {
         Arc::clone(&self.all.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Begins links to members that have none, or have one to another address; ends those to nodes that are no members and not
-    /// `needed`. The new ones.
+    /// Begins links to members, and to whom was removed and is `needed`, that have none, or one to another address; ends all
+    /// others. The new ones.
     pub fn follow(
         &self,
         env: &Env,
@@ -43,7 +43,9 @@ impl Links {
     ) -> Vec<Link> {
         let old = self.all();
         let (mut all, mut begun) = (BTreeMap::new(), Vec::new());
-        for info in topology.nodes.iter().filter(|info| info.id != members.me()) {
+        let still_needed = topology.removed.iter().filter(|info| needed(info.id));
+        let wanted = topology.nodes.iter().chain(still_needed).filter(|info| info.id != members.me());
+        for info in wanted {
             let kept = old.get(&info.id).filter(|link| link.addr() == info.peer_addr);
             let link = kept.cloned().unwrap_or_else(|| {
                 let link = Link::start(env.clone(), members.clone(), info.id, info.peer_addr.clone());
@@ -53,10 +55,7 @@ impl Links {
             all.insert(info.id, link);
         }
         for (id, link) in &*old {
-            let is_member = topology.node(*id).is_some();
-            if !is_member && needed(*id) {
-                all.insert(*id, link.clone());
-            } else if !is_member || begun.iter().any(|new| new.peer() == *id) {
+            if all.get(id).is_none_or(|now| now.addr() != link.addr()) {
                 link.close();
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! The members are state of the meta group (`quoris_engine::topology`), numbered by an epoch. A node learns of a newer epoch
 //! as it applies that group's log or takes its snapshot; from every node that it links up with, for each says in its hello
-//! what it knows; and from its own catalog when it starts. At first there is what its settings say, which is epoch 1. So a node
+//! what it knows, and on a link that stands when it has news; and from its own catalog when it starts. At first there is what its settings say, which is epoch 1. So a node
 //! that was away while all others were replaced is told by the first of them that links up with it.
 //!
 //! Which nodes hold and vote in a group is not decided here: that is the group's own log's business (`membership.rs`).
@@ -14,6 +14,7 @@ use prost::Message;
 use quoris_engine::entry::Topology;
 use tokio::sync::watch;
 
+use crate::planted::{Bug, is_planted};
 use crate::types::NodeId;
 use crate::wire::proto::Hello;
 
@@ -65,19 +66,21 @@ impl Members {
         });
     }
 
-    /// How this node introduces itself to node `to`.
-    pub fn hello(&self, to: NodeId) -> Hello {
-        let topology = Bytes::from(self.known.borrow().encode_to_vec());
-        Hello { cluster_id: self.cluster_id.to_string(), node_id: self.me, to, topology }
+    /// What is known, for another node to hear.
+    pub fn tell(&self) -> Bytes {
+        self.known.borrow().encode_to_vec().into()
     }
 
-    /// Takes what a node has said of the members when it introduced itself. One that cannot be read says nothing.
-    pub fn hear(&self, hello: &Hello) {
-        if hello.cluster_id == *self.cluster_id
-            && let Ok(topology) = Topology::decode(hello.topology.clone())
-        {
+    /// Takes what another node of the cluster has told. What cannot be read says nothing.
+    pub fn hear(&self, told: &Bytes) {
+        if let Ok(topology) = Topology::decode(told.clone()) {
             self.learn(&topology);
         }
+    }
+
+    /// How this node introduces itself to node `to`.
+    pub fn hello(&self, to: NodeId) -> Hello {
+        Hello { cluster_id: self.cluster_id.to_string(), node_id: self.me, to, topology: self.tell() }
     }
 
     /// Whether this node has been removed, as far as it knows.
@@ -87,7 +90,7 @@ impl Members {
 
     /// This node has been removed, and no group counts on it any more.
     pub fn dismiss(&self) {
-        self.dismissed.send_replace(true);
+        self.dismissed.send_replace(!is_planted(Bug::RemovedRemains));
     }
 
     /// Ready when it has been.
@@ -105,12 +108,10 @@ mod tests {
     fn what_is_newer_is_learnt_from_whoever_says_it_and_what_is_older_from_nobody() {
         let at = |epoch| Topology { epoch, ..Topology::default() };
         let (ours, theirs) = (Members::new(1, "c", at(1)), Members::new(2, "c", at(3)));
-        ours.hear(&theirs.hello(1));
+        ours.hear(&theirs.hello(1).topology);
         assert_eq!(ours.get().epoch, 3);
-        theirs.hear(&Members::new(1, "c", at(2)).hello(2));
-        assert_eq!(theirs.get().epoch, 3);
-        theirs.hear(&Members::new(1, "another", at(9)).hello(2));
-        theirs.hear(&Hello { topology: Bytes::from_static(b"\xff"), ..ours.hello(2) });
+        theirs.hear(&Members::new(1, "c", at(2)).tell());
+        theirs.hear(&Bytes::from_static(b"\xff"));
         assert_eq!(theirs.get().epoch, 3);
     }
 }

@@ -11,7 +11,7 @@
 //!
 //! A step into a configuration that has no quorum in reach would stop the group until its nodes come back. So none is taken.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -20,12 +20,15 @@ use openraft::raft::Precondition;
 use openraft::{ChangeMembers, EmptyNode};
 use quoris_engine::entry::Topology;
 
-use crate::consensus::{Membership, StoredMembership};
+use crate::consensus::{LogId, Membership, StoredMembership};
 use crate::group::Group;
 use crate::limits;
 use crate::node::Node;
+use crate::planted::{Bug, is_planted};
+use crate::read_gate::is_quorum;
 use crate::types::NodeId;
-use crate::wire::proto::{MayLead, frame};
+use crate::wire;
+use crate::wire::proto::{MayLead, RecallReply, frame};
 
 /// What brings a group's membership nearer to the members.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +39,7 @@ enum Step {
     Learn(NodeId),
     /// A learner that is ready for it is to vote.
     Promote(NodeId),
-    /// The leader is no member: it hands over.
+    /// The leader is to be dropped: it hands over.
     Resign,
     /// A node is to be neither voter nor learner.
     Drop(NodeId),
@@ -51,28 +54,66 @@ fn next(
 ) -> Option<Step> {
     let configs = membership.get_joint_config();
     let (last, earlier) = configs.split_last()?;
+    // First: who is not in the configuration that it proposes does not lead on.
+    if members.node(leader).is_none() || !last.contains(&leader) {
+        return Some(Step::Resign);
+    }
     if !earlier.is_empty() {
-        return Some(Step::Settle(last.clone()));
+        return (!is_planted(Bug::JointLeftBehind)).then(|| Step::Settle(last.clone()));
     }
     let is_known = |id: &NodeId| membership.get_node(id).is_some();
     let new = members.nodes.iter().map(|node| node.id).find(|id| !is_known(id));
     if let Some(id) = new {
         return Some(Step::Learn(id));
     }
-    let in_reach = |id: &NodeId| *id == leader || ready.contains(id);
+    let unready = is_planted(Bug::LearnerUnready);
+    let in_reach = |id: &NodeId| *id == leader || ready.contains(id) || unready;
     let has_quorum =
         |voters: &BTreeSet<NodeId>| 2 * voters.iter().filter(|id| in_reach(id)).count() > voters.len();
     let grown = |id: NodeId| last.iter().copied().chain([id]).collect();
     let is_member = |id: &NodeId| members.node(*id).is_some();
     let promoted =
-        membership.learner_ids().find(|id| is_member(id) && ready.contains(id) && has_quorum(&grown(*id)));
+        membership.learner_ids().find(|id| is_member(id) && in_reach(id) && has_quorum(&grown(*id)));
     if let Some(id) = promoted {
         return Some(Step::Promote(id));
     }
     let left_without = |id: NodeId| last.iter().copied().filter(|voter| *voter != id).collect();
-    let gone = |id: &NodeId| !is_member(id) && has_quorum(&left_without(*id));
-    let dropped = membership.nodes().map(|(id, _)| *id).find(gone)?;
-    Some(if dropped == leader { Step::Resign } else { Step::Drop(dropped) })
+    // As many as can be keep what is written. So who answers goes only when all who are to stay vote.
+    let all_vote = members.nodes.iter().all(|node| last.contains(&node.id));
+    let gone =
+        |id: &NodeId| !is_member(id) && (all_vote || !ready.contains(id)) && has_quorum(&left_without(*id));
+    membership.nodes().map(|(id, _)| *id).find(gone).map(Step::Drop)
+}
+
+/// What replicas of a group say of its membership.
+#[derive(Default)]
+pub struct Accounts {
+    by_node: BTreeMap<NodeId, (Option<LogId>, Vec<BTreeSet<NodeId>>)>,
+}
+
+impl Accounts {
+    /// What `node` has answered.
+    pub fn add(&mut self, node: NodeId, reply: &RecallReply) {
+        let membership = wire::from_membership(&reply.membership.clone().unwrap_or_default());
+        let at = reply.membership_at.as_ref().map(wire::from_log_id);
+        self.by_node.insert(node, (at, membership.get_joint_config().clone()));
+    }
+
+    /// Who votes, as any of them says, and has not been asked; but for those that the group has dropped.
+    pub fn missing(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let voters = self.by_node.values().flat_map(|(_, configs)| configs.iter().flatten().copied());
+        voters.filter(|voter| !self.by_node.contains_key(voter) && !self.have_dropped(*voter))
+    }
+
+    /// Whether the group no longer counts on `node`, and will not: so says a quorum of the newest configuration, and so
+    /// no log without that configuration is long enough for a leader's.
+    pub fn have_dropped(&self, node: NodeId) -> bool {
+        let without = |configs: &[BTreeSet<NodeId>]| !configs.iter().any(|voters| voters.contains(&node));
+        let Some((_, newest)) = self.by_node.values().max_by_key(|(at, _)| *at) else { return false };
+        let agree = self.by_node.iter().filter(|(_, (_, configs))| !configs.is_empty() && without(configs));
+        let agree: BTreeSet<NodeId> = agree.map(|(id, _)| *id).collect();
+        !newest.is_empty() && without(newest) && is_quorum(newest, &agree)
+    }
 }
 
 /// Takes step after step in `group`, whenever this node leads it.
@@ -105,7 +146,7 @@ async fn take_steps(node: &Node, group: &Group) {
 /// Whether that was done; if not, the next round sees what is left.
 async fn take(node: &Node, group: &Group, step: Step, seen: &StoredMembership) -> bool {
     let change = match step {
-        Step::Resign => return resign(node, group).await,
+        Step::Resign => return resign(node, group, seen).await,
         Step::Settle(voters) => ChangeMembers::ReplaceAllVoters(voters),
         Step::Learn(id) => ChangeMembers::AddNodes([(id, EmptyNode {})].into()),
         Step::Promote(id) => ChangeMembers::AddVoterIds([id].into()),
@@ -127,11 +168,12 @@ async fn take(node: &Node, group: &Group, step: Step, seen: &StoredMembership) -
     }
 }
 
-/// Hands the group over to a member. Always false: what is left is the next leader's.
-async fn resign(node: &Node, group: &Group) -> bool {
+/// Hands the group over to a member that is to vote. Always false: what is left is the next leader's.
+async fn resign(node: &Node, group: &Group, seen: &StoredMembership) -> bool {
     let members = node.members().get();
-    let heirs =
-        node.heirs(group.id()).into_iter().filter(|id| *id != node.id() && members.node(*id).is_some());
+    let last = seen.membership().get_joint_config().last().cloned().unwrap_or_default();
+    let may_stay = |id: &NodeId| *id != node.id() && last.contains(id) && members.node(*id).is_some();
+    let heirs = node.heirs(group.id()).into_iter().filter(may_stay);
     for heir in heirs {
         if node.hand_over_to(group, heir).await {
             tokio::time::sleep(Duration::from_millis(node.config().timing.election_timeout_ms)).await;
@@ -211,6 +253,26 @@ mod tests {
     }
 
     #[test]
+    fn a_node_is_dropped_when_a_quorum_of_those_who_stay_say_so() {
+        let has_dropped = |node, said: &[(NodeId, u64, &[&[NodeId]])]| {
+            let mut accounts = Accounts::default();
+            for (id, at, configs) in said {
+                let configs = configs.iter().map(|ids| set(ids)).collect();
+                accounts.by_node.insert(*id, (Some(LogId::new_term_index(1, *at)), configs));
+            }
+            accounts.have_dropped(node)
+        };
+        let (old, joint, new): (&[&[NodeId]], &[&[NodeId]], &[&[NodeId]]) =
+            (&[&[1, 2, 3, 4]], &[&[1, 2, 3, 4], &[1, 2, 3]], &[&[1, 2, 3]]);
+        assert!(!has_dropped(4, &[(1, 9, joint), (2, 9, joint), (3, 9, joint)]));
+        assert!(!has_dropped(4, &[(1, 10, new), (2, 9, joint)]), "one is no quorum");
+        assert!(has_dropped(4, &[(1, 10, new), (2, 10, new), (3, 5, old)]));
+        assert!(has_dropped(4, &[(7, 20, &[&[7]]), (8, 5, old)]), "8 is late, and only learns");
+        assert!(!has_dropped(4, &[]) && !has_dropped(4, &[(1, 0, &[])]), "who knows of nobody says nothing");
+        assert!(!has_dropped(3, &[(1, 10, new), (2, 10, new)]), "it votes");
+    }
+
+    #[test]
     fn who_is_no_member_goes_unless_too_few_are_left() {
         assert_eq!(step(&[&[1, 2, 3]], &[1, 2, 3], &[1, 2], &[2]), Some(Step::Drop(3)));
         assert_eq!(
@@ -229,9 +291,17 @@ mod tests {
     }
 
     #[test]
+    fn who_is_to_go_hands_over_before_it_does_anything_else() {
+        assert_eq!(step(&[&[1, 2, 3]], &[1, 2, 3], &[2, 3, 4], &[2, 3]), Some(Step::Resign));
+        assert_eq!(step(&[&[1, 2, 3], &[2, 3]], &[1, 2, 3], &[2, 3], &[2, 3]), Some(Step::Resign));
+        assert_eq!(step(&[&[1, 2, 3], &[2, 3]], &[1, 2, 3], &[1, 2, 3], &[2, 3]), Some(Step::Resign));
+    }
+
+    #[test]
     fn one_node_may_be_replaced_by_another_with_one_gone() {
         let (all, wanted) = (&[1, 2, 3, 4][..], &[1, 2, 4][..]);
         assert_eq!(step(&[&[1, 2, 3]], all, wanted, &[2]), Some(Step::Drop(3)), "4 waits for it to go");
         assert_eq!(step(&[&[1, 2]], &[1, 2, 4], wanted, &[2, 4]), Some(Step::Promote(4)));
+        assert_eq!(step(&[&[1, 2, 3]], all, wanted, &[2, 3]), None, "3 answers, and 4 does not yet");
     }
 }

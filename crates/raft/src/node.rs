@@ -13,6 +13,7 @@ use openraft_rt_tokio::TokioRuntime;
 use quoris_engine::digest::Difference;
 use quoris_engine::entry::{NodeInfo, Topology};
 use quoris_engine::{Machine, SlotId};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::catalog::{Catalog, CatalogError};
@@ -158,6 +159,10 @@ pub struct Node {
     pub(crate) log: SharedLog,
     pub(crate) standing: Arc<Standing>,
     snapshots: BTreeMap<GroupId, SnapshotStore>,
+    /// While the node is a newcomer: who votes in a group, as the others say.
+    pub(crate) named: Mutex<BTreeSet<NodeId>>,
+    /// Whether the node is no member any more, and remembers that.
+    pub(crate) has_left: watch::Sender<bool>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -250,13 +255,17 @@ impl Node {
                 Err(_) => std::future::pending().await,
             }
         };
+        let has_left = async {
+            // The sender is part of this.
+            let _ = self.has_left.subscribe().wait_for(|left| *left).await;
+        };
         let group_failed =
             futures::future::select_all(self.groups.iter().map(|group| Box::pin(group.failed())));
         tokio::select! {
             biased;
             reason = log_failed => format!("the log has failed: {reason}"),
             (reason, _, _) = group_failed => reason,
-            () = self.members.dismissed() => "this node was removed from the cluster".into(),
+            () = has_left => StartError::Removed(self.id()).to_string(),
             topology = self.other_groups() => {
                 StartError::Groups { ours: self.config.groups, theirs: topology.groups.len() }.to_string()
             }
@@ -349,7 +358,8 @@ impl Node {
 
     /// Links up with the members, and with nobody else but those that a group still counts on.
     pub(crate) fn follow_members(self: &Arc<Node>) {
-        let counted = |id| self.groups.iter().any(|group| group.counts_on(id));
+        let named = self.named.lock().expect("no code panics while it holds this lock").clone();
+        let counted = |id| named.contains(&id) || self.groups.iter().any(|group| group.counts_on(id));
         for link in self.links.follow(&self.env, &self.members, &self.topology(), counted) {
             self.spawn(upkeep::watch_for_death(Arc::downgrade(self), link));
         }
@@ -408,11 +418,14 @@ async fn start(env: Env, config: NodeConfig, watcher: Arc<dyn Watcher>) -> Resul
         log,
         standing,
         snapshots,
+        named: Mutex::default(),
+        has_left: watch::Sender::new(false),
         tasks: Mutex::new(Vec::new()),
     });
     node.spawn(upkeep::serve_peers(listener, service));
     node.follow_members();
     node.spawn(upkeep::keep_links(Arc::downgrade(&node)));
+    node.spawn(upkeep::leave(Arc::downgrade(&node)));
     node.spawn(upkeep::found(Arc::downgrade(&node)));
     node.spawn(upkeep::keep_leaders_spread(Arc::downgrade(&node)));
     node.spawn(upkeep::keep_log_bounded(Arc::downgrade(&node)));
@@ -453,7 +466,8 @@ pub(crate) fn open_log(env: &Env, config: &NodeConfig, is_voter: bool) -> Result
 /// Who the members are, as this node knew last; at first as its settings say.
 fn members(config: &NodeConfig, catalog: &Catalog) -> Result<Members, StartError> {
     let topology = catalog.topology().unwrap_or_else(|| founding::topology(config));
-    if topology.has_removed(config.node_id) {
+    // Who was removed and not dismissed is still needed.
+    if catalog.is_dismissed() {
         return Err(StartError::Removed(config.node_id));
     }
     if topology.groups.len() != config.groups as usize {

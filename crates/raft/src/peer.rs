@@ -26,7 +26,7 @@ use crate::wire::proto::{self, Frame, Packet, frame};
 #[error("no link to node {0}")]
 pub struct LinkDown(pub NodeId);
 
-/// The code of a refusal that tells a node that it was removed from the cluster.
+/// The code of a refusal that tells a node that it was removed from the cluster; with it comes who the members are.
 pub const REMOVED: tonic::Code = tonic::Code::FailedPrecondition;
 
 /// What a link last noticed.
@@ -56,6 +56,8 @@ struct Inner {
     channel: Mutex<Option<Channel>>,
     state: watch::Sender<LinkState>,
     closing: AtomicBool,
+    /// See [`Link::is_unwanted`].
+    unwanted: AtomicBool,
     notices: Notices,
 }
 
@@ -80,6 +82,7 @@ impl Link {
             channel: Mutex::new(None),
             state: watch::Sender::new(LinkState::Down),
             closing: AtomicBool::new(false),
+            unwanted: AtomicBool::new(false),
             notices: Notices::default(),
         });
         let link = Link { inner };
@@ -100,6 +103,11 @@ impl Link {
     /// Whether the link stands.
     pub fn is_up(&self) -> bool {
         *self.inner.state.borrow() == LinkState::Up
+    }
+
+    /// Whether the peer has refused this node last, because it was removed from the cluster and no group there counts on it.
+    pub fn is_unwanted(&self) -> bool {
+        self.inner.unwanted.load(Ordering::Relaxed)
     }
 
     /// Tells of changes.
@@ -226,13 +234,10 @@ async fn keep_up(link: Link, env: Env, members: Members) {
                     link.went_down(LinkState::Down);
                     continue;
                 }
-                Ended::Refused { reason, for_good } => {
+                Ended::Refused(reason) => {
                     let addr = link.addr();
                     tracing::warn!(peer = link.peer(), addr, reason, "the peer does not take this node");
                     link.went_down(LinkState::Down);
-                    if for_good {
-                        members.dismiss();
-                    }
                 }
             },
             Err(error) => {
@@ -249,11 +254,7 @@ async fn keep_up(link: Link, env: Env, members: Members) {
 /// How a stream ended.
 enum Ended {
     AfterHello,
-    /// `for_good`: this node was removed from the cluster, and the peer's groups do not count on it.
-    Refused {
-        reason: String,
-        for_good: bool,
-    },
+    Refused(String),
 }
 
 async fn connect(env: &Env, addr: &str) -> std::io::Result<Channel> {
@@ -294,19 +295,23 @@ async fn run(link: &Link, channel: Channel, members: &Members) -> Ended {
     let mut inbound = match opened {
         Ok(Ok(response)) => response.into_inner(),
         Ok(Err(status)) => {
-            let for_good = status.code() == REMOVED;
-            return Ended::Refused { reason: status.message().to_string(), for_good };
+            if status.code() == REMOVED {
+                members.hear(&Bytes::copy_from_slice(status.details()));
+                link.inner.unwanted.store(true, Ordering::Relaxed);
+            }
+            return Ended::Refused(status.message().to_string());
         }
-        Err(_) => return Ended::Refused { reason: "it does not answer".into(), for_good: false },
+        Err(_) => return Ended::Refused("it does not answer".into()),
     };
     tracing::info!(peer = link.peer(), "link up");
+    link.inner.unwanted.store(false, Ordering::Relaxed);
     // Weak: when the link is closed, its stream ends.
     let notices = outbound.frames.downgrade();
     link.came_up(outbound, channel);
     // An error here is the end of the link, whatever its kind; those who wait are told by `went_down`.
     let answers = async {
         while let Ok(Some(packet)) = inbound.message().await {
-            packet.hello.iter().for_each(|hello| members.hear(hello));
+            packet.hello.iter().for_each(|hello| members.hear(&hello.topology));
             packet.frames.into_iter().for_each(|frame| link.answer(frame));
         }
     };

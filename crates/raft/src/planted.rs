@@ -55,6 +55,10 @@ pub enum Bug {
     FullDiskIgnored,
     /// Nobody who links two nodes asks whether they are those that the other takes them for.
     HelloUnchecked,
+    /// A change of membership that a leader has left half done stays so.
+    JointLeftBehind,
+    /// A node that has joined votes in a group before it has caught up.
+    LearnerUnready,
     /// The log's clock begins anew with the first entry of a term: at its leader's.
     NewTermNewClock,
     /// A node whose disk was wiped follows leaders before it knows the newest term.
@@ -77,6 +81,8 @@ pub enum Bug {
     RecoveredNotHardened,
     /// A script whose leader has lost its group while it was tried out is answered with what it came to there.
     RehearsalAnswers,
+    /// A node that was removed goes on for ever.
+    RemovedRemains,
     /// Two writes that shared an entry are given each other's replies.
     RepliesSwapped,
     /// After another leader's entries should have been cut off, their indexes count as filled.
@@ -109,7 +115,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Bug; 44] = [
+    pub const ALL: [Bug; 47] = [
         Bug::AcknowledgeBeforeFsync,
         Bug::ApplyBeforeCommit,
         Bug::ApplyDiverges,
@@ -129,6 +135,8 @@ impl Bug {
         Bug::FsyncErrorIgnored,
         Bug::FullDiskIgnored,
         Bug::HelloUnchecked,
+        Bug::JointLeftBehind,
+        Bug::LearnerUnready,
         Bug::NewTermNewClock,
         Bug::NewcomerFollows,
         Bug::NewcomerVotes,
@@ -140,6 +148,7 @@ impl Bug {
         Bug::ReadWithoutLeadership,
         Bug::RecoveredNotHardened,
         Bug::RehearsalAnswers,
+        Bug::RemovedRemains,
         Bug::RepliesSwapped,
         Bug::ReuseIndexAfterTruncation,
         Bug::ScriptReadsClock,

@@ -150,6 +150,6 @@ impl ReadGate {
 }
 
 /// Whether `agree` has more than half of each of `configs`.
-fn is_quorum(configs: &[BTreeSet<NodeId>], agree: &BTreeSet<NodeId>) -> bool {
+pub(crate) fn is_quorum(configs: &[BTreeSet<NodeId>], agree: &BTreeSet<NodeId>) -> bool {
     configs.iter().all(|voters| 2 * voters.intersection(agree).count() > voters.len())
 }

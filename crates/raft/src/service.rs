@@ -29,7 +29,7 @@ use crate::planted::{Bug, is_planted};
 use crate::snapshot_store::SnapshotStore;
 use crate::standing::Standing;
 use crate::storage::stored_vote;
-use crate::types::{GroupId, Watcher};
+use crate::types::{GroupId, NodeId, Watcher};
 use crate::wire;
 use crate::wire::proto::{
     self, AppendRequest, Frame, OfferReply, Packet, SnapshotHead, SnapshotPart, SnapshotReply,
@@ -138,9 +138,16 @@ impl Service {
                 Ok(frame::Body::ConfirmReply(proto::ConfirmReply { term }))
             }
             frame::Body::Recall(_) => {
-                let vote = group.vote().await.map_err(|error| words(&error))?;
-                let (vote, voters) = (Some(wire::vote(&vote)), group.status().voters);
-                Ok(frame::Body::RecallReply(proto::RecallReply { vote, voters }))
+                let (vote, stored) = group.vote().await.map_err(|error| words(&error))?;
+                Ok(frame::Body::RecallReply(proto::RecallReply {
+                    vote: Some(wire::vote(&vote)),
+                    membership_at: stored.log_id().as_ref().map(wire::log_id),
+                    membership: Some(wire::membership(stored.membership())),
+                }))
+            }
+            frame::Body::Members(proto::Members { topology }) => {
+                self.inner.members.hear(&topology);
+                Ok(frame::Body::MembersReply(proto::MembersReply {}))
             }
             frame::Body::Audit(_) => {
                 let report = group.audit().await.map_err(|refusal| words(&refusal))?;
@@ -200,17 +207,35 @@ impl Service {
         if *to != ours {
             return Err(Status::permission_denied(format!("this is node {ours}, not node {to}")));
         }
-        self.inner.members.hear(hello);
-        let topology = self.inner.members.get();
-        let counts = || self.inner.groups.values().any(|group| group.counts_on(*node_id));
-        if topology.node(*node_id).is_some() || counts() {
-            return Ok(());
+        self.inner.members.hear(&hello.topology);
+        match self.is_welcome(*node_id) {
+            true => Ok(()),
+            false => Err(self.refuse_stranger(*node_id)),
         }
-        match topology.has_removed(*node_id) {
-            true => Err(Status::new(REMOVED, format!("node {node_id} was removed from the cluster"))),
-            false => Err(Status::permission_denied(format!(
-                "no member of the cluster is node {node_id}: quoris ctl add-node makes it one"
-            ))),
+    }
+
+    /// Whether the node is a member, or a group counts on it all the same.
+    fn is_welcome(&self, node_id: NodeId) -> bool {
+        let is_member = self.inner.members.get().node(node_id).is_some();
+        is_member
+            || is_planted(Bug::HelloUnchecked)
+            || self.inner.groups.values().any(|g| g.counts_on(node_id))
+    }
+
+    fn refuse_stranger(&self, node_id: NodeId) -> Status {
+        // A newcomer cannot say on whom its groups count.
+        if self.inner.members.get().has_removed(node_id) && self.inner.standing.is_voter() {
+            let words = format!("node {node_id} was removed from the cluster");
+            return Status::with_details(REMOVED, words, self.inner.members.tell());
+        }
+        let words = format!("no member of the cluster is node {node_id}: quoris ctl add-node makes it one");
+        Status::permission_denied(words)
+    }
+
+    /// Ready when the node is welcome no longer: it is told why when it greets again.
+    async fn until_unwelcome(&self, node_id: NodeId) {
+        while self.is_welcome(node_id) {
+            tokio::time::sleep(limits::MEMBERS_CHECK).await;
         }
     }
 
@@ -249,7 +274,14 @@ impl Peer for Service {
             return Err(refused);
         }
         let (outbound, frames) = mpsc::channel(limits::WAITING_FRAMES);
-        tokio::spawn(serve(self.clone(), inbound, outbound));
+        let (service, peer) = (self.clone(), hello.node_id);
+        tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                () = serve(service.clone(), inbound, outbound) => {}
+                () = service.until_unwelcome(peer) => {}
+            }
+        });
         let first = Packet { hello: Some(self.inner.members.hello(hello.node_id)), frames: Vec::new() };
         let packets = ReceiverStream::new(frames)
             .ready_chunks(limits::FRAMES_PER_PACKET)

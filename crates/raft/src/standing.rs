@@ -167,6 +167,11 @@ impl Standing {
         self.catalog.set_topology(topology).await
     }
 
+    /// Records that this node was removed, and is not needed.
+    pub async fn record_dismissal(&self) -> std::io::Result<()> {
+        self.catalog.set_dismissed().await
+    }
+
     fn has_caught_up(&self, groups: &[Arc<Group>]) -> bool {
         let catch_up = self.catch_up.lock().expect("no code panics while it holds this lock");
         let applied = |group: &Arc<Group>| group.with_machine(|machine| machine.applied());

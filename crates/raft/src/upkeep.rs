@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures::future::join_all;
 use openraft::EmptyNode;
-use quoris_engine::entry::{Entry, Genesis, Stamp};
+use prost::Message;
+use quoris_engine::entry::{Entry, Genesis, NodeInfo, Stamp, Topology};
 
 use crate::consensus::Vote;
 use crate::env::{Listener, Stream};
 use crate::group::Group;
 use crate::limits;
+use crate::membership::Accounts;
 use crate::node::Node;
 use crate::peer::{Link, LinkState};
 use crate::planted::{Bug, is_planted};
@@ -19,7 +22,7 @@ use crate::service::Service;
 use crate::types::{GroupId, NodeId};
 use crate::wire;
 use crate::wire::proto::peer_server::PeerServer;
-use crate::wire::proto::{Found, Recall, RecallReply, frame};
+use crate::wire::proto::{self, Found, Recall, RecallReply, frame};
 
 /// Answers every peer that connects.
 pub async fn serve_peers(listener: Box<dyn Listener>, service: Service) {
@@ -114,24 +117,17 @@ async fn agreed_to_found(node: &Node) -> bool {
 }
 
 /// Asks every peer for its vote in every group, and adopts the newest of each; then this newcomer may follow leaders.
-/// If a peer does not answer, or names a voter that this node cannot ask, the next round asks again.
+/// If a peer does not answer, or somebody names a voter that this node cannot ask, the next round asks again.
 async fn recall_votes(node: &Node) {
-    let mut newest: Vec<Vote> = node.groups().iter().map(|_| Vote::new(0, 0)).collect();
-    let links = node.links.all();
-    let is_asked = |voter: &NodeId| *voter == node.id() || links.contains_key(voter);
-    for link in links.values() {
-        for (group, newest) in node.groups().iter().zip(&mut newest) {
-            let asked = link.request(group.id(), frame::Body::Recall(Recall {}));
-            match tokio::time::timeout(limits::CONNECT_TIMEOUT, asked).await {
-                Ok(Ok(frame::Body::RecallReply(reply))) if reply.voters.iter().all(is_asked) => {
-                    let vote = wire::from_vote(&reply.vote.unwrap_or_default());
-                    if vote.leader_id().term > newest.leader_id().term {
-                        *newest = vote;
-                    }
-                }
-                _ => return,
-            }
-        }
+    let epoch = node.topology().epoch;
+    let mut newest = Vec::new();
+    for group in node.groups() {
+        let Some(vote) = newest_vote(node, group).await else { return };
+        newest.push(vote);
+    }
+    if node.topology().epoch > epoch {
+        // There may be others to ask.
+        return;
     }
     for (group, newest) in node.groups().iter().zip(newest) {
         if newest.leader_id().term > 0
@@ -142,6 +138,40 @@ async fn recall_votes(node: &Node) {
         }
     }
     node.standing.has_recalled();
+    // From here on its own logs say.
+    node.named.lock().expect("no code panics while it holds this lock").clear();
+}
+
+/// The newest vote of any other node in `group`; `None` if somebody has not been heard: a member, or one on whom the group
+/// still counts.
+async fn newest_vote(node: &Node, group: &Group) -> Option<Vote> {
+    let (mut newest, mut accounts) = (Vote::new(0, 0), Accounts::default());
+    let members = node.topology();
+    for peer in node.links.all().keys() {
+        match recalled(group, *peer).await {
+            Some(reply) => {
+                accounts.add(*peer, &reply);
+                let vote = wire::from_vote(&reply.vote.unwrap_or_default());
+                if vote.leader_id().term > newest.leader_id().term {
+                    newest = vote;
+                }
+            }
+            None if members.node(*peer).is_some() => return None,
+            None => {}
+        }
+    }
+    let missing: Vec<NodeId> = accounts.missing().filter(|voter| *voter != node.id()).collect();
+    // There will be links to them by the next round, if anybody knows where they are.
+    node.named.lock().expect("no code panics while it holds this lock").extend(&missing);
+    missing.is_empty().then_some(newest)
+}
+
+/// What `peer` has voted in `group`, and says of its membership.
+async fn recalled(group: &Group, peer: NodeId) -> Option<RecallReply> {
+    match group.ask_peer(peer, frame::Body::Recall(Recall {}), limits::CONNECT_TIMEOUT).await {
+        Some(frame::Body::RecallReply(reply)) => Some(reply),
+        _ => None,
+    }
 }
 
 fn genesis(node: &Node, group: &Arc<Group>) -> Entry {
@@ -206,7 +236,7 @@ async fn resign_what_is_distrusted(node: &Node) {
 /// Keeps the links those to the members, and remembers who they are over restarts.
 pub async fn keep_links(node: Weak<Node>) {
     let Some(mut changes) = node.upgrade().map(|node| node.members().changes()) else { return };
-    let mut recorded = 0;
+    let (mut recorded, mut told) = (0, BTreeMap::new());
     loop {
         // Also without news: a group may have stopped to count on who is no member, or to count on this node.
         if let Ok(Err(_)) = tokio::time::timeout(limits::MEMBERS_CHECK, changes.changed()).await {
@@ -222,23 +252,57 @@ pub async fn keep_links(node: Weak<Node>) {
                 Err(error) => tracing::error!(%error, "cannot record who the members are"),
             }
         }
+        tell_peers(&node, &topology, &mut told).await;
         if node.members().am_removed() && has_been_let_go(&node).await {
             node.members().dismiss();
         }
     }
 }
 
-/// Whether for each group some node in reach no longer counts on this one, which was removed.
-async fn has_been_let_go(node: &Node) -> bool {
-    for group in node.groups() {
-        let mut let_go = false;
-        for peer in node.links.all().keys() {
-            let asked = group.ask_peer(*peer, frame::Body::Recall(Recall {}), limits::CONNECT_TIMEOUT).await;
-            // A replica that has no log yet knows of nobody.
-            let others = |reply: &RecallReply| !reply.voters.is_empty() && !reply.voters.contains(&node.id());
-            let_go |= matches!(&asked, Some(frame::Body::RecallReply(reply)) if others(reply));
+/// Tells those peers who the members are that have not been `told` of this epoch, or a later one. At their hello they are told,
+/// too: this is for links that stand. A node may be taken out of the meta group before its log says that it was removed.
+async fn tell_peers(node: &Node, topology: &Topology, told: &mut BTreeMap<NodeId, u64>) {
+    let links = node.links.all();
+    let late = |id: &&NodeId| told.get(id).is_none_or(|epoch| *epoch < topology.epoch);
+    let tell = |id: &NodeId| {
+        let (id, link) = (*id, links[id].clone());
+        let news = proto::Members { topology: topology.encode_to_vec().into() };
+        async move {
+            let asked = link.request(0, frame::Body::Members(news));
+            let answer = tokio::time::timeout(limits::CONNECT_TIMEOUT, asked).await;
+            matches!(answer, Ok(Ok(frame::Body::MembersReply(_)))).then_some(id)
         }
-        if !let_go {
+    };
+    let heard = join_all(links.keys().filter(late).filter(|id| links[*id].is_up()).map(tell)).await;
+    told.extend(heard.into_iter().flatten().map(|id| (id, topology.epoch)));
+}
+
+/// Remembers that this node has been dismissed; then it stops.
+pub async fn leave(node: Weak<Node>) {
+    let Some(members) = node.upgrade().map(|node| node.members().clone()) else { return };
+    members.dismissed().await;
+    let Some(node) = node.upgrade() else { return };
+    if let Err(error) = node.standing.record_dismissal().await {
+        tracing::error!(%error, "cannot record that this node was removed from the cluster");
+    }
+    node.has_left.send_replace(true);
+}
+
+/// Whether no group counts any more on this node, which was removed.
+async fn has_been_let_go(node: &Node) -> bool {
+    let members = node.topology();
+    let unwanted = |info: &&NodeInfo| node.links.get(info.id).is_some_and(|link| link.is_unwanted());
+    if 2 * members.nodes.iter().filter(unwanted).count() > members.nodes.len() {
+        return true;
+    }
+    for group in node.groups() {
+        let mut accounts = Accounts::default();
+        for peer in node.links.all().keys() {
+            if let Some(reply) = recalled(group, *peer).await {
+                accounts.add(*peer, &reply);
+            }
+        }
+        if !accounts.have_dropped(node.id()) {
             return false;
         }
     }

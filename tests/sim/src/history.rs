@@ -70,6 +70,23 @@ pub enum Kind {
     List,
 }
 
+/// A call that makes a node a member, or takes it out.
+#[derive(Clone, Debug)]
+pub struct MemberChange {
+    /// The node.
+    pub node: u64,
+    /// Whether it was to join.
+    pub joins: bool,
+    /// Whether that was acknowledged, or answered as certainly not done; `None`: it may have been done, or may be yet.
+    pub applied: Option<bool>,
+}
+
+impl std::fmt::Display for MemberChange {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "that node {} {}", self.node, if self.joins { "joins" } else { "leaves" })
+    }
+}
+
 /// All that clients saw.
 #[derive(Default, Debug)]
 pub struct History {
@@ -83,6 +100,8 @@ pub struct History {
     pub deadlines: Deadlines,
     /// Calls that may have waited.
     pub waits: Vec<Wait>,
+    /// Changes of the members.
+    pub members: Vec<MemberChange>,
     /// Writes acknowledged, table calls included.
     pub acknowledged: u64,
     /// Writes of unknown fate.

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quoris_engine::entry::{SlotRange, Topology};
+use quoris_engine::entry::{NodeInfo, SlotRange, Topology};
 use quoris_engine::{Machine, SlotId};
 use quoris_raft::group::Group;
 use quoris_raft::node::Node;
@@ -31,6 +31,9 @@ const INTERVAL: Duration = Duration::from_millis(5);
 /// for as long as a write may take and a second, DRAIN_MS.
 const FAILED_LOOKS: u64 = 500;
 
+/// What a node says of itself and what a leader has in its log may cross on their way here: for so many looks.
+const UNREADY_LOOKS: u64 = 20;
+
 /// What all watchers of a run have seen.
 #[derive(Default)]
 pub struct Observed {
@@ -51,6 +54,8 @@ pub struct Observed {
     members: Arc<Topology>,
     /// Nodes that have become members and do not vote yet.
     joining: BTreeSet<NodeId>,
+    /// The nodes that have a watcher.
+    alive: BTreeSet<NodeId>,
     /// Up to which of their epochs each replica's group has done what they say, as far as its log goes.
     settled: BTreeMap<(NodeId, GroupId), u64>,
     /// When groups had new leaders, in milliseconds of the simulation.
@@ -130,6 +135,7 @@ impl Observed {
         self.states.retain(|(of, _), _| *of != node);
         self.leading.retain(|(_, leader)| *leader != node);
         self.busy.remove(&node);
+        self.alive.remove(&node);
     }
 
     /// Whether all members vote, in all of `groups` groups, and nobody else does in any.
@@ -150,7 +156,8 @@ impl Observed {
             first.is_some() && states.all(|state| state == first)
         };
         let at_rest = || self.slots.all_are_owned().is_ok();
-        self.all_vote(groups) && (0..groups).all(equal) && at_rest()
+        let gone = |node: &NodeInfo| !self.alive.contains(&node.id);
+        self.all_vote(groups) && (0..groups).all(equal) && at_rest() && self.members.removed.iter().all(gone)
     }
 
     /// `node` knows these members. Any change that is news has been committed.
@@ -164,14 +171,19 @@ impl Observed {
                 self.joining.insert(node.id);
             }
         }
-        for id in topology.removed.iter().filter(|id| !self.members.has_removed(**id)) {
+        for node in topology.removed.iter().filter(|node| !self.members.has_removed(node.id)) {
             self.coverage.count(Event::NodeRemoved);
-            if self.is_leader(*id) {
+            if self.is_leader(node.id) {
                 self.coverage.count(Event::LeaderRemoved);
             }
         }
         crate::run::trace(|| format!("the members are {topology:?}"));
         self.members = topology;
+    }
+
+    /// The newest that any node has known of the members.
+    pub fn members(&self) -> &Topology {
+        &self.members
     }
 
     fn has_settled(&mut self, node: NodeId, group: GroupId, epoch: u64) {
@@ -191,7 +203,9 @@ impl Observed {
             format!("n{node}/g{group} {index} {digest:08x}")
         };
         let states: Vec<String> = self.states.iter().map(state).collect();
-        format!("voters {:?}; {}", self.voters, states.join(", "))
+        let removed: Vec<NodeId> = self.members.removed.iter().map(|node| node.id).collect();
+        let alive = &self.alive;
+        format!("voters {:?}; running {alive:?}, removed {removed:?}; {}", self.voters, states.join(", "))
     }
 }
 
@@ -211,6 +225,8 @@ struct Known {
     failed: u64,
     /// Up to which epoch of the members its group has done what they say.
     settled: u64,
+    /// How often in a row the group was seen to count on a node that has not caught up.
+    unready: u64,
 }
 
 /// Watches `node` for as long as it lives.
@@ -218,6 +234,7 @@ pub async fn watch(observed: Shared, node: Arc<Node>) {
     let mut known: Vec<Known> = node.groups().iter().map(|_| Known::default()).collect();
     loop {
         let topology = node.topology();
+        observed.borrow_mut().alive.insert(node.id());
         observed.borrow_mut().votes(node.id(), node.is_voter());
         observed.borrow_mut().knows(Arc::clone(&topology));
         for (group, known) in node.groups().iter().zip(&mut known) {
@@ -225,9 +242,21 @@ pub async fn watch(observed: Shared, node: Arc<Node>) {
                 known.settled = topology.epoch;
                 observed.borrow_mut().has_settled(node.id(), group.id(), known.settled);
             }
+            look_for_the_unready(&mut observed.borrow_mut(), group, known);
             look(&observed, &node, group, known).await;
         }
         tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+/// A group must not count on the vote of a node that has joined and does not vote yet, though it is there to say so.
+fn look_for_the_unready(observed: &mut Observed, group: &Group, known: &mut Known) {
+    let unready = observed.joining.intersection(&observed.alive).next().copied();
+    let counted = unready.filter(|id| group.is_leader() && group.status().voters.contains(id));
+    known.unready = if counted.is_some() { known.unready + 1 } else { 0 };
+    if let (Some(id), UNREADY_LOOKS) = (counted, known.unready) {
+        let wrong = format!("node {id} has a vote in group {}, and cannot give it yet", group.id());
+        observed.violate("who votes has caught up", wrong);
     }
 }
 

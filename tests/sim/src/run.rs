@@ -14,8 +14,8 @@ use crate::coverage::{Coverage, Event};
 use crate::history::{Fate, History};
 use crate::invariants::blocked_calls_are_answered;
 use crate::invariants::{
-    acknowledged_is_never_lost, deadlines_hold, queues_lose_nothing, reads_are_linearizable,
-    unknown_appears_at_most_once,
+    acknowledged_is_never_lost, deadlines_hold, members_are_what_was_said, queues_lose_nothing,
+    reads_are_linearizable, unknown_appears_at_most_once,
 };
 use crate::observe::{self, Observed};
 use crate::plan::Plan;
@@ -178,6 +178,7 @@ fn act(
 
 fn judge(history: &History, cluster: &Cluster, observed: &mut Observed) {
     observed.finish();
+    let members = members_are_what_was_said::check(history, observed.members());
     let behind = deadlines_hold::behind(&history.deadlines, cluster.clocks());
     observed.coverage.add(Event::LeaderBehindLog, behind);
     let mut all = |invariant: &str, wrongs: Vec<String>| {
@@ -185,6 +186,7 @@ fn judge(history: &History, cluster: &Cluster, observed: &mut Observed) {
     };
     all("acknowledged is never lost", acknowledged_is_never_lost::check(history));
     all("reads are linearizable", reads_are_linearizable::check(history));
+    all("members are what was said", members);
     all("a reply answers its call", history.strange.clone());
     all("queues lose nothing", queues_lose_nothing::check(history));
     all("blocked calls are answered", blocked_calls_are_answered::check(history, cluster.troubles()));

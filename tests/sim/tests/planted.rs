@@ -22,6 +22,7 @@ fn faults(bug: Bug) -> &'static [&'static str] {
         Bug::FsyncErrorIgnored => &["DiskError", "PowerCut", "PowerCutOfAll"],
         Bug::FullDiskIgnored => &["DiskFull"],
         Bug::HelloUnchecked => &["Exchange"],
+        Bug::JointLeftBehind | Bug::LearnerUnready | Bug::RemovedRemains => &["Kill"],
         Bug::NewcomerVotes => &["Isolate", "PowerCutOfAllBut", "Wipe"],
         Bug::ReadBeforeApply => &["Isolate", "Kill", "SlowDisk"],
         Bug::ConfirmBlindly => &["Pause"],

@@ -37,6 +37,8 @@ pub struct Ownership {
     latest: Arc<[Tenure; SLOT_COUNT as usize]>,
     /// The slots served, as runs.
     served: Arc<Vec<RangeInclusive<SlotId>>>,
+    /// The slots that are served or were, as runs, for snapshots; a view has none.
+    holdings: Arc<Vec<Holding>>,
     leaving: BTreeMap<SlotId, Leaving>,
     arriving: BTreeMap<SlotId, Arriving>,
 }
@@ -91,6 +93,7 @@ impl Ownership {
         Ownership {
             latest: Arc::clone(&NONE),
             served: Arc::default(),
+            holdings: Arc::default(),
             leaving: BTreeMap::new(),
             arriving: BTreeMap::new(),
         }
@@ -99,13 +102,26 @@ impl Ownership {
     /// The same slots served, for a view, which sees nothing of those on their way.
     pub(super) fn view(&self) -> Ownership {
         let (latest, served) = (Arc::clone(&self.latest), Arc::clone(&self.served));
-        Ownership { latest, served, leaving: BTreeMap::new(), arriving: BTreeMap::new() }
+        Ownership { latest, served, ..Ownership::none() }
     }
 
     fn set(&mut self, tenures: impl Iterator<Item = (SlotId, Tenure)>) {
         let latest = Arc::make_mut(&mut self.latest);
         tenures.for_each(|(slot, tenure)| latest[usize::from(slot)] = tenure);
-        self.served = Arc::new(runs(latest, |tenure| tenure.served));
+        self.put_in_runs();
+    }
+
+    /// Slots change their groups seldom, and snapshots and reads ask for runs of them often.
+    fn put_in_runs(&mut self) {
+        self.served = Arc::new(runs(&*self.latest, |tenure| tenure.served));
+        let mut holdings: Vec<Holding> = Vec::new();
+        for (slot, &Tenure { epoch, served }) in (0..).zip(self.latest.iter()).filter(|(_, t)| t.epoch > 0) {
+            match holdings.last_mut() {
+                Some(run) if (run.end + 1, run.epoch, run.served) == (slot, epoch, served) => run.end = slot,
+                _ => holdings.push(Holding { start: slot, end: slot, epoch, served }),
+            }
+        }
+        self.holdings = Arc::new(holdings);
     }
 
     /// The epoch in which `slot` is served here; `None` if it is not.
@@ -151,13 +167,6 @@ impl Ownership {
 
     /// For a snapshot, all but the keys.
     pub(crate) fn states(&self) -> (Vec<Holding>, Vec<LeavingState>, Vec<SlotEpoch>) {
-        let mut holdings: Vec<Holding> = Vec::new();
-        for (slot, &Tenure { epoch, served }) in (0..).zip(self.latest.iter()).filter(|(_, t)| t.epoch > 0) {
-            match holdings.last_mut() {
-                Some(run) if (run.end + 1, run.epoch, run.served) == (slot, epoch, served) => run.end = slot,
-                _ => holdings.push(Holding { start: slot, end: slot, epoch, served }),
-            }
-        }
         let leaving = self.leaving.iter().map(|(&slot, leaving)| LeavingState {
             slot: u32::from(slot),
             epoch: leaving.epoch,
@@ -167,7 +176,7 @@ impl Ownership {
         let arriving = self.arriving.iter();
         let arriving =
             arriving.map(|(&slot, arriving)| SlotEpoch { slot: slot.into(), epoch: arriving.epoch });
-        (holdings, leaving.collect(), arriving.collect())
+        (self.holdings.to_vec(), leaving.collect(), arriving.collect())
     }
 
     /// What [`Ownership::states`] gave; the keys come after it. `None` if it cannot have.
@@ -187,7 +196,7 @@ impl Ownership {
             }
             latest.get_mut(usize::from(start)..=usize::from(end))?.fill(tenure);
         }
-        ownership.served = Arc::new(runs(latest, |tenure| tenure.served));
+        ownership.put_in_runs();
         let empty = || Arc::new(Slot::new(hash_seed));
         for &LeavingState { slot, epoch, to, sealed } in leaving {
             ownership.leaving.insert(slot_id(slot)?, Leaving { epoch, to, sealed, keys: empty() });

@@ -10,6 +10,7 @@ pub mod committed_is_immutable;
 pub mod deadlines_hold;
 pub mod equal_digest_at_equal_index;
 pub mod log_matching;
+pub mod members_are_what_was_said;
 pub mod one_leader_per_term;
 pub mod queues_lose_nothing;
 pub mod reads_are_linearizable;

@@ -9,6 +9,7 @@ use crate::client::{Client, ClientKind, Outcome, Reply};
 use crate::cluster::{client_addr, peer_addr};
 use crate::coverage::Event;
 use crate::env::SeededRng;
+use crate::history::MemberChange;
 
 /// With fewer members nobody is removed: the faults leave a majority of that many.
 const LEAST: usize = 3;
@@ -27,28 +28,43 @@ pub async fn run(shared: Shared, nodes: Vec<String>, founded: u64, places: u64, 
         }
         let number = rng.next_u64();
         if let Some(spare) = spares.last().copied().filter(|_| number % 2 == 0 || members.len() <= LEAST) {
-            let words = ["QUORIS", "ADDNODE", &spare.to_string(), &client_addr(spare), &peer_addr(spare)];
-            if let Outcome::Ok(Reply::Value(_)) = call(&shared, &mut client, &words).await {
+            if change(&shared, &mut client, spare, true).await == Some(true) {
                 members.push(spare);
                 spares.pop();
             }
         } else if members.len() > LEAST {
             let at = (number >> 8) as usize % members.len();
-            let outcome =
-                call(&shared, &mut client, &["QUORIS", "REMOVENODE", &members[at].to_string()]).await;
-            if !matches!(outcome, Outcome::Refused(_) | Outcome::Ok(Reply::Error(_))) {
+            if change(&shared, &mut client, members[at], false).await != Some(false) {
                 members.remove(at);
             }
         }
     }
 }
 
-async fn call(shared: &Shared, client: &mut Client, words: &[&str]) -> Outcome {
+/// Has a node join or leave. Whether that is done, if it is known.
+async fn change(shared: &Shared, client: &mut Client, node: u64, joins: bool) -> Option<bool> {
+    let (number, at, peers) = (node.to_string(), client_addr(node), peer_addr(node));
+    let words = match joins {
+        true => vec!["QUORIS", "ADDNODE", &number, &at, &peers],
+        false => vec!["QUORIS", "REMOVENODE", &number],
+    };
     let bytes: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+    // If the run ends first, nobody knows.
+    let place = {
+        let mut history = shared.history.borrow_mut();
+        history.members.push(MemberChange { node, joins, applied: None });
+        history.members.len() - 1
+    };
     let outcome = client.call(&bytes).await;
     trace(|| words.join(" "), &outcome);
-    if matches!(outcome, Outcome::Unknown(_)) {
+    let applied = match outcome {
+        Outcome::Ok(Reply::Error(_)) | Outcome::Refused(_) => Some(false),
+        Outcome::Ok(_) => Some(true),
+        Outcome::Unknown(_) => None,
+    };
+    if applied.is_none() {
         shared.coverage.borrow_mut().count(Event::MemberUnknown);
     }
-    outcome
+    shared.history.borrow_mut().members[place].applied = applied;
+    applied
 }
