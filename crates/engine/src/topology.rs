@@ -25,34 +25,40 @@ impl Topology {
         self.removed.iter().any(|node| node.id == id)
     }
 
-    /// Makes `node` a member, or gives the member of its number its addresses.
+    /// Makes each of `nodes` a member, or gives the member of its number its addresses: all at once.
     ///
     /// # Errors
-    /// If the number is not to be had, or an address is another member's; nothing has changed then.
-    pub(crate) fn set_node(&mut self, node: NodeInfo) -> Result<(), CommandError> {
+    /// If a number is not to be had, or two members would have one address; nothing has changed then.
+    pub(crate) fn set_nodes(&mut self, nodes: Vec<NodeInfo>) -> Result<(), CommandError> {
         let refuse = |why: String| Err(CommandError::Message(format!("ERR {why}")));
-        if self.has_removed(node.id) {
-            return refuse(format!(
-                "node {} was removed: give a node that joins a number of its own",
-                node.id
-            ));
-        }
-        let addresses = |node: &NodeInfo| [node.client_addr.clone(), node.peer_addr.clone()];
-        let taken = |other: &&NodeInfo| {
-            other.id != node.id && addresses(other).iter().any(|addr| addresses(&node).contains(addr))
-        };
-        if let Some(other) = self.nodes.iter().find(taken) {
-            return refuse(format!("node {} is at one of these addresses", other.id));
-        }
-        match self.nodes.iter().position(|member| member.id == node.id) {
-            Some(at) if self.nodes[at] == node => return Ok(()),
-            Some(at) => self.nodes[at] = node,
-            None if self.nodes.len() == MAX_NODES => {
-                return refuse(format!("a cluster has at most {MAX_NODES} nodes"));
+        let mut members = self.nodes.clone();
+        for node in nodes {
+            if self.has_removed(node.id) {
+                return refuse(format!(
+                    "node {} was removed: give a node that joins a number of its own",
+                    node.id
+                ));
             }
-            None => self.nodes.push(node),
+            match members.iter_mut().find(|member| member.id == node.id) {
+                Some(member) => *member = node,
+                None => members.push(node),
+            }
         }
-        self.has_changed();
+        if members.len() > MAX_NODES {
+            return refuse(format!("a cluster has at most {MAX_NODES} nodes"));
+        }
+        let mut owners = BTreeMap::new();
+        for node in &members {
+            for addr in [&node.client_addr, &node.peer_addr] {
+                if let Some(other) = owners.insert(addr, node.id) {
+                    return refuse(format!("nodes {other} and {} would both be at {addr}", node.id));
+                }
+            }
+        }
+        if members != self.nodes {
+            self.nodes = members;
+            self.has_changed();
+        }
         Ok(())
     }
 
@@ -147,7 +153,7 @@ mod tests {
     fn leaders_follow_the_members_and_move_no_more_than_they_must() {
         let mut topology = topology(3, 7);
         assert_eq!(leaders(&topology), [1, 2, 3, 1, 2, 3, 1]);
-        assert_eq!(topology.set_node(node(4)), Ok(()));
+        assert_eq!(topology.set_nodes(vec![node(4)]), Ok(()));
         assert_eq!(leaders(&topology), [4, 2, 3, 1, 2, 3, 1]);
         assert_eq!(topology.remove_node(2), Ok(true));
         assert_eq!(leaders(&topology), [4, 4, 3, 1, 1, 3, 1]);
@@ -157,27 +163,37 @@ mod tests {
     #[test]
     fn a_number_is_given_once_and_an_address_to_one_node() {
         let mut topology = topology(2, 1);
-        assert_eq!(topology.set_node(node(2)), Ok(()));
+        assert_eq!(topology.set_nodes(vec![node(2)]), Ok(()));
         assert_eq!(topology.epoch, 1, "nothing has changed");
         let moved = NodeInfo { peer_addr: "elsewhere:2".into(), ..node(2) };
-        assert_eq!(topology.set_node(moved.clone()), Ok(()));
+        assert_eq!(topology.set_nodes(vec![moved.clone()]), Ok(()));
         assert_eq!((topology.epoch, topology.node(2)), (2, Some(&moved)));
-        assert!(topology.set_node(NodeInfo { id: 3, ..moved }).is_err(), "its addresses are taken");
+        assert!(topology.set_nodes(vec![NodeInfo { id: 3, ..moved }]).is_err(), "its addresses are taken");
         assert_eq!(topology.remove_node(2), Ok(true));
         assert_eq!(topology.remove_node(2), Ok(false), "again");
-        assert!(topology.set_node(node(2)).is_err(), "a number that was removed");
+        assert!(topology.set_nodes(vec![node(2)]).is_err(), "a number that was removed");
         assert!(topology.remove_node(7).is_err(), "never a member");
         assert!(topology.remove_node(1).is_err(), "the last");
         assert_eq!(topology.epoch, 3);
     }
 
     #[test]
+    fn addresses_are_exchanged_at_once_or_not_at_all() {
+        let mut topology = topology(3, 1);
+        let at = |id, place: u64| NodeInfo { id, ..node(place) };
+        assert!(topology.set_nodes(vec![at(1, 2)]).is_err());
+        assert_eq!(topology.epoch, 1);
+        assert_eq!(topology.set_nodes(vec![at(1, 2), at(2, 1)]), Ok(()));
+        assert_eq!((topology.epoch, topology.node(2)), (2, Some(&at(2, 1))));
+    }
+
+    #[test]
     fn a_cluster_has_bounds() {
         let mut topology = topology(1, 1);
         for id in 2..=MAX_NODES as u64 {
-            assert_eq!(topology.set_node(node(id)), Ok(()));
+            assert_eq!(topology.set_nodes(vec![node(id)]), Ok(()));
         }
-        assert!(topology.set_node(node(100)).is_err());
+        assert!(topology.set_nodes(vec![node(100)]).is_err());
     }
 
     #[test]

@@ -473,6 +473,17 @@ fn members(config: &NodeConfig, catalog: &Catalog) -> Result<Members, StartError
     if topology.groups.len() != config.groups as usize {
         return Err(StartError::Groups { ours: config.groups, theirs: topology.groups.len() });
     }
+    let (own, known) = (|node: &&NodeInfo| node.id == config.node_id, topology.node(config.node_id));
+    if let (Some(own), Some(known)) = (config.initial_cluster.iter().find(own), known)
+        && own != known
+    {
+        let (clients, peers) = (&known.client_addr, &known.peer_addr);
+        tracing::warn!(
+            clients,
+            peers,
+            "the cluster knows this node at other addresses than its settings do: quoris ctl add-node changes them"
+        );
+    }
     Ok(Members::new(config.node_id, &config.cluster_id, topology))
 }
 

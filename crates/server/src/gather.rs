@@ -151,7 +151,7 @@ async fn ask(
                     return Reply::Error(error);
                 }
                 if row.gather == Gather::Meta
-                    && let Err(refused) = meta::admit(server, row, &call)
+                    && let Err(refused) = meta::admit(server, row, &call).await
                 {
                     return Reply::Error(refused);
                 }

@@ -5,13 +5,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use quoris_engine::args::Args;
 use quoris_engine::command::Command;
-use quoris_engine::{Call, CommandError, Reply};
+use quoris_engine::entry::Topology;
+use quoris_engine::{Batch, Call, CommandError, Reply};
 use quoris_raft::types::META_GROUP;
 
 use crate::route::Access;
 use crate::server::Server;
 use crate::session::Behalf;
-use crate::{gather, limits, users, wait};
+use crate::{gather, limits, route, users, wait};
 
 /// Runs a call of `row`, wherever the meta group is led. When it has been answered, this node knows of what has changed.
 pub async fn run(server: &Server, row: &'static Command, words: &[Bytes], access: Access) -> Reply {
@@ -34,9 +35,33 @@ pub async fn catch_up(server: &Server) {
     }
 }
 
+/// Until the members change for the first time, each node's settings say where the others are, and may have been changed since
+/// the founding. From the first change on the meta group says it. So its leader, which this node is, has it say what the settings
+/// do before anything else changes.
+async fn take_over_addresses(server: &Server, row: &Command) -> Result<(), CommandError> {
+    if !matches!(row.name, "addnode" | "removenode") {
+        return Ok(());
+    }
+    let (group, settings) = (server.meta_group(), server.node.topology());
+    let differs = |topology: &Topology| topology.epoch == settings.epoch && topology.nodes != settings.nodes;
+    if !group.with_machine(|machine| machine.topology().is_some_and(differs)) {
+        return Ok(());
+    }
+    let members = settings.nodes.iter();
+    let triples =
+        members.flat_map(|node| [node.id.to_string(), node.client_addr.clone(), node.peer_addr.clone()]);
+    let words = ["QUORIS".to_string(), "ADDNODE".to_string()].into_iter().chain(triples);
+    let outcome = group.write(Batch::of(vec![Call::new(words)])).await;
+    match route::written(&server.node, outcome, std::iter::once(None)).swap_remove(0) {
+        Reply::Error(error) => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Whether the meta group's leader, which this node is, may propose a call: not to take a node out if too few others are in
 /// reach, for no group could go on without them.
-pub fn admit(server: &Server, row: &Command, call: &Call) -> Result<(), CommandError> {
+pub async fn admit(server: &Server, row: &Command, call: &Call) -> Result<(), CommandError> {
+    take_over_addresses(server, row).await?;
     let leaving = match row.name {
         "removenode" => Args(&call.args).int(2).ok().and_then(|id| u64::try_from(id).ok()),
         _ => None,

@@ -9,10 +9,10 @@ use crate::error::CommandError;
 use crate::reply::Reply;
 use crate::topology::node_name;
 
-/// QUORIS ADDNODE number client-address peer-address: again for a member, to give it other addresses.
+/// QUORIS ADDNODE number client-address peer-address [...]: again for a member, to give it other addresses.
 pub const ADD_NODE: Command = changing(
     "addnode",
-    5,
+    -5,
     add_node,
     "Makes a node a member of the cluster, or gives a member other addresses.",
 );
@@ -37,17 +37,23 @@ const fn changing(
 }
 
 fn add_node(context: &mut WriteContext, args: Args) -> Outcome {
-    let id = number(args)?;
-    let (client_addr, peer_addr) = (address(args.bytes(3))?, address(args.bytes(4))?);
     let genesis = founded(context)?;
-    let name = node_name(&genesis.cluster_id, id);
-    let topology = genesis.topology.as_mut().ok_or(NO_CONTEXT)?;
-    topology.set_node(NodeInfo { id, name, client_addr, peer_addr })?;
+    let words = args.from(2);
+    if words.len() % 3 != 0 {
+        return Err(CommandError::Syntax);
+    }
+    let node = |i: usize| {
+        let (id, client_addr, peer_addr) =
+            (number(args, i)?, address(args.bytes(i + 1))?, address(args.bytes(i + 2))?);
+        Ok(NodeInfo { id, name: node_name(&genesis.cluster_id, id), client_addr, peer_addr })
+    };
+    let nodes: Result<Vec<NodeInfo>, CommandError> = (2..args.len()).step_by(3).map(node).collect();
+    genesis.topology.as_mut().ok_or(NO_CONTEXT)?.set_nodes(nodes?)?;
     Ok(Reply::OK)
 }
 
 fn remove_node(context: &mut WriteContext, args: Args) -> Outcome {
-    let id = number(args)?;
+    let id = number(args, 2)?;
     let topology = founded(context)?.topology.as_mut().ok_or(NO_CONTEXT)?;
     Ok(Reply::flag(topology.remove_node(id)?))
 }
@@ -56,8 +62,9 @@ fn founded<'a>(context: &'a mut WriteContext) -> Result<&'a mut Genesis, Command
     context.genesis.as_deref_mut().ok_or(NO_CONTEXT)
 }
 
-fn number(args: Args) -> Result<u64, CommandError> {
-    let number = args.int(2).ok().and_then(|id| u64::try_from(id).ok()).filter(|id| *id > 0);
+/// Word `i`, a node's number.
+fn number(args: Args, i: usize) -> Result<u64, CommandError> {
+    let number = args.int(i).ok().and_then(|id| u64::try_from(id).ok()).filter(|id| *id > 0);
     number.ok_or(CommandError::Text("ERR a node's number is 1 or more"))
 }
 
