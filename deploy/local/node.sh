@@ -65,6 +65,7 @@ add_node() {
     for addr in "$(client_addr "$n")" "$(peer_addr "$n")"; do
         if (exec 3<>"/dev/tcp/${addr%:*}/${addr#*:}") 2>/dev/null; then die "node $n: $addr is in use"; fi
     done
+    ask_ctl status || die "node $n has nobody to join"
     # Before it is asked for: what is not known to be done may be done.
     LAST_NODE=$n
     save_cluster "$data"
