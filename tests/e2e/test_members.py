@@ -1,6 +1,7 @@
 """Nodes that join a running cluster and leave it: under load, through deaths, all of them in turn; and what is refused."""
 
 import random
+import subprocess
 import time
 
 import pytest
@@ -13,13 +14,13 @@ from test_moves import Counter, as_clients_see_it, check_by_redis_cli, wait_alik
 
 # More groups than nodes, so that whoever joins gets one to lead.
 GROUPS = 4
-WRITE_EVERY_S = 0.004
+WRITE_EVERY_S = 0.01
 CALL_LIMIT_S = 20.0
 PAUSE_BAR_S = 5.0
 REMOVED = "was removed from the cluster"
 
 
-def wait_more(load, writes=200):
+def wait_more(load, writes=90):
     """Until every writer has gone on for a while."""
     wanted = {writer: len(writer.ack_times) + writes // len(load.writers) for writer in load.writers}
     wait_until("more is written", lambda: all(len(w.ack_times) >= n for w, n in wanted.items()))
@@ -52,6 +53,11 @@ def wait_agreed(cluster):
         return seen[0] if seen[0] and all(one == seen[0] for one in seen) else None
 
     return wait_until("all nodes name the same members", agreed)
+
+
+def reaches(node, other):
+    """Whether the node has a link to the other."""
+    return next(n["reachable"] for n in node.status()["nodes"] if n["id"] == other.id)
 
 
 def wait_said(node, words, since=0):
@@ -173,25 +179,58 @@ def replace_all(cluster, after_each):
         after_each()
 
 
-def test_all_nodes_are_replaced_and_then_killed_and_started_with_settings_of_long_ago():
+def test_all_nodes_are_replaced_under_load_and_killed_and_started_with_settings_of_long_ago():
+    """While writers write and a cluster client of redis-py counts."""
     with Cluster() as cluster:
         founded = cluster.initial_cluster()
+        counter = cluster_counter(cluster)
         with Load(cluster, per_group=1, every_s=WRITE_EVERY_S) as load:
+            counter.start()
             wait_more(load)
             replace_all(cluster, after_each=lambda: wait_more(load))
             assert [node.id for node in cluster.nodes] == [4, 5, 6]
+            counted = dict(counter.counted)
+            wait_until("it counts on", lambda: all(counter.counted[key] > n + 10 for key, n in counted.items()))
+            counter.halt.set()
+            counter.join()
             cluster.wait_ready()
+            check_as_clients_see_it(cluster)
             for node in cluster.nodes:
                 node.kill()
+        print(f"\n{sum(counter.counted.values())} counted by redis-py; longest pause {counter.longest_s * 1000:.0f} ms")
         assert cluster.node(4).settings["initial_cluster"] == f"{founded},{cluster.node(4).member}"
         cluster.start()
         cluster.wait_ready(), cluster.wait_settled()
         load.check()
+        with Connection(cluster.nodes[0].client_addr, CALL_LIMIT_S) as connection:
+            counter.check(lambda key: connection.call("GET", key))
         wait_alike(cluster)
         assert wait_agreed(cluster) == members_of(cluster.nodes)
-        # An old one that had been asleep all the time, so to speak, has nobody to vote with.
+        # Who comes back with what it had, and its settings of long ago, is told.
         for old in cluster.strangers:
             refused_start(old, REMOVED)
+
+
+def cluster_counter(cluster):
+    """Counts in every group by a cluster client that is told of nodes that will all be gone."""
+    nodes = [ClusterNode("127.0.0.1", node.port) for node in cluster.nodes]
+    client = RedisCluster(startup_nodes=nodes, socket_timeout=CALL_LIMIT_S)
+    return Counter("members", [tag_for(slot) for slot in cluster.slotted_groups().values()], client.incr)
+
+
+def check_as_clients_see_it(cluster):
+    """Asserts that CLUSTER, redis-cli and a new cluster client know the members and nobody else."""
+    check = check_by_redis_cli(cluster)
+    assert "[OK] All 16384 slots covered" in check and "[ERR]" not in check and "[WARN" not in check, check
+    now = {node.client_addr for node in cluster.nodes}
+    assert all(addr in check for addr in now), check
+    for node in cluster.nodes:
+        assert set(as_clients_see_it(node).values()) <= now
+        with Connection(node.client_addr) as connection:
+            told = connection.call("CLUSTER", "NODES").decode()
+        assert {line.split()[1].split("@")[0] for line in told.splitlines()} == now, told
+        fresh = RedisCluster(host="127.0.0.1", port=node.port)
+        assert {f"127.0.0.1:{other.port}" for other in fresh.get_nodes()} == now
 
 
 # --- deaths ------------------------------------------------------------------------------------------------------
@@ -245,41 +284,6 @@ def test_changes_end_though_nodes_are_killed():
         assert wait_agreed(cluster) == members_of(cluster.nodes)
 
 
-# --- clients -----------------------------------------------------------------------------------------------------
-
-
-def test_cluster_clients_follow():
-    with Cluster(groups=GROUPS) as cluster:
-        tags = [tag_for(slot) for slot in cluster.slotted_groups().values()]
-        client = RedisCluster(
-            startup_nodes=[ClusterNode("127.0.0.1", node.port) for node in cluster.nodes], socket_timeout=CALL_LIMIT_S
-        )
-        counter = Counter("members", tags, client.incr)
-        counter.start()
-        wait_until("it counts", lambda: min(counter.counted.values()) > 20)
-        replace_all(cluster, after_each=lambda: None)
-        cluster.wait_ready()
-        counted = dict(counter.counted)
-        wait_until("it counts on", lambda: all(counter.counted[key] > n + 20 for key, n in counted.items()))
-        counter.halt.set()
-        counter.join()
-        print(f"\n{sum(counter.counted.values())} counted; longest pause {counter.longest_s * 1000:.0f} ms")
-        with Connection(cluster.nodes[0].client_addr) as connection:
-            counter.check(lambda key: connection.call("GET", key))
-        check = check_by_redis_cli(cluster)
-        assert "[OK] All 16384 slots covered" in check and "[ERR]" not in check and "[WARN" not in check, check
-        now = {node.client_addr for node in cluster.nodes}
-        for node in cluster.nodes:
-            assert set(as_clients_see_it(node).values()) <= now
-            with Connection(node.client_addr) as connection:
-                told = connection.call("CLUSTER", "NODES").decode()
-            assert {line.split()[1].split("@")[0] for line in told.splitlines()} == now, told
-        # One that begins now needs to know but one of them.
-        fresh = RedisCluster(host="127.0.0.1", port=cluster.nodes[2].port)
-        assert {f"127.0.0.1:{node.port}" for node in fresh.get_nodes()} == now
-        assert [int(fresh.get(key)) for key in counter.keys] == list(counter.counted.values())
-
-
 # --- too few nodes -----------------------------------------------------------------------------------------------
 
 
@@ -287,7 +291,7 @@ def test_a_removal_that_leaves_no_quorum_in_reach_is_refused():
     with Cluster() as cluster:
         one, two, dead = cluster.nodes
         dead.kill()
-        wait_until("its death is noticed", lambda: not next(n for n in one.status()["nodes"] if n["id"] == 3)["reachable"])
+        wait_until("its death is noticed", lambda: not reaches(one, dead))
         cluster.wait_led(0)
         for leaving in (one, two):
             code, said = cluster.ctl("remove-node", leaving.id, through=two)
@@ -300,6 +304,31 @@ def test_a_removal_that_leaves_no_quorum_in_reach_is_refused():
         cluster.remove(one)
         ends_by_itself(one, REMOVED)
         cluster.wait_settled()
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="a newcomer that waits for the dead node is counted as one to go on with: the removal begins, and cannot end",
+)
+def test_a_removal_is_refused_while_a_dead_node_keeps_a_newcomer_from_voting():
+    with Cluster() as cluster:
+        one, two, dead = cluster.nodes
+        dead.kill()
+        wait_until("its death is noticed", lambda: not reaches(one, dead))
+        waiting = cluster.newcomer()
+        cluster.add(waiting)
+        waiting.start()
+        wait_until("the newcomer is there", lambda: reaches(one, waiting) and reaches(two, waiting))
+        asked = cluster.begin_ctl("remove-node", one.id, through=two)
+        try:
+            _, said = asked.communicate(timeout=CALL_LIMIT_S / 2)
+        except subprocess.TimeoutExpired:
+            asked.kill()
+            said = "nothing"
+        assert "there would be no quorum" in said, said
+        with Connection(two.client_addr, CALL_LIMIT_S) as connection:
+            for slot in cluster.slotted_groups().values():
+                assert connection.call("SET", tag_for(slot), "v") == "OK"
 
 
 CHANGES = {
@@ -418,7 +447,7 @@ def test_a_member_gets_other_addresses():
                 node.start()
                 # By way of another: who it is that is asked need not be known to the cluster yet.
                 insist(cluster, "add-node", node.member)
-                cluster.wait_settled(), cluster.wait_ready()
+                cluster.wait_settled()
                 assert wait_agreed(cluster) == members_of(cluster.nodes)
                 wait_more(load)
                 assert old not in as_clients_see_it(node).values()
