@@ -166,17 +166,18 @@ def test_a_dead_node_is_replaced():
         assert wait_agreed(cluster) == members_of(cluster.nodes)
 
 
-def replace_all(cluster, after_each):
+def replace_all(cluster, load):
     """Adds a node and removes one, until there are none but new ones."""
     for old in list(cluster.nodes):
         new = cluster.newcomer()
         cluster.add(new)
         new.start()
         cluster.wait_settled()
+        load.meet(new.client_addr)
         cluster.remove(old)
         ends_by_itself(old, REMOVED)
         cluster.wait_settled()
-        after_each()
+        wait_more(load)
 
 
 def test_all_nodes_are_replaced_under_load_and_killed_and_started_with_settings_of_long_ago():
@@ -187,7 +188,7 @@ def test_all_nodes_are_replaced_under_load_and_killed_and_started_with_settings_
         with Load(cluster, per_group=1, every_s=WRITE_EVERY_S) as load:
             counter.start()
             wait_more(load)
-            replace_all(cluster, after_each=lambda: wait_more(load))
+            replace_all(cluster, load)
             assert [node.id for node in cluster.nodes] == [4, 5, 6]
             counted = dict(counter.counted)
             wait_until("it counts on", lambda: all(counter.counted[key] > n + 10 for key, n in counted.items()))
@@ -449,6 +450,7 @@ def test_a_member_gets_other_addresses():
                 node.stop()
                 node.move(free_port([n.port for n in cluster.nodes]))
                 node.start()
+                load.meet(node.client_addr)
                 # By way of another: who it is that is asked need not be known to the cluster yet.
                 insist(cluster, "add-node", node.member)
                 cluster.wait_settled()
