@@ -1,4 +1,4 @@
-"""Nodes that join a running cluster and leave it: under load, through deaths, all of them in turn; and what is refused."""
+"""Nodes that join a running cluster and leave it: under load, through deaths, all in turn; and what is refused."""
 
 import random
 import subprocess
@@ -16,7 +16,8 @@ from test_moves import Counter, as_clients_see_it, check_by_redis_cli, wait_alik
 GROUPS = 4
 WRITE_EVERY_S = 0.01
 CALL_LIMIT_S = 20.0
-PAUSE_BAR_S = 5.0
+# On a machine that is busy with much else; it is a few hundred milliseconds on others.
+PAUSE_BAR_S = 10.0
 REMOVED = "was removed from the cluster"
 
 
@@ -311,7 +312,7 @@ def test_a_removal_that_leaves_no_quorum_in_reach_is_refused():
 
 @pytest.mark.xfail(
     strict=True,
-    reason="a newcomer that waits for the dead node is counted as one to go on with: the removal begins, and cannot end",
+    reason="a newcomer that waits for the dead node is counted as one to go on with: the removal never ends",
 )
 def test_a_removal_is_refused_while_a_dead_node_keeps_a_newcomer_from_voting():
     with Cluster() as cluster:
@@ -379,7 +380,7 @@ def test_what_an_isolated_leader_is_asked_and_does_not_confirm_is_undone(change)
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_an_isolated_leader_is_asked_happens_everywhere_or_nowhere(change):
-    """The others wake up to what it has sent them: whether it is done is nobody's to say before, and afterwards all say the same."""
+    """The others wake up to what it has sent them: before, nobody can say whether it is done; then all say the same."""
     with Cluster(write_timeout_ms=1500) as cluster:
         leader, new = cluster.wait_led(0), cluster.newcomer()
         others = [node for node in cluster.nodes if node is not leader]
