@@ -142,7 +142,7 @@ class Node:
         assert self.process.wait(STOP_LIMIT_S) == 0, f"{self} ended with {self.process.returncode} on SIGTERM"
 
     def pause(self):
-        """Returns when it stands still: one thread takes the signal, and stops the others when it is its turn to run."""
+        """Returns when it stands still: one thread takes the signal, and stops the others when its turn comes."""
         self.process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
         self.paused = True
