@@ -38,7 +38,7 @@ done
 all_run() {
     local n
     load_cluster "$1" || return 1
-    for ((n = 1; n <= NODE_COUNT; n++)); do node_pid "$1" "$n" >/dev/null || return 1; done
+    for n in "${NODES[@]}"; do node_pid "$1" "$n" >/dev/null || return 1; done
 }
 
 tools_python

@@ -25,7 +25,8 @@ if ! load_cluster "$data"; then
     exit
 fi
 running=()
-for ((n = 1; n <= NODE_COUNT; n++)); do
+# A node that was removed may run still, if it was cut off.
+for ((n = 1; n <= LAST_NODE; n++)); do
     if node_pid "$data" "$n" >/dev/null; then running+=("$n"); fi
 done
 if ((${#running[@]} == 0)); then

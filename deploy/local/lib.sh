@@ -2,13 +2,13 @@
 # started, found and stopped. Sourced, never run.
 #
 # A data directory holds one cluster:
-#   cluster.env         what up.sh was told: node count, group count, base port
+#   cluster.env         what up.sh was told (group count, base port), which nodes there are now, the highest number ever given
 #   node-N/quoris.toml  the node's configuration; `quoris serve --config` reads it
 #   node-N/data/        the node's own files; nothing here looks inside
 #   node-N/node.log     what the process printed, all starts appended
 #   node-N/pid          "PID BIRTH" of the process; BIRTH tells it from a later process with the same number
 #
-# These scripts know the server only by its command line (`serve`, `ctl status --json`) and by signals.
+# These scripts know the server only by its command line (`serve`, `ctl`) and by signals.
 # shellcheck shell=bash
 
 LOCAL_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -18,6 +18,9 @@ DEFAULT_DATA=$REPO_DIR/data/local
 START_LIMIT_S=60
 STOP_LIMIT_S=20
 LOG_TAIL_LINES=15
+# So many a cluster may have.
+# shellcheck disable=SC2034
+MOST_NODES=64
 
 die() {
     echo "${0##*/}: $*" >&2
@@ -49,19 +52,37 @@ quoris_binary() {
     echo "${CARGO_TARGET_DIR:-$REPO_DIR/target}/release/quoris"
 }
 
-# Reads DATA/cluster.env into NODE_COUNT, GROUP_COUNT, BASE_PORT; fails if there is no cluster there.
+# Reads DATA/cluster.env into NODES, LAST_NODE, GROUP_COUNT, BASE_PORT; fails if there is no cluster there.
 load_cluster() {
     [[ -f $1/cluster.env ]] || return 1
+    local MEMBERS='' NODE_COUNT=''
     # shellcheck source=/dev/null
     source "$1/cluster.env"
+    # Where nobody has ever changed the nodes there may be a count alone.
+    if [[ -z $MEMBERS ]]; then MEMBERS=$(seq -s ' ' 1 "$NODE_COUNT") LAST_NODE=$NODE_COUNT; fi
+    read -ra NODES <<<"$MEMBERS"
 }
+
+# Writes them there, whole or not at all.
+save_cluster() {
+    local env=$1/cluster.env
+    printf 'MEMBERS="%s"\nLAST_NODE=%d\nGROUP_COUNT=%d\nBASE_PORT=%d\n' \
+        "${NODES[*]}" "$LAST_NODE" "$GROUP_COUNT" "$BASE_PORT" >"$env.new"
+    mv "$env.new" "$env"
+}
+
+# is_member N: it is one of NODES.
+is_member() { [[ " ${NODES[*]} " == *" $1 "* ]]; }
 
 client_addr() { echo "127.0.0.1:$((BASE_PORT + $1 - 1))"; }
 peer_addr() { echo "127.0.0.1:$((BASE_PORT + 10000 + $1 - 1))"; }
 
+# member N: as initial-cluster and `ctl add-node` name it.
+member() { echo "$1=$(client_addr "$1")@$(peer_addr "$1")"; }
+
 all_client_addrs() {
     local n
-    for ((n = 1; n <= NODE_COUNT; n++)); do client_addr "$n"; done
+    for n in "${NODES[@]}"; do client_addr "$n"; done
 }
 
 # When process PID was started, in a form that only ever equals itself; empty if there is no such process.
@@ -85,15 +106,25 @@ node_pid() {
     echo "$pid"
 }
 
+# node_state DATA N: running, paused or gone.
+node_state() {
+    local pid
+    if ! pid=$(node_pid "$1" "$2"); then
+        echo gone
+    elif [[ $(process_state "$pid") == T ]]; then
+        echo paused
+    else
+        echo running
+    fi
+}
+
 write_node_config() {
     local data=$1 n=$2 members='' i processors
     processors=$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
-    for ((i = 1; i <= NODE_COUNT; i++)); do
-        members+="${members:+,}$i=$(client_addr "$i")@$(peer_addr "$i")"
-    done
+    for i in "${NODES[@]}"; do members+="${members:+,}$(member "$i")"; done
     mkdir -p "$data/node-$n"
     cat >"$data/node-$n/quoris.toml" <<TOML
-# Written by deploy/local/up.sh.
+# Written by deploy/local.
 node_id = $n
 cluster_id = "local"
 listen = "$(client_addr "$n")"
@@ -102,7 +133,7 @@ data_dir = "$data/node-$n/data"
 initial_cluster = "$members"
 groups = $GROUP_COUNT
 # The nodes share this machine.
-threads = $((processors > NODE_COUNT ? processors / NODE_COUNT : 1))
+threads = $((processors > ${#NODES[@]} ? processors / ${#NODES[@]} : 1))
 TOML
 }
 
@@ -151,23 +182,25 @@ show_log_tail() {
     tail -n "$LOG_TAIL_LINES" "$1/node-$2/node.log" 2>/dev/null || echo "(no log)"
 }
 
-# Waits until every node of DATA answers and every group has a leader. Prints one progress line; on failure
-# shows the log of the node that is to blame, and returns 1.
-wait_cluster_ready() {
-    local data=$1 binary=$2 began=$SECONDS n line last='' addrs
-    mapfile -t addrs < <(all_client_addrs)
+# wait_for DATA BINARY VERB NODES… -- WORDS…: until `status.py VERB BINARY WORDS…` is content. Prints one progress line; on
+# failure shows the log of the node of NODES that is to blame, and returns 1.
+wait_for() {
+    local data=$1 binary=$2 verb=$3 began=$SECONDS n line last='' watched=()
+    shift 3
+    while [[ $1 != -- ]]; do watched+=("$1") && shift; done
+    shift
     while true; do
-        for ((n = 1; n <= NODE_COUNT; n++)); do
+        for n in "${watched[@]}"; do
             if ! node_pid "$data" "$n" >/dev/null; then
                 echo "node $n exited while starting." >&2
                 show_log_tail "$data" "$n" >&2
                 return 1
             fi
         done
-        line=$(python3 "$LOCAL_DIR/status.py" summary "$binary" "${addrs[@]}") && break
+        line=$(python3 "$LOCAL_DIR/status.py" "$verb" "$binary" "$@") && break
         if ((SECONDS - began >= START_LIMIT_S)); then
             echo "not ready after $START_LIMIT_S s: $line" >&2
-            for ((n = 1; n <= NODE_COUNT; n++)); do show_log_tail "$data" "$n" >&2; done
+            for n in "${watched[@]}"; do show_log_tail "$data" "$n" >&2; done
             return 1
         fi
         # A terminal gets one line that changes; a file gets a line only when there is news.
@@ -181,4 +214,11 @@ wait_cluster_ready() {
     done
     if [[ -t 1 ]]; then printf '\r\033[K'; fi
     echo "ready after $((SECONDS - began)) s: $line"
+}
+
+# Waits until every node of DATA answers and every group has a leader.
+wait_cluster_ready() {
+    local addrs
+    mapfile -t addrs < <(all_client_addrs)
+    wait_for "$1" "$2" summary "${NODES[@]}" -- "${addrs[@]}"
 }

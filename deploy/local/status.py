@@ -2,6 +2,7 @@
 
     status.py summary BINARY ADDR…   one line on how far the cluster has come; exit 0 if it is ready, else 1
     status.py leaders BINARY ADDR…   "GROUP NODE" lines as the first node that answers sees them
+    status.py votes BINARY NODE ADDR…   in how many groups the node votes, as who knows least sees it; exit 0 if in all
 
 Ready: every address answers, every group has a leader, the leaders are spread over the nodes, and the groups' slots
 cover all 16384.
@@ -49,9 +50,22 @@ def progress(state):
     return led, len(groups), covered, len(leaders)
 
 
+def votes(binary, node, addrs):
+    seen = [s["groups"] for s in (status(binary, addr) for addr in addrs) if s]
+    if not seen:
+        return "no node answers", False
+    groups = len(seen[0])
+    voted = min(sum(node in group["voters"] for group in each) for each in seen)
+    return f"node {node} votes in {voted} of {groups} groups", voted == groups
+
+
 def main(verb, binary, *addrs):
     if verb == "summary":
         line, ready = summary(binary, addrs)
+        print(line)
+        return 0 if ready else 1
+    if verb == "votes":
+        line, ready = votes(binary, int(addrs[0]), addrs[1:])
         print(line)
         return 0 if ready else 1
     if verb == "leaders":

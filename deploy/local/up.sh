@@ -14,8 +14,8 @@ Usage: up.sh [--nodes N] [--groups N] [--base-port P] [--data DIR] [--fresh]
   --data DIR      where configurations, data, logs and pids go (data/local in the repository)
   --fresh         stop what runs there and start from empty data
 
-A data directory remembers its cluster: without options, up.sh starts again what was there, and starting what
-already runs does nothing. QUORIS_BIN=FILE runs that binary instead of building one.
+A data directory remembers its cluster: without options, up.sh starts again what was there, with the nodes that
+'node.sh add' and 'node.sh remove' have made of it, and starting what already runs does nothing. QUORIS_BIN=FILE runs that binary instead of building one.
 HELP
 }
 
@@ -36,7 +36,7 @@ while (($#)); do
     *) usage_error "unknown option '$1'" ;;
     esac
     case $1 in
-    --nodes) need_count "$1" "$2" 1 99 && nodes=$2 ;;
+    --nodes) need_count "$1" "$2" 1 $MOST_NODES && nodes=$2 ;;
     --groups) need_count "$1" "$2" 1 1024 && groups=$2 ;;
     --base-port) need_count "$1" "$2" 1024 55000 && base_port=$2 ;;
     --data) data=$2 ;;
@@ -45,29 +45,34 @@ while (($#)); do
 done
 
 [[ $data == /* ]] || data=$PWD/$data
-NODE_COUNT='' GROUP_COUNT='' BASE_PORT=''
+NODES=() LAST_NODE='' GROUP_COUNT='' BASE_PORT=''
 if load_cluster "$data"; then
     if [[ $fresh == yes ]]; then
-        mapfile -t all < <(seq 1 "$NODE_COUNT")
+        mapfile -t all < <(seq 1 "$LAST_NODE")
         stop_nodes "$data" "${all[@]}"
         # Only what up.sh made goes; a --data that points at something else by mistake keeps its files.
         rm -rf "$data"/node-[0-9]* "$data/cluster.env"
-        NODE_COUNT='' GROUP_COUNT='' BASE_PORT=''
+        NODES=() LAST_NODE='' GROUP_COUNT='' BASE_PORT=''
     fi
 elif [[ -n $(ls -A "$data" 2>/dev/null) ]]; then
     die "$data is not empty and holds no cluster of up.sh; choose another --data"
 fi
-settle NODE_COUNT --nodes "$nodes" "$NODE_COUNT" 3
+node_count='' existing=${#NODES[@]}
+settle node_count --nodes "$nodes" "${existing#0}" 3
 settle GROUP_COUNT --groups "$groups" "$GROUP_COUNT" 3
 settle BASE_PORT --base-port "$base_port" "$BASE_PORT" 7001
 
 binary=$(quoris_binary)
 mkdir -p "$data"
 data=$(cd "$data" && pwd)
-printf 'NODE_COUNT=%d\nGROUP_COUNT=%d\nBASE_PORT=%d\n' "$NODE_COUNT" "$GROUP_COUNT" "$BASE_PORT" >"$data/cluster.env"
+if ((existing == 0)); then
+    mapfile -t NODES < <(seq 1 "$node_count")
+    LAST_NODE=$node_count
+    save_cluster "$data"
+fi
 
 started=()
-for ((n = 1; n <= NODE_COUNT; n++)); do
+for n in "${NODES[@]}"; do
     if node_pid "$data" "$n" >/dev/null; then
         echo "node $n already runs on $(client_addr "$n")"
         continue
@@ -86,14 +91,15 @@ fi
 
 option=''
 [[ $data == "$DEFAULT_DATA" ]] || option=" --data ${data@Q}"
-here=$LOCAL_DIR
+here=$LOCAL_DIR first=${NODES[0]}
 [[ $PWD == "$REPO_DIR" ]] && here=./deploy/local
 cat <<NEXT
 
-$NODE_COUNT nodes, $GROUP_COUNT groups. Try next:
-  redis-cli -c -p $BASE_PORT set greeting hello
-  $binary ctl --addr $(client_addr 1) status
-  $here/node.sh kill 1$option      kill -9 a node; 'start 1' brings it back
+${#NODES[@]} nodes, $GROUP_COUNT groups. Try next:
+  redis-cli -c -p $((BASE_PORT + first - 1)) set greeting hello
+  $binary ctl --addr $(client_addr "$first") status
+  $here/node.sh kill $first$option      kill -9 a node; 'start $first' brings it back
+  $here/node.sh add$option         one node more; 'remove N' takes one out
   $here/demo.sh$option             kill leaders under load and count what was lost
   $here/down.sh$option             stop everything; the data stays
 NEXT

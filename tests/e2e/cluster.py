@@ -20,6 +20,8 @@ SLOTS = 16384
 READY_LIMIT_S = 30.0
 STOP_LIMIT_S = 20.0
 CTL_LIMIT_S = 5.0
+# `ctl remove-node` itself waits for up to a minute.
+MEMBERS_LIMIT_S = 90.0
 LOG_TAIL_BYTES = 6000
 # Both ranges lie below the ports Linux hands out by itself, so that no outgoing connection sits on one.
 CLIENT_PORTS = range(*(int(n) for n in os.environ.get("QUORIS_TEST_PORTS", "11000-20000").split("-")))
@@ -94,6 +96,16 @@ class Node:
     def running(self):
         return self.process is not None and self.process.poll() is None
 
+    @property
+    def member(self):
+        """As `initial-cluster` and `ctl add-node` name it."""
+        return f"{self.id}={self.client_addr}@{self.peer_addr}"
+
+    def move(self, port):
+        """Gives it other addresses, for its next start."""
+        assert not self.running
+        self.port, self.client_addr, self.peer_addr = port, f"127.0.0.1:{port}", f"127.0.0.1:{port + PEER_OFFSET}"
+
     def config(self):
         return {
             "node_id": self.id,
@@ -130,7 +142,9 @@ class Node:
         assert self.process.wait(STOP_LIMIT_S) == 0, f"{self} ended with {self.process.returncode} on SIGTERM"
 
     def pause(self):
+        """Returns when it stands still: one thread takes the signal, and stops the others when its turn comes."""
         self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
         self.paused = True
 
     def resume(self):
@@ -186,7 +200,9 @@ class Cluster:
         ports = []
         while len(ports) < nodes:
             ports.append(free_port(ports))
+        # The members, as far as the tests have had them added and removed; and who is not yet one of them, or no more.
         self.nodes = [Node(self, number, port) for number, port in enumerate(ports, 1)]
+        self.strangers = []
 
     def __enter__(self):
         Cluster.live.append(self)
@@ -199,14 +215,14 @@ class Cluster:
         return self
 
     def __exit__(self, *_):
-        for node in self.nodes:
+        for node in self.nodes + self.strangers:
             if node.running:
                 node.kill()
         Cluster.live.remove(self)
         shutil.rmtree(self.dir, ignore_errors=True)
 
     def initial_cluster(self):
-        return ",".join(f"{n.id}={n.client_addr}@{n.peer_addr}" for n in self.nodes)
+        return ",".join(n.member for n in self.nodes)
 
     def addrs(self):
         return [node.client_addr for node in self.nodes]
@@ -218,6 +234,66 @@ class Cluster:
         for node in self.nodes:
             if not node.running:
                 node.start()
+
+    def begin_ctl(self, *words, through=None):
+        """`quoris ctl`, as a person would, by way of a node that answers."""
+        through = through or self.answering()[0]
+        command = [binary(), "ctl", "--addr", through.client_addr, *map(str, words)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def ctl(self, *words, through=None):
+        """Its exit code, and what it said."""
+        asked = self.begin_ctl(*words, through=through)
+        out, errors = asked.communicate(timeout=MEMBERS_LIMIT_S)
+        return asked.returncode, out + errors
+
+    def newcomer(self):
+        """A node of the next number, neither a member nor started. Its settings name the members of now and itself."""
+        self._keep_settings()
+        known = self.nodes + self.strangers
+        node = Node(self, max(n.id for n in known) + 1, free_port([n.port for n in known]))
+        node.settings["initial_cluster"] = f"{self.initial_cluster()},{node.member}"
+        self.strangers.append(node)
+        return node
+
+    def add(self, node, through=None):
+        """Makes it a member, whether it runs or not."""
+        code, said = self.ctl("add-node", node.member, through=through)
+        assert code == 0, said
+        self.count_in(node)
+
+    def remove(self, node, through=None):
+        """Takes it out; by way of another, unless it is said by which."""
+        through = through or next(n for n in self.answering() if n is not node)
+        code, said = self.ctl("remove-node", node.id, through=through)
+        assert code == 0, said
+        self.count_out(node)
+
+    def _keep_settings(self):
+        """Whoever was founded keeps the settings of the founding."""
+        for node in self.nodes:
+            node.settings.setdefault("initial_cluster", self.initial_cluster())
+
+    def count_in(self, node):
+        self.strangers.remove(node)
+        self.nodes.append(node)
+
+    def count_out(self, node):
+        self._keep_settings()
+        self.nodes.remove(node)
+        self.strangers.append(node)
+
+    def wait_settled(self, limit_s=READY_LIMIT_S):
+        """Until every member that answers sees the members, and nobody else, vote in every group."""
+        ids = sorted(node.id for node in self.nodes)
+
+        def settled(node):
+            state = node.status()
+            if not state or sorted(n["id"] for n in state["nodes"]) != ids:
+                return False
+            return all(sorted(g["voters"]) == ids and not g["learners"] for g in state["groups"])
+
+        wait_until(f"nodes {ids} vote in all groups", lambda: all(map(settled, self.answering())), limit_s, every_s=0.1)
 
     def answering(self):
         return [n for n in self.nodes if n.running and not n.paused]
@@ -282,7 +358,8 @@ class Cluster:
 
     def log_tails(self):
         """The ends of the nodes' logs, for a failed test's report."""
-        return [(f"{node} log", node.log_text()[-LOG_TAIL_BYTES:]) for node in self.nodes]
+        everyone = self.nodes + self.strangers
+        return [(f"{node} log", node.log_text()[-LOG_TAIL_BYTES:]) for node in everyone]
 
 
 def toml(settings):

@@ -106,6 +106,11 @@ class Load:
         for writer in self.writers:
             writer.join()
 
+    def meet(self, addr):
+        """Tells the writers of one more address."""
+        for writer in self.writers:
+            writer.client.addrs.append(addr)
+
     def acknowledged(self):
         return sum(len(w.ledger.acknowledged) for w in self.writers)
 
