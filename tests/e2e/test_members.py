@@ -17,7 +17,7 @@ GROUPS = 4
 WRITE_EVERY_S = 0.01
 CALL_LIMIT_S = 20.0
 # On a machine that is busy with much else; it is a few hundred milliseconds on others.
-PAUSE_BAR_S = 10.0
+PAUSE_BAR_S = 5.0
 REMOVED = "was removed from the cluster"
 
 
@@ -310,10 +310,6 @@ def test_a_removal_that_leaves_no_quorum_in_reach_is_refused():
         cluster.wait_settled()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a newcomer that waits for the dead node is counted as one to go on with: the removal never ends",
-)
 def test_a_removal_is_refused_while_a_dead_node_keeps_a_newcomer_from_voting():
     with Cluster() as cluster:
         one, two, dead = cluster.nodes
@@ -482,9 +478,9 @@ def test_what_is_refused():
             code, said = cluster.ctl("remove-node", *words)
             assert code == 2 and said.count("\n") == 1, (words, said)
         refusals = {
-            ("add-node", f"4={two.client_addr}@{new.peer_addr}"): "node 2 is at one of these addresses",
-            ("add-node", f"4={new.client_addr}@{two.peer_addr}"): "node 2 is at one of these addresses",
-            ("add-node", f"3={two.client_addr}@{three.peer_addr}"): "node 2 is at one of these addresses",
+            ("add-node", f"4={two.client_addr}@{new.peer_addr}"): "nodes 2 and 4 would both be at",
+            ("add-node", f"4={new.client_addr}@{two.peer_addr}"): "nodes 2 and 4 would both be at",
+            ("add-node", f"3={two.client_addr}@{three.peer_addr}"): "nodes 2 and 3 would both be at",
             ("remove-node", "9"): "there is no node 9",
             ("remove-node", "0"): "a node's number is 1 or more",
         }

@@ -20,6 +20,11 @@ impl Topology {
         self.nodes.iter().find(|node| node.id == id)
     }
 
+    /// What is known of a node that is a member or was one.
+    pub fn info(&self, id: u64) -> Option<&NodeInfo> {
+        self.nodes.iter().chain(&self.removed).find(|node| node.id == id)
+    }
+
     /// Whether a node of that number was a member, and is none for good.
     pub fn has_removed(&self, id: u64) -> bool {
         self.removed.iter().any(|node| node.id == id)

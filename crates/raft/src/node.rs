@@ -194,6 +194,13 @@ impl Node {
         self.members.get()
     }
 
+    /// The members, and who was removed and a group still counts on: it may lead one.
+    pub fn nodes(&self) -> Vec<NodeInfo> {
+        let topology = self.topology();
+        let counted = |info: &&NodeInfo| self.groups.iter().any(|group| group.counts_on(info.id));
+        topology.nodes.iter().chain(topology.removed.iter().filter(counted)).cloned().collect()
+    }
+
     /// Who the members are, and how that changes.
     pub(crate) fn members(&self) -> &Members {
         &self.members

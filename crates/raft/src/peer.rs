@@ -223,7 +223,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 async fn keep_up(link: Link, env: Env, members: Members) {
     let (mut pause, longest) = limits::RECONNECT;
-    let mut was_up = false;
+    let (mut was_up, mut refused) = (false, String::new());
     while !link.inner.closing.load(Ordering::Relaxed) {
         match connect(&env, link.addr()).await {
             Ok(channel) => match run(&link, channel, &members).await {
@@ -235,8 +235,12 @@ async fn keep_up(link: Link, env: Env, members: Members) {
                     continue;
                 }
                 Ended::Refused(reason) => {
-                    let addr = link.addr();
-                    tracing::warn!(peer = link.peer(), addr, reason, "the peer does not take this node");
+                    // Once, not twice a second: a node may wait for long until it is made a member.
+                    if reason != refused {
+                        let addr = link.addr();
+                        tracing::warn!(peer = link.peer(), addr, reason, "the peer does not take this node");
+                        refused = reason;
+                    }
                     link.went_down(LinkState::Down);
                 }
             },

@@ -270,7 +270,7 @@ impl Peer for Service {
         let hello = hello.ok_or_else(|| Status::invalid_argument("the first packet must be a hello"))?;
         if let Err(refused) = self.check_hello(&hello) {
             let reason = refused.message();
-            tracing::warn!(peer = hello.node_id, cluster = hello.cluster_id, reason, "refused a peer");
+            tracing::info!(peer = hello.node_id, cluster = hello.cluster_id, reason, "refused a peer");
             return Err(refused);
         }
         let (outbound, frames) = mpsc::channel(limits::WAITING_FRAMES);

@@ -199,7 +199,9 @@ pub async fn keep_leaders_spread(node: Weak<Node>) {
         tokio::time::sleep(Duration::from_millis(200)).await;
         let Some(node) = node.upgrade() else { return };
         resign_what_is_distrusted(&node).await;
-        let misplaced = node.groups().iter().find_map(|group| {
+        let members = node.topology();
+        // While its members change, a group has enough to do.
+        let misplaced = node.groups().iter().filter(|group| group.has_settled(&members)).find_map(|group| {
             let preferred = node.preferred_leader(group.id())?;
             let movable =
                 group.is_leader() && preferred != node.id() && node.heirs(group.id()).contains(&preferred);

@@ -48,7 +48,9 @@ impl View {
     /// What `node` sees now.
     pub fn of(node: &Node) -> View {
         let topology = node.topology();
-        let nodes = topology.nodes.iter().map(|info| (info.clone(), node.is_reachable(info.id))).collect();
+        let reachable = |info: NodeInfo| (node.is_reachable(info.id), info);
+        let nodes =
+            node.nodes().into_iter().map(reachable).map(|(reachable, info)| (info, reachable)).collect();
         let replica_of = |id| node.groups().iter().find(|group| group.id() == id && is_founded(group));
         let groups = topology.groups.iter().filter_map(|info| {
             let replica = replica_of(info.id)?;

@@ -47,7 +47,7 @@ impl Relays {
     /// A relay to node `to` that speaks `protocol`.
     pub async fn to(&self, server: &Server, to: NodeId, protocol: Protocol) -> io::Result<Relay> {
         let topology = server.node.topology();
-        let addr = topology.nodes.iter().find(|info| info.id == to).map(|info| info.client_addr.clone());
+        let addr = topology.info(to).map(|info| info.client_addr.clone());
         let addr = addr.ok_or(io::ErrorKind::AddrNotAvailable)?;
         while let Some(mut relay) = self.take(&addr, protocol) {
             if relay.connection.is_open() {

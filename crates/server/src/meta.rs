@@ -58,8 +58,8 @@ async fn take_over_addresses(server: &Server, row: &Command) -> Result<(), Comma
     }
 }
 
-/// Whether the meta group's leader, which this node is, may propose a call: not to take a node out if too few others are in
-/// reach, for no group could go on without them.
+/// Whether the meta group's leader, which this node is, may propose a call: not to take a node out if a group would be left
+/// without a quorum in reach. Who has joined and does not vote yet is no help.
 pub async fn admit(server: &Server, row: &Command, call: &Call) -> Result<(), CommandError> {
     take_over_addresses(server, row).await?;
     let leaving = match row.name {
@@ -67,16 +67,19 @@ pub async fn admit(server: &Server, row: &Command, call: &Call) -> Result<(), Co
         _ => None,
     };
     let Some(leaving) = leaving else { return Ok(()) };
-    let topology = server.node.topology();
-    let left: Vec<u64> = topology.nodes.iter().map(|node| node.id).filter(|id| *id != leaving).collect();
-    let in_reach = left.iter().filter(|id| server.node.is_reachable(**id)).count();
-    // Who removes the only node, or none, is told so by whoever applies it.
-    if left.is_empty() || left.len() == topology.nodes.len() || 2 * in_reach > left.len() {
-        return Ok(());
+    let node = &server.node;
+    for group in node.groups() {
+        let voters = group.status().voters;
+        let others: Vec<u64> = voters.iter().copied().filter(|voter| *voter != leaving).collect();
+        let in_reach = others.iter().filter(|voter| node.is_reachable(**voter)).count();
+        if others.len() < voters.len() && 2 * in_reach <= others.len() {
+            return Err(CommandError::Message(format!(
+                "ERR without node {leaving} there would be no quorum in group {}: of {} other voters {in_reach} are in reach. \
+                 Bring them back first, or remove first who is gone for good",
+                group.id(),
+                others.len()
+            )));
+        }
     }
-    Err(CommandError::Message(format!(
-        "ERR without node {leaving} there would be no quorum: of {} other nodes {in_reach} are in reach. Bring them back, or \
-         add others, first",
-        left.len()
-    )))
+    Ok(())
 }

@@ -184,8 +184,8 @@ fn keys(server: &Server, page: &mut Page) {
 }
 
 fn peers(server: &Server, page: &mut Page) {
-    let (node, topology) = (&server.node, server.node.topology());
-    let peers = topology.nodes.iter().filter(|info| info.id != node.id());
+    let (node, nodes) = (&server.node, server.node.nodes());
+    let peers = nodes.iter().filter(|info| info.id != node.id());
     let rows = peers
         .map(|info| (vec![("peer", info.id.to_string())], f64::from(u8::from(node.is_reachable(info.id)))));
     page.gauges("peer_reachable", "1 if the connection to the node stands", rows);

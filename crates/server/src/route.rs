@@ -180,8 +180,7 @@ fn not_served() -> CommandError {
 
 /// What a client is told of a group's refusal: always that nothing was done.
 pub fn refused(node: &Node, refusal: Refusal, slot: Option<SlotId>) -> CommandError {
-    let addr_of =
-        |id| node.topology().nodes.iter().find(|info| info.id == id).map(|info| info.client_addr.clone());
+    let addr_of = |id| node.topology().info(id).map(|info| info.client_addr.clone());
     match (refusal, slot) {
         (Refusal::NotLeader { leader }, Some(slot)) => match addr_of(leader) {
             Some(addr) => CommandError::Moved { slot, addr },

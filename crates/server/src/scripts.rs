@@ -355,8 +355,8 @@ pub async fn kill(server: &Server, verb: Verb, plain: bool) -> Reply {
         return here;
     }
     let word = if functions { "FUNCTION" } else { "SCRIPT" };
-    let topology = server.node.topology();
-    let others = topology.nodes.iter().filter(|node| node.id != server.node.id());
+    let nodes = server.node.nodes();
+    let others = nodes.iter().filter(|node| node.id != server.node.id());
     let ask = |node: &quoris_engine::entry::NodeInfo| {
         let (id, call) = (node.id, Call::new([word, "KILL"]));
         async move { forward::ask(server, id, call, false).await }

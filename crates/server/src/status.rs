@@ -79,8 +79,8 @@ pub struct DigestRow {
 impl Status {
     /// What `node` knows now.
     pub fn of(node: &Node) -> Status {
-        let topology = node.topology();
-        let nodes = topology.nodes.iter().map(|info| NodeStatus {
+        let known = node.nodes();
+        let nodes = known.iter().map(|info| NodeStatus {
             id: info.id,
             name: info.name.clone(),
             client_addr: info.client_addr.clone(),

@@ -113,8 +113,7 @@ impl Wait {
     async fn count(&mut self) -> BTreeSet<NodeId> {
         let node = &self.server.node;
         let counts = |id: &NodeId| !self.groups.is_empty() || *id == node.id() || node.is_reachable(*id);
-        let mut all: BTreeSet<NodeId> =
-            node.topology().nodes.iter().map(|info| info.id).filter(counts).collect();
+        let mut all: BTreeSet<NodeId> = node.nodes().iter().map(|info| info.id).filter(counts).collect();
         for (group, index) in &mut self.groups {
             match ask(&self.server, *group, *index).await {
                 Some((known, voters)) => {

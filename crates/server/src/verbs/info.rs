@@ -258,8 +258,8 @@ fn errorstats(session: &Session, text: &mut Text) {
 
 fn replication(session: &Session, text: &mut Text) {
     let node = &session.server.node;
-    let topology = node.topology();
-    let peers = || topology.nodes.iter().filter(|info| info.id != node.id());
+    let nodes = node.nodes();
+    let peers = || nodes.iter().filter(|info| info.id != node.id());
     text.field("role", "master");
     text.field("connected_slaves", 0);
     // Entries, not bytes: like Redis's offset it only tells how far this node is.
