@@ -13,6 +13,9 @@ import cluster
 
 PATIENCE_S = 20.0
 CHECK_S = 0.1
+# What a node says that ends because it was removed, and how near the end of its log.
+REFUSAL = "removed from the cluster"
+LAST_WORDS = 1000
 NEVER = threading.Event()
 
 
@@ -53,11 +56,30 @@ class Membership:
         """Whether every group has let go of the one that leaves. If so, it ends by itself."""
         node = self.leaving
         if self.ctl(["remove-node", str(node.id)], halt, patience_s) is None:
+            self.check_end(node)
             return False
         node.is_lost = True
         self.target.gone.append(node)
         self.leaving = None
         return True
+
+    def check_end(self, node):
+        """A node that leaves must not end, as one that was removed, while a group counts on it."""
+        if not node.is_lost and not node.running and REFUSAL in node.log_text()[-LAST_WORDS:]:
+            found = [f"{node} has ended, and {words}" for words in self.counting_on(node)]
+            self.wrongs += [words for words in found if words not in self.wrongs]
+
+    def counting_on(self, node):
+        """The groups for which the node is a voter or a learner, as those say that lead them in the newest term that is known."""
+        states = [state for member in self.target.answering() if (state := member.status())]
+        rows = [(state["node_id"], group) for state in states for group in state["groups"]]
+        newest = {}
+        for _, group in rows:
+            newest[group["id"]] = max(group["term"], newest.get(group["id"], 0))
+        for said_by, group in rows:
+            leads = group["leader"] == said_by and group["term"] == newest[group["id"]]
+            if leads and node.id in group["voters"] + group["learners"]:
+                yield f"node {said_by}, which leads group {group['id']}, counts on it"
 
     def finish(self, halt=NEVER):
         """Goes on with what has begun. Whether nothing is left."""

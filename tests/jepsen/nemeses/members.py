@@ -5,13 +5,13 @@ import threading
 import time
 import traceback
 
+from membership import REFUSAL
 from nemeses import Nemesis
 from nemeses.process import names
 
 # More than it began with.
 MOST_MORE = 2
 REFUSED_WITHIN_S = 5.0
-REFUSAL = "removed from the cluster"
 
 
 class Members(Nemesis):

@@ -109,6 +109,31 @@ def test_who_may_be_lost(target, monkeypatch):
     assert not membership.can_spare(one), "another one is on its way out"
 
 
+def test_a_node_that_leaves_must_not_end_while_a_group_counts_on_it(target, monkeypatch):
+    one, two, membership = target.node(1), target.node(2), target.membership
+    answering(target, monkeypatch, *[None] * 5)
+    membership.leave(one, False, None)
+    for node in target.nodes:
+        group = {"id": 0, "term": 7, "leader": 2, "voters": [1, 2, 3], "learners": []}
+        node.process.said = {"node_id": node.id, "nodes": [], "groups": [group]}
+    one.kill()
+    membership.let_go(None)
+    assert not membership.wrongs, "it was killed"
+    one.dir.mkdir(parents=True)
+    one.log_path.write_text("quoris: this node was removed from the cluster")
+    target.node(3).process.said["groups"][0]["term"] = 8
+    membership.let_go(None)
+    assert not membership.wrongs, "who says so may lead no more"
+    target.node(3).process.said["groups"][0]["term"] = 7
+    membership.let_go(None)
+    assert membership.wrongs == [f"{one} has ended, and node 2, which leads group 0, counts on it"]
+    assert target.complaints() == membership.wrongs
+    two.process.said["groups"][0]["voters"] = [2, 3]
+    membership.wrongs.clear()
+    membership.let_go(None)
+    assert not membership.wrongs
+
+
 def test_settled(target):
     membership = target.membership
     assert membership.unsettled() == ""
