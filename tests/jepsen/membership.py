@@ -1,7 +1,7 @@
-"""Who is in the cluster: nodes join and leave by `quoris ctl`, and each change is asked for until it is known to be done.
+"""Who is in the cluster: nodes join and leave by `quoris ctl`; each change is asked for until it is known to be done.
 
-What an administrator must not do is not done either. A node goes for good, with what it has on disk, only if every group
-has all members for its voters; and the next one leaves when no group counts on the last one any more.
+What an administrator must not do is not done either. A node goes for good, with what it has on disk, only if every
+group has all members for its voters; and the next one leaves when no group counts on the last one any more.
 """
 
 import random
@@ -44,8 +44,8 @@ class Membership:
         return node
 
     def leave(self, node, lost, halt, patience_s=PATIENCE_S):
-        """Takes the node out; `lost`: as one that is down for good, which must be one that can be spared. Whether every group
-        has let go of it."""
+        """Takes the node out; `lost`: as one that is down for good, which must be one that can be spared. Whether every
+        group has let go of it."""
         self.leaving, node.is_lost = node, lost
         self.target.nodes = [other for other in self.target.nodes if other is not node]
         if lost:
@@ -70,7 +70,7 @@ class Membership:
             self.wrongs += [words for words in found if words not in self.wrongs]
 
     def counting_on(self, node):
-        """The groups for which the node is a voter or a learner, as those say that lead them in the newest term that is known."""
+        """The groups for which the node is a voter or a learner, as those say that lead them in the newest term known."""
         states = [state for member in self.target.answering() if (state := member.status())]
         rows = [(state["node_id"], group) for state in states for group in state["groups"]]
         newest = {}
@@ -94,7 +94,7 @@ class Membership:
         return not self.joining and not self.leaving and not self.difference(without=node)
 
     def difference(self, without=None):
-        """Which member, asked itself, does not hold the members to be all members and the voters of every group; or nothing."""
+        """Which member does not itself hold the members to be all members and the voters of every group; or nothing."""
         ids = sorted(node.id for node in self.target.nodes)
         for node in self.target.nodes:
             if node is without:
@@ -106,8 +106,9 @@ class Membership:
             if said != ids:
                 return f"{node} holds {said} to be the members, not {ids}"
             for group in state["groups"]:
-                if sorted(group["voters"]) != ids or group["learners"]:
-                    return f"at {node}, {group['voters']} vote in group {group['id']}, not {ids}; {group['learners']} learn"
+                voters, learners = group["voters"], group["learners"]
+                if sorted(voters) != ids or learners:
+                    return f"at {node}, {voters} vote in group {group['id']}, not {ids}; {learners} learn"
         return ""
 
     def remaining(self):

@@ -15,8 +15,8 @@ REFUSED_WITHIN_S = 5.0
 
 
 class Members(Nemesis):
-    """Nodes of new numbers are added, and others removed: leaders, and now and then one that is lost with its disk. Now and
-    then a removed one comes back, with what it had or with nothing, and must be refused."""
+    """Nodes of new numbers are added, and others removed: leaders, and now and then one that is lost with its disk. A
+    removed one comes back at times, with what it had or with nothing, and must be refused."""
 
     name = "members"
 
