@@ -70,7 +70,7 @@ class Membership:
             self.wrongs += [words for words in found if words not in self.wrongs]
 
     def counting_on(self, node):
-        """The groups for which the node is a voter or a learner, as those say that lead them in the newest term known."""
+        """The groups for which the node is a voter or a learner, as those say that lead them in the newest term."""
         states = [state for member in self.target.answering() if (state := member.status())]
         rows = [(state["node_id"], group) for state in states for group in state["groups"]]
         newest = {}
