@@ -30,12 +30,12 @@ class Link(Connection):
 
 
 class Client:
-    """Belongs to one thread."""
+    """Belongs to one thread. `addrs` says where nodes are now, for they come and go."""
 
     def __init__(self, addrs, rng, plain, limit_s, translate=lambda addr: addr):
-        self.addrs, self.rng, self.plain, self.limit_s = list(addrs), rng, plain, limit_s
+        self.addrs, self.rng, self.plain, self.limit_s = addrs, rng, plain, limit_s
         self.translate = translate
-        self.home = rng.choice(self.addrs)
+        self.home = rng.choice(addrs())
         self.links, self.places = {}, {}
 
     def call(self, key, *words):
@@ -89,7 +89,7 @@ class Client:
             link.close()
         self.places = {slot: place for slot, place in self.places.items() if place != addr}
         if self.home == addr:
-            self.home = self.rng.choice([other for other in self.addrs if other != addr] or self.addrs)
+            self.home = self.rng.choice([other for other in self.addrs() if other != addr] or [addr])
 
     def close(self):
         for link in self.links.values():

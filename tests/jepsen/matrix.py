@@ -19,6 +19,8 @@ SHORT = (
     ("pubsub", "kill-all"),
     ("register", "damage"),
     ("bank", "move-slots+kill-leader"),
+    ("set", "members"),
+    ("stream", "members+kill-leader"),
     ("append", "kill-leader+partition-halves+pause-leader+clock-jump"),
 )
 # What Redis does not promise, and loses.
@@ -34,6 +36,8 @@ MIXED = (
     "kill-leader+partition-halves+pause-leader",
     "kill-one+net-loss+fsync-slow+clock-jump",
     "move-slots+kill-leader",
+    "members+kill-leader",
+    "members+partition-halves+pause-leader",
 )
 
 

@@ -127,7 +127,7 @@ def make_worker(plan, target, history, number):
     rng = nemeses.rng_of(plan.seed, f"client {number}")
     # Half of the clients know nothing of the cluster, where the system serves such clients.
     plain = number % 2 == 0 and target.serves_plain_clients
-    client = Client(target.addrs(), rng, plain, rng.choice(CLIENT_LIMITS_S), target.translate)
+    client = Client(target.addrs, rng, plain, rng.choice(CLIENT_LIMITS_S), target.translate)
     return workloads.Worker(number, client, rng, history)
 
 

@@ -2,10 +2,13 @@
 
 import random
 import shutil
+import threading
+import time
 from pathlib import Path
 
 import cluster
 import shims
+from membership import Membership
 from wire import Wire
 
 
@@ -25,27 +28,47 @@ class Node(cluster.Node):
             self.told_client_addr = f"127.0.0.1:{next(ports)}"
             self.told_peer_addr = f"127.0.0.1:{next(ports)}"
         self.faults = shims.Switches(self.dir / "faults")
+        # It was removed from the cluster, and does not come back.
+        self.is_lost = False
+        # One nemesis may heal it while another one removes it.
+        self.lock = threading.RLock()
 
-    def start(self):
-        if self.running:
-            return
-        if self.cluster.shim:
-            self.environment = self.faults.environment(self.cluster.shim)
-        super().start()
-        if self.cluster.wire:
-            self.cluster.wire.owns(self.id, self.process.pid)
+    def as_member(self):
+        """As `initial-cluster` and `quoris ctl add-node` take it."""
+        return f"{self.id}={self.told_client_addr}@{self.told_peer_addr}"
+
+    def start(self, although_lost=False):
+        with self.lock:
+            if self.running or (self.is_lost and not although_lost):
+                return
+            # As administrators do, it is left what it was when the node was new.
+            self.settings.setdefault("initial_cluster", self.cluster.initial_cluster())
+            if self.cluster.shim:
+                self.environment = self.faults.environment(self.cluster.shim)
+            super().start()
+            if self.cluster.wire:
+                self.cluster.wire.owns(self.id, self.process.pid)
 
     def kill(self):
-        if self.running:
-            super().kill()
+        with self.lock:
+            if self.running:
+                super().kill()
 
     def pause(self):
-        if self.running:
-            super().pause()
+        with self.lock:
+            if self.running:
+                super().pause()
 
     def resume(self):
-        if self.running and self.paused:
-            super().resume()
+        with self.lock:
+            if self.running and self.paused:
+                super().resume()
+
+    def rejoin(self):
+        """What says who the members are may be damaged, so it is told anew."""
+        self.settings["initial_cluster"] = self.cluster.initial_cluster()
+        self.config_path.write_text(cluster.toml(self.config()))
+        return super().rejoin()
 
 
 class Target(cluster.Cluster):
@@ -61,38 +84,57 @@ class Target(cluster.Cluster):
         self.dir = Path(directory)
         self.dir.mkdir(parents=True)
         self.shim = shims.build("faults", self.dir) if shim else None
-        ports = free_ports()
-        self.nodes = [Node(self, number, ports) for number in range(1, nodes + 1)]
+        self.ports, self.made = free_ports(), 0
+        # `nodes` are the members, never changed in place; `gone` are those that were.
+        self.nodes, self.gone = [], []
+        self.nodes = [self.new_node() for _ in range(nodes)]
+        self.membership = Membership(self)
+
+    def new_node(self):
+        """A node of the next number, not started yet."""
+        self.made += 1
+        node = Node(self, self.made, self.ports)
         if self.wire:
-            for node in self.nodes:
-                self.wire.listen(node.id, node.told_client_addr, node.client_addr)
-                self.wire.listen(node.id, node.told_peer_addr, node.peer_addr)
+            self.wire.listen(node.id, node.told_client_addr, node.client_addr)
+            self.wire.listen(node.id, node.told_peer_addr, node.peer_addr)
+        return node
+
+    def everyone(self):
+        """Members, who leaves, and who was removed."""
+        leaving = self.membership.leaving
+        return [*self.nodes, *([leaving] if leaving and leaving not in self.gone else []), *self.gone]
 
     def __exit__(self, *_):
-        for node in self.nodes:
-            if node.running:
-                node.kill()
+        for node in self.everyone():
+            node.resume()
+            node.kill()
         cluster.Cluster.live.remove(self)
         if self.wire:
             self.wire.close()
 
     def initial_cluster(self):
-        return ",".join(f"{n.id}={n.told_client_addr}@{n.told_peer_addr}" for n in self.nodes)
+        return ",".join(node.as_member() for node in self.nodes)
+
+    def addrs(self):
+        """Where clients look for somebody: also at who was removed and came back."""
+        return [node.client_addr for node in [*self.nodes, *(node for node in self.gone if node.running)]]
 
     def translate(self, addr):
         """Where a client connects when it is told to go to `addr`."""
-        return next((n.client_addr for n in self.nodes if n.told_client_addr == addr), addr)
+        return next((n.client_addr for n in self.everyone() if n.told_client_addr == addr), addr)
 
     def leaders(self):
-        """The nodes that lead groups, as the first node that answers sees it."""
+        """The members that lead groups, as the first node that answers sees it."""
         state = self.status() or {"groups": []}
-        return [self.node(g["leader"]) for g in state["groups"] if g["leader"] is not None]
+        return [node for g in state["groups"] for node in self.nodes if node.id == g["leader"]]
 
     def wait_ready(self, limit_s=READY_LIMIT_S):
         super().wait_ready(limit_s)
 
     def wait_serving(self, limit_s):
-        """Until every group has a leader that is alive; who leads what does not matter."""
+        """Until every group has a leader that is alive, and all members and nobody else for its voters; who leads what
+        does not matter."""
+        deadline = time.monotonic() + limit_s
 
         def led():
             for node in self.nodes:
@@ -101,6 +143,7 @@ class Target(cluster.Cluster):
             return state and all(g["leader"] is not None for g in state["groups"])
 
         cluster.wait_until("every group led after the faults", led, limit_s)
+        self.membership.wait_settled(deadline - time.monotonic())
 
     def wait_rejoined(self, node, limit_s):
         """Until the node has applied, in every group, what was committed when the question was asked."""
@@ -122,18 +165,18 @@ class Target(cluster.Cluster):
         """Everything that is down or still is up again."""
         if self.wire:
             self.wire.heal()
-        for node in self.nodes:
+        for node in self.everyone():
             node.faults.clear()
             node.resume()
             node.start()
 
     def logs(self):
-        return [(f"node-{node.id}.log", node.log_path) for node in self.nodes]
+        return [(f"node-{node.id}.log", node.log_path) for node in self.everyone()]
 
     def complaints(self):
-        """What a node's log tells that must never be."""
-        found = []
-        for node in self.nodes:
+        """What must never be, as a node's log tells, or as was seen of the members."""
+        found = list(self.membership.wrongs)
+        for node in self.everyone():
             for line in node.log_text().splitlines():
                 if "panicked" in line or "differs from the others" in line or "assertion" in line:
                     found.append(f"{node}: {line}")

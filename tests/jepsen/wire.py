@@ -17,6 +17,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 
 CHUNK_BYTES = 1 << 16
 RETRANSMISSION_S = 0.2
@@ -32,12 +33,14 @@ class Wire:
 
     def __init__(self):
         self.process = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.lock = threading.Lock()
 
     def _tell(self, **what):
-        self.process.stdin.write(json.dumps(what).encode() + b"\n")
-        self.process.stdin.flush()
-        # The answer: from here on it holds.
-        self.process.stdout.readline()
+        with self.lock:
+            self.process.stdin.write(json.dumps(what).encode() + b"\n")
+            self.process.stdin.flush()
+            # The answer: from here on it holds.
+            self.process.stdout.readline()
 
     def listen(self, node, at, to):
         """What arrives `at` goes to the node's own address `to`."""

@@ -85,9 +85,9 @@ class Schedule(threading.Thread):
 
 
 def by_name():
-    from nemeses import clients, clock, disk, network, process, slots
+    from nemeses import clients, clock, disk, members, network, process, slots
 
-    kinds = [kind for module in (process, network, disk, clock, clients, slots) for kind in module.ALL]
+    kinds = [kind for module in (process, network, disk, clock, clients, slots, members) for kind in module.ALL]
     return {kind.name: kind for kind in kinds}
 
 

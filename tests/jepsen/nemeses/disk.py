@@ -63,6 +63,8 @@ class Damage(Nemesis):
     struck_s = (0.5, 1.5)
 
     def strike(self):
+        # Two voters could not spare one.
+        self.target.wait_serving(BACK_WITHIN_S)
         node = self.rng.choice(self.target.nodes)
         node.kill()
         what = self.harm(node)

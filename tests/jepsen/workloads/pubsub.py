@@ -106,7 +106,7 @@ def listen(worker):
     held = worker.__dict__
     if held.get("ear") is None:
         try:
-            held["ear"] = ear = Connection(worker.rng.choice(worker.client.addrs), 1.0)
+            held["ear"] = ear = Connection(worker.rng.choice(worker.client.addrs()), 1.0)
             held["ears"] = held.get("ears", 0) + 1
             ear.call("SUBSCRIBE", *(f"channel:{channel}" for channel in range(CHANNELS)))
         except (OSError, ReplyError):
