@@ -227,9 +227,9 @@ impl Node {
     }
 
     /// Tells the servers on all other nodes ([`Watcher::told`]): at most once, in order, and not at all those that cannot
-    /// be reached now or do not take what they are sent. How many have been told, as far as is known.
+    /// be reached now or do not take what they are sent. How many those are, as far as is known.
     pub fn tell_peers(&self, notice: &Bytes) -> usize {
-        self.links.all().values().filter(|link| link.tell(notice.clone())).count()
+        self.links.all().values().filter(|link| !link.tell(notice.clone())).count()
     }
 
     /// The voters of `group` in reach, in the order in which they stand for election when the process of its leader dies.

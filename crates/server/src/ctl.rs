@@ -239,7 +239,8 @@ pub enum RemovalFailed {
     Ctl(#[from] CtlError),
     /// It has begun, and will end when there are leaders with a quorum.
     #[error(
-        "node {id} is no member any more, but groups {counting:?} still count on it: see quoris ctl status"
+        "node {id} is no member any more, but groups {counting:?} still count on it, as they do while another member \
+         does not vote: see quoris ctl status"
     )]
     Late {
         /// The node.

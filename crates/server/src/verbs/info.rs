@@ -98,7 +98,7 @@ fn clients(session: &Session, text: &mut Text) {
     let server = &session.server;
     let all = server.clients.all();
     text.field("connected_clients", all.len());
-    text.field("cluster_connections", server.node.topology().nodes.len() - 1);
+    text.field("cluster_connections", server.node.nodes().len().saturating_sub(1));
     text.field("maxclients", server.settings.get().maxclients);
     let most = |figure: fn(&ClientState) -> usize| all.iter().map(|client| figure(&client.state())).max();
     text.field("client_recent_max_input_buffer", most(|state| state.memory.inbox).unwrap_or(0));

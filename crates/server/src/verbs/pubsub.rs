@@ -54,9 +54,8 @@ pub(super) fn publish_in_shard(session: &Session, args: Args) -> Outcome {
 fn tell_all(session: &Session, args: Args, in_shard: bool) -> Reply {
     let server = &session.server;
     let message = Message { in_shard, channel: args.bytes(1).clone(), content: args.bytes(2).clone() };
-    let peers = server.node.topology().nodes.len() - 1;
-    let told = server.node.tell_peers(&message.to_notice());
-    server.pubsub.lost.add((peers - told) as u64);
+    let lost = server.node.tell_peers(&message.to_notice());
+    server.pubsub.lost.add(lost as u64);
     server.stats.published.add(1);
     Reply::count(server.pubsub.tell(&message))
 }
