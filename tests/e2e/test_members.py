@@ -300,7 +300,7 @@ def test_a_removal_that_leaves_no_quorum_in_reach_is_refused():
         for leaving in (one, two):
             code, said = cluster.ctl("remove-node", leaving.id, through=two)
             assert code == 1 and f"without node {leaving.id} there would be no quorum" in said, said
-            assert "of 2 other nodes 1 are in reach" in said, said
+            assert "of 2 other voters 1 are in reach" in said, said
         dead.start()
         cluster.wait_ready(), cluster.wait_settled()
         assert wait_agreed(cluster) == members_of(cluster.nodes)

@@ -66,7 +66,8 @@ pub async fn admit(server: &Server, row: &Command, call: &Call) -> Result<(), Co
         "removenode" => Args(&call.args).int(2).ok().and_then(|id| u64::try_from(id).ok()),
         _ => None,
     };
-    let Some(leaving) = leaving else { return Ok(()) };
+    // Who would take out the last node is told so by whoever applies it.
+    let Some(leaving) = leaving.filter(|_| server.node.topology().nodes.len() > 1) else { return Ok(()) };
     let node = &server.node;
     for group in node.groups() {
         let voters = group.status().voters;
