@@ -55,7 +55,11 @@ impl Topology {
         let mut owners = BTreeMap::new();
         for node in &members {
             for addr in [&node.client_addr, &node.peer_addr] {
-                if let Some(other) = owners.insert(addr, node.id) {
+                let owner = owners.insert(addr, node.id);
+                if owner == Some(node.id) {
+                    return refuse(format!("node {} would have one address for clients and peers", node.id));
+                }
+                if let Some(other) = owner {
                     return refuse(format!("nodes {other} and {} would both be at {addr}", node.id));
                 }
             }

@@ -24,10 +24,11 @@ use bytes::Bytes;
 use goldenscript::{Argument, Context};
 use libtest_mimic::{Arguments, Failed, Trial};
 use quoris_engine::command::{self, Command, Run};
-use quoris_engine::entry::{Genesis, Message, SlotRange, Watch};
+use quoris_engine::entry::{Genesis, Message, NodeInfo, SlotRange, Topology, Watch};
 use quoris_engine::machine::{BatchOutcome, Expiry, Read, Replies};
 use quoris_engine::script::Budget;
 use quoris_engine::snapshot::Restore;
+use quoris_engine::topology::node_name;
 use quoris_engine::{Batch, Call, Entry, Machine, Position, Reply, SLOT_COUNT, Stamp, value::number};
 
 /// The wall clock when a script starts: 2023-11-14 22:13:20 UTC.
@@ -88,6 +89,17 @@ fn every_row_has_a_script() -> Result<(), Failed> {
     if missing.is_empty() { Ok(()) } else { Err(format!("no script for {}", missing.join(", ")).into()) }
 }
 
+/// The members at first: nodes 1 to 3.
+fn three_nodes() -> Topology {
+    let node = |id: u64| NodeInfo {
+        id,
+        name: node_name("golden", id),
+        client_addr: format!("h{id}:1"),
+        peer_addr: format!("h{id}:2"),
+    };
+    Topology { epoch: 1, nodes: (1..=3).map(node).collect(), ..Topology::default() }
+}
+
 /// A group that serves all slots, its follower, and the time around them.
 struct World {
     answering: Machine,
@@ -115,7 +127,8 @@ impl World {
             served: Vec::new(),
         };
         let slots = vec![SlotRange { start: 0, end: u32::from(SLOT_COUNT) - 1 }];
-        let genesis = Genesis { cluster_id: "golden".to_string(), group: 1, slots, topology: None };
+        let topology = Some(three_nodes());
+        let genesis = Genesis { cluster_id: "golden".to_string(), group: 0, slots, topology };
         world.apply(Vec::new(), Some(genesis));
         world
     }

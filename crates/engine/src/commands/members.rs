@@ -39,7 +39,7 @@ const fn changing(
 fn add_node(context: &mut WriteContext, args: Args) -> Outcome {
     let genesis = founded(context)?;
     let words = args.from(2);
-    if words.len() % 3 != 0 {
+    if !words.len().is_multiple_of(3) {
         return Err(CommandError::Syntax);
     }
     let node = |i: usize| {
