@@ -96,7 +96,7 @@ mod tests {
     use crate::network::Network;
     use crate::slot_map::SlotMap;
     use crate::snapshot_store::SnapshotStore;
-    use crate::storage::{LogStore, Replica};
+    use crate::storage::{LogStore, Picture, Replica};
     use crate::trust::Trust;
 
     const TERM: u64 = 4;
@@ -123,8 +123,8 @@ mod tests {
         let store = SnapshotStore::open(disk.mount(), Path::new("/snapshots"), 0).expect("a fresh directory");
         let machine = Arc::new(RwLock::new(Machine::new(id)));
         let (slots, trust) = (Arc::new(SlotMap::new(&Topology::default())), Arc::new(Trust::new(None)));
-        let members = Members::new(id, "test", Topology::default());
-        let machine = Replica::new(0, machine, store, Arc::new(()), trust, slots, members, id);
+        let picture = Picture { slots, members: Members::new(id, "test", Topology::default()) };
+        let machine = Replica::new(0, machine, store, Arc::new(()), trust, picture, id);
         let links = Links::default();
         let network = Network { cluster_id: "test".into(), group: 0, links, log: log.clone() };
         let log = LogStore::new(log);

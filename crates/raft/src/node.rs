@@ -33,7 +33,7 @@ use crate::service::Service;
 use crate::slot_map::SlotMap;
 use crate::snapshot_store::{SnapshotStore, SnapshotStoreError};
 use crate::standing::Standing;
-use crate::storage::{LogStore, Replica};
+use crate::storage::{LogStore, Picture, Replica};
 use crate::trust::Trust;
 use crate::types::{GroupId, NodeId, Watcher};
 use crate::upkeep;
@@ -400,8 +400,7 @@ async fn start(env: Env, config: NodeConfig, watcher: Arc<dyn Watcher>) -> Resul
             snapshots: store.clone(),
             watcher: Arc::clone(&watcher),
             links: links.clone(),
-            slots: Arc::clone(&slots),
-            members: members.clone(),
+            picture: Picture { slots: Arc::clone(&slots), members: members.clone() },
             may_elect: catalog.is_voter(),
             distrusted: distrusted(&catalog, id),
         };
@@ -501,14 +500,13 @@ struct GroupParts {
     snapshots: SnapshotStore,
     watcher: Arc<dyn Watcher>,
     links: Links,
-    slots: Arc<SlotMap>,
-    members: Members,
+    picture: Picture,
     may_elect: bool,
     distrusted: Option<Difference>,
 }
 
 async fn start_group(env: &Env, config: &NodeConfig, parts: GroupParts) -> Result<Arc<Group>, StartError> {
-    let GroupParts { id, log, snapshots, watcher, links, slots, members, may_elect, distrusted } = parts;
+    let GroupParts { id, log, snapshots, watcher, links, picture, may_elect, distrusted } = parts;
     let failed = |reason: String| StartError::Group { group: id, reason };
     let raft_config = Arc::new(raft_config(config).validate().map_err(|error| failed(error.to_string()))?);
     let hash_seed = env.rng.next_u64();
@@ -527,8 +525,7 @@ async fn start_group(env: &Env, config: &NodeConfig, parts: GroupParts) -> Resul
         snapshots,
         Arc::clone(&watcher),
         Arc::clone(&trust),
-        slots,
-        members,
+        picture,
         hash_seed,
     );
     let raft = Raft::build(config.node_id, raft_config, network, store, replica).await;

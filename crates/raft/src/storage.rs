@@ -230,6 +230,13 @@ fn decode_log_id(bytes: bytes::Bytes) -> io::Result<LogId> {
     Ok(wire::from_log_id(&id))
 }
 
+/// What a node knows of its cluster, and its replicas keep up to date.
+#[derive(Clone)]
+pub struct Picture {
+    pub slots: Arc<SlotMap>,
+    pub members: Members,
+}
+
 /// One group's machine and what openraft wants to know of it.
 pub struct Replica {
     group: GroupId,
@@ -237,8 +244,7 @@ pub struct Replica {
     snapshots: SnapshotStore,
     watcher: Arc<dyn Watcher>,
     trust: Arc<Trust>,
-    slots: Arc<SlotMap>,
-    members: Members,
+    picture: Picture,
     hash_seed: u64,
     applied: Option<LogId>,
     membership: StoredMembership,
@@ -252,23 +258,11 @@ impl Replica {
         snapshots: SnapshotStore,
         watcher: Arc<dyn Watcher>,
         trust: Arc<Trust>,
-        slots: Arc<SlotMap>,
-        members: Members,
+        picture: Picture,
         hash_seed: u64,
     ) -> Replica {
         let membership = StoredMembership::default();
-        Replica {
-            group,
-            machine,
-            snapshots,
-            watcher,
-            trust,
-            slots,
-            members,
-            hash_seed,
-            applied: None,
-            membership,
-        }
+        Replica { group, machine, snapshots, watcher, trust, picture, hash_seed, applied: None, membership }
     }
 
     fn apply_one(&mut self, entry: &Entry, wanted: Replies) -> io::Result<Applied> {
@@ -377,13 +371,13 @@ impl Replica {
 
     fn tell_of_slots(&self) {
         let machine = self.machine.read().expect("apply has panicked");
-        self.slots.learn(self.group, machine.keyspace().ownership());
+        self.picture.slots.learn(self.group, machine.keyspace().ownership());
     }
 
     fn tell_of_members(&self) {
         let machine = self.machine.read().expect("apply has panicked");
         if let Some(topology) = machine.topology() {
-            self.members.learn(topology);
+            self.picture.members.learn(topology);
         }
     }
 
