@@ -27,7 +27,9 @@ pub async fn run(shared: Shared, nodes: Vec<String>, founded: u64, places: u64, 
             return;
         }
         let number = rng.next_u64();
-        if let Some(spare) = spares.last().copied().filter(|_| number % 2 == 0 || members.len() <= LEAST) {
+        if let Some(spare) =
+            spares.last().copied().filter(|_| number.is_multiple_of(2) || members.len() <= LEAST)
+        {
             if change(&shared, &mut client, spare, true).await == Some(true) {
                 members.push(spare);
                 spares.pop();
