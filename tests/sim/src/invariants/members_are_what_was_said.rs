@@ -34,7 +34,9 @@ mod tests {
     fn history(changes: &[(u64, bool, Option<bool>)]) -> History {
         let change =
             |&(node, joins, applied): &(u64, bool, Option<bool>)| MemberChange { node, joins, applied };
-        History { members: changes.iter().map(change).collect(), ..History::default() }
+        let mut history = History::default();
+        history.members = changes.iter().map(change).collect();
+        history
     }
 
     fn members(nodes: &[u64], removed: &[u64]) -> Topology {
