@@ -252,9 +252,11 @@ mod tests {
         );
     }
 
+    type Configs<'a> = &'a [&'a [NodeId]];
+
     #[test]
     fn a_node_is_dropped_when_a_quorum_of_those_who_stay_say_so() {
-        let has_dropped = |node, said: &[(NodeId, u64, &[&[NodeId]])]| {
+        let has_dropped = |node, said: &[(NodeId, u64, Configs)]| {
             let mut accounts = Accounts::default();
             for (id, at, configs) in said {
                 let configs = configs.iter().map(|ids| set(ids)).collect();
@@ -262,8 +264,9 @@ mod tests {
             }
             accounts.have_dropped(node)
         };
-        let (old, joint, new): (&[&[NodeId]], &[&[NodeId]], &[&[NodeId]]) =
-            (&[&[1, 2, 3, 4]], &[&[1, 2, 3, 4], &[1, 2, 3]], &[&[1, 2, 3]]);
+        let old: Configs = &[&[1, 2, 3, 4]];
+        let joint: Configs = &[&[1, 2, 3, 4], &[1, 2, 3]];
+        let new: Configs = &[&[1, 2, 3]];
         assert!(!has_dropped(4, &[(1, 9, joint), (2, 9, joint), (3, 9, joint)]));
         assert!(!has_dropped(4, &[(1, 10, new), (2, 9, joint)]), "one is no quorum");
         assert!(has_dropped(4, &[(1, 10, new), (2, 10, new), (3, 5, old)]));

@@ -35,7 +35,7 @@ mod tests {
         let change =
             |&(node, joins, applied): &(u64, bool, Option<bool>)| MemberChange { node, joins, applied };
         let mut history = History::default();
-        history.members = changes.iter().map(change).collect();
+        history.members.extend(changes.iter().map(change));
         history
     }
 
