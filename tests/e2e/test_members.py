@@ -512,3 +512,31 @@ def test_the_last_node_stays():
         assert code == 1 and "it is the only node" in said, said
         with Connection(cluster.nodes[0].client_addr, CALL_LIMIT_S) as connection:
             assert connection.call("SET", "k", "v") == "OK"
+
+
+def test_a_cluster_that_began_with_one_node_is_not_begun_again():
+    with Cluster(nodes=1, groups=2) as cluster:
+        first = cluster.nodes[0]
+        with Connection(first.client_addr, CALL_LIMIT_S) as connection:
+            assert connection.call("SET", "k", "v") == "OK"
+        for _ in range(2):
+            new = cluster.newcomer()
+            cluster.add(new)
+            new.start()
+            cluster.wait_settled()
+        first.kill()
+        first.wipe()
+        assert first.settings["initial_cluster"] == first.member, "it knows of nobody else"
+        first.start()
+        cluster.wait_settled()
+        wait_until("it has what the others have", lambda: reads(first, "k") == "v")
+        wait_alike(cluster)
+
+
+def reads(node, key):
+    """What the node answers, or None."""
+    try:
+        with Connection(node.client_addr, CALL_LIMIT_S) as connection:
+            return connection.call("GET", key)
+    except (OSError, ReplyError):
+        return None

@@ -69,6 +69,9 @@ pub const UNWANTED_SNAPSHOT_BYTES: usize = 64 << 20;
 /// How long to wait before connecting to a peer again, at first and at most.
 pub const RECONNECT: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
+/// After so many ticks without a word a node that knows of no other founds its cluster: by then who knows it would have connected.
+pub const TICKS_ALONE: u64 = 7;
+
 /// How long connecting to a peer may take.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(1000);
 

@@ -59,10 +59,10 @@ pub async fn serve_peers(listener: Box<dyn Listener>, service: Service) {
 /// has not been born, proposes its genesis; and brings a newcomer to follow and to vote.
 pub async fn found(node: Weak<Node>) {
     let mut founded = false;
-    loop {
+    for round in 1u64.. {
         tokio::time::sleep(limits::TICK_INTERVAL).await;
         let Some(node) = node.upgrade() else { return };
-        if !founded && node.is_founder() {
+        if !founded && node.is_founder() && may_found(&node, round) {
             founded = try_to_found(&node).await;
         }
         if !node.standing.may_follow() {
@@ -78,6 +78,12 @@ pub async fn found(node: Weak<Node>) {
             }
         }
     }
+}
+
+/// Whether the cluster may not exist already, as far as this node has heard. One without peers has nobody to ask: it may have begun
+/// alone, have been joined by others since, and have lost its disk. So it waits until those would have greeted it.
+fn may_found(node: &Node, round: u64) -> bool {
+    node.topology().epoch <= 1 && (!node.links.all().is_empty() || round >= limits::TICKS_ALONE)
 }
 
 /// Asks every peer; begins all groups if all are empty. False: to be tried again.
