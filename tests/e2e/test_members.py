@@ -529,7 +529,7 @@ def test_a_cluster_that_began_with_one_node_is_not_begun_again():
         assert first.settings["initial_cluster"] == first.member, "it knows of nobody else"
         first.start()
         cluster.wait_settled()
-        wait_until("it has what the others have", lambda: reads(first, "k") == "v")
+        wait_until("it has what the others have", lambda: reads(first, "k") == b"v")
         wait_alike(cluster)
 
 
