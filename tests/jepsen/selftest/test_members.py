@@ -30,6 +30,7 @@ class Process:
 @pytest.fixture
 def target(tmp_path, monkeypatch):
     monkeypatch.setattr(cluster.Node, "start", lambda node: setattr(node, "process", Process()))
+    monkeypatch.setattr(cluster.Node, "pause", lambda node: setattr(node, "paused", True))
     monkeypatch.setattr(cluster.Node, "status", lambda node: node.process.said if node.running else None)
     target = Target(tmp_path / "nodes", nodes=3, groups=1)
     target.start()
