@@ -542,3 +542,18 @@ def reads(node, key):
             return connection.call("GET", key)
     except (OSError, ReplyError):
         return None
+
+
+def test_addresses_that_settings_have_changed_before_are_those_of_the_first_change():
+    with Cluster() as cluster:
+        for node in cluster.nodes:
+            node.kill()
+        for node in cluster.nodes:
+            node.move(free_port([n.port for n in cluster.nodes]))
+        cluster.start()
+        cluster.wait_ready()
+        new = cluster.newcomer()
+        cluster.add(new)
+        new.start()
+        cluster.wait_settled()
+        assert wait_agreed(cluster) == members_of(cluster.nodes)
