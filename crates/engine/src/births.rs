@@ -10,32 +10,69 @@ use std::sync::Arc;
 /// A thousandth of the transactions that wait a millisecond meet another key's birth at 16,000 new keys a second.
 const PLACES: usize = 16 * 1024;
 
-/// For each place, the index of the last entry that made a key of it; 0 if none has. Nothing until there was one.
+/// When keys of each place were last made. Nothing until there was one.
 #[derive(Clone, Debug, Default)]
-pub struct Births(Option<Arc<[u64; PLACES]>>);
+pub struct Births(Option<Arc<Noted>>);
+
+#[derive(Clone, Debug)]
+struct Noted {
+    /// For each place, the index of the last entry that made a key of it; 0 if none has.
+    last: [u64; PLACES],
+    /// A bit for each place that has one: a snapshot of few keys need not look at all places.
+    some: [u64; PLACES / 64],
+}
+
+impl Noted {
+    fn set(&mut self, place: usize, index: u64) -> u64 {
+        let bit = 1 << (place % 64);
+        match index {
+            0 => self.some[place / 64] &= !bit,
+            _ => self.some[place / 64] |= bit,
+        }
+        std::mem::replace(&mut self.last[place], index)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+        let words = (0..).step_by(64).zip(self.some);
+        let places = words.flat_map(|(first, word)| Bits(word).map(move |bit| first + bit));
+        places.map(|place| (place, self.last[place as usize]))
+    }
+}
+
+/// The places of the bits that are set, ascending.
+struct Bits(u64);
+
+impl Iterator for Bits {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        let bit = (self.0 != 0).then(|| self.0.trailing_zeros())?;
+        self.0 &= self.0 - 1;
+        Some(bit)
+    }
+}
 
 impl Births {
     /// When a key of `key`'s place was last made: the index of an entry, 0 if never.
     pub fn last(&self, key: &[u8]) -> u64 {
-        self.0.as_ref().map_or(0, |noted| noted[place(key)])
+        self.0.as_ref().map_or(0, |noted| noted.last[place(key)])
     }
 
     /// Notes that entry `index` has made `key`; what was noted before, which [`Births::take_back`] puts back.
     pub fn note(&mut self, key: &[u8], index: u64) -> Birth {
         let place = place(key);
-        let before = std::mem::replace(&mut self.noted()[place], index);
+        let before = self.noted().set(place, index);
         Birth { place, before }
     }
 
     /// Undoes the latest [`Births::note`] that has not been undone.
     pub fn take_back(&mut self, birth: Birth) {
-        self.noted()[birth.place] = birth.before;
+        self.noted().set(birth.place, birth.before);
     }
 
     /// The places that have a birth, ascending, and when.
     pub fn iter(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
-        let noted = self.0.iter().flat_map(|noted| noted.iter().copied());
-        (0..).zip(noted).filter(|(_, index)| *index != 0)
+        self.0.iter().flat_map(|noted| noted.iter())
     }
 
     /// What [`Births::iter`] gave, as two lists of one length; `None` if it cannot have.
@@ -45,13 +82,15 @@ impl Births {
             return None;
         }
         for (place, index) in places.iter().zip(indexes) {
-            *births.noted().get_mut(*place as usize)? = *index;
+            let place = usize::try_from(*place).ok().filter(|place| *place < PLACES)?;
+            births.noted().set(place, *index);
         }
         Some(births)
     }
 
-    fn noted(&mut self) -> &mut [u64; PLACES] {
-        Arc::make_mut(self.0.get_or_insert_with(|| Arc::new([0; PLACES])))
+    fn noted(&mut self) -> &mut Noted {
+        let none = || Arc::new(Noted { last: [0; PLACES], some: [0; PLACES / 64] });
+        Arc::make_mut(self.0.get_or_insert_with(none))
     }
 }
 
@@ -80,6 +119,9 @@ mod tests {
         assert_eq!((births.last(b"k"), births.last(b"l"), shared.last(b"k")), (5, 4, 3));
         births.take_back(birth);
         assert_eq!(births.last(b"k"), 3);
+        let first = births.note(b"m", 6);
+        births.take_back(first);
+        assert_eq!(births.iter().map(|(_, index)| index).sum::<u64>(), 7, "and nothing of m");
         let (places, indexes): (Vec<u32>, Vec<u64>) = births.iter().unzip();
         let again = Births::restored(&places, &indexes).expect("they are what it gave");
         assert!(again.iter().eq(births.iter()));

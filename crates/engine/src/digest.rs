@@ -308,4 +308,18 @@ mod tests {
         let digests: std::collections::BTreeSet<u64> = replies.iter().map(digest_of).collect();
         assert_eq!(digests.len(), replies.len());
     }
+
+    /// An older build would apply what it knows of it, and become another replica.
+    #[test]
+    fn an_entry_of_a_newer_build_is_not_applied() {
+        let [mut machine, _] = pair();
+        apply(&mut machine, 2, &entry(2, &["SET", "k", "1"]), Replies::Unwanted);
+        let before = (machine.digest(), machine.unchecked_digest());
+        let newer = Entry { version: crate::entry::VERSION + 1, ..entry(3, &["SET", "k", "2"]) };
+        let at = Position { term: 1, index: 3 };
+        let refused = machine.apply_bytes(at, newer.encode_to_vec().into(), Replies::Unwanted);
+        let said = refused.expect_err("it is newer").to_string();
+        assert!(said.starts_with("entry 3 was written by a newer build of quoris (version 1 "), "{said}");
+        assert_eq!((machine.digest(), machine.unchecked_digest()), before);
+    }
 }

@@ -24,6 +24,9 @@ pub(crate) use generated::{
 };
 pub use prost::{DecodeError, Message};
 
+/// The newest rules for what an entry does that this build knows ([`Entry::version`]).
+pub const VERSION: u32 = 0;
+
 /// Keys of fields, with the wire type of bytes and messages, as `entry.proto` numbers them.
 mod delimited {
     pub const ENTRY_STAMP: u8 = field(1);

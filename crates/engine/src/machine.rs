@@ -11,7 +11,8 @@ use crate::commands;
 use crate::digest::{Difference, Digest};
 use crate::entry::decode::{Received, ReceivedBatch};
 use crate::entry::{
-    Batch, Call, Check, DecodeError, Entry, Genesis, Moves, SlotRange, Stamp, Topology, UserState, Watch,
+    self, Batch, Call, Check, DecodeError, Entry, Genesis, Moves, SlotRange, Stamp, Topology, UserState,
+    Watch,
 };
 use crate::error::CommandError;
 use crate::events::{EventClass, KeyEvent};
@@ -53,6 +54,21 @@ pub struct Position {
     pub term: u64,
     /// Its index.
     pub index: u64,
+}
+
+/// Why an entry cannot be applied. Nothing has changed, and nothing after it may be applied either.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// Its bytes are none.
+    #[error("entry {0} cannot be read: {1}")]
+    NotAnEntry(u64, DecodeError),
+    /// It is to be applied by rules that this build does not know.
+    #[error(
+        "entry {0} was written by a newer build of quoris (version {1} of its rules, this build knows {known}): \
+         start that build or a later one",
+        known = entry::VERSION
+    )]
+    NewerVersion(u64, u32),
 }
 
 /// What an entry gave, besides the new state.
@@ -189,14 +205,22 @@ impl Machine {
     }
 
     /// [`Machine::apply`] of an encoded entry, whose bytes go into the running digest.
+    ///
+    /// # Errors
+    /// If it is none, or one of a newer build.
     pub fn apply_bytes(
         &mut self,
         at: Position,
         bytes: Bytes,
         replies: Replies,
-    ) -> Result<Applied, DecodeError> {
+    ) -> Result<Applied, ApplyError> {
+        let received = Received::decode(&bytes).map_err(|error| ApplyError::NotAnEntry(at.index, error))?;
+        match received.entry.version {
+            0..=entry::VERSION => {}
+            newer => return Err(ApplyError::NewerVersion(at.index, newer)),
+        }
         self.digest.note(&bytes);
-        Ok(self.apply_received(at, &Received::decode(&bytes)?, replies))
+        Ok(self.apply_received(at, &received, replies))
     }
 
     /// Applies the entry at `at`.

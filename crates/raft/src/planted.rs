@@ -10,6 +10,12 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
+use openraft::EntryPayload;
+use quoris_engine::entry::Message;
+
+use crate::log::Payload;
+use crate::wire;
+
 /// Whether this build can have a bug planted.
 pub const POSSIBLE: bool = cfg!(all(feature = "planted-bugs", debug_assertions));
 
@@ -65,6 +71,9 @@ pub enum Bug {
     NewcomerFollows,
     /// A node whose disk was wiped votes at once.
     NewcomerVotes,
+    /// A node reads entries that it has written in an earlier life as if they had no seed: as one would whose build looks for
+    /// it elsewhere than the one that wrote them.
+    OlderEntryMisread,
     /// A node answers its peers only when its clients' writes have been answered.
     PeersWaitForClients,
     /// A write is proposed again before its fate is known.
@@ -115,7 +124,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Bug; 47] = [
+    pub const ALL: [Bug; 48] = [
         Bug::AcknowledgeBeforeFsync,
         Bug::ApplyBeforeCommit,
         Bug::ApplyDiverges,
@@ -140,6 +149,7 @@ impl Bug {
         Bug::NewTermNewClock,
         Bug::NewcomerFollows,
         Bug::NewcomerVotes,
+        Bug::OlderEntryMisread,
         Bug::PeersWaitForClients,
         Bug::ProposeTwice,
         Bug::PurgeBeforeSnapshotDurable,
@@ -199,4 +209,15 @@ pub fn strikes() -> bool {
 pub fn own_clock_ms() -> u64 {
     static LOOKS: AtomicU64 = AtomicU64::new(0);
     LOOKS.fetch_add(1, Ordering::Relaxed)
+}
+
+/// An entry of the log, as [`Bug::OlderEntryMisread`] has it.
+pub fn misread(payload: Payload) -> Payload {
+    use quoris_engine::entry::Entry;
+    let Ok(mut read) = wire::from_entry(payload.clone()) else { return payload };
+    let EntryPayload::Normal(data) = &mut read.payload else { return payload };
+    let mut entry = Entry::decode(data.0.clone()).unwrap_or_default();
+    entry.stamp.iter_mut().for_each(|stamp| stamp.seed = 0);
+    data.0 = entry.encode_to_vec().into();
+    wire::entry(&read)
 }

@@ -9,7 +9,7 @@ use quoris_engine::entry::{
 };
 use quoris_engine::hash_slot::slot_of;
 use quoris_engine::keyspace::object_bytes;
-use quoris_engine::machine::{Machine, Position, Replies};
+use quoris_engine::machine::{ApplyError, Machine, Position, Replies};
 use quoris_engine::slot::{NEVER, Object};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -47,8 +47,16 @@ fn check_applied(input: &Bytes) {
     let mut following = restored(&answering, 2);
     answering.observe(true);
     let at = Position { term: 1, index: answering.applied() + 1 };
-    let answered = answering.apply_bytes(at, input.clone(), Replies::Wanted).expect("it was decoded");
-    let followed = following.apply_bytes(at, input.clone(), Replies::Unwanted).expect("it was decoded");
+    let before = answering.digest();
+    let answered = answering.apply_bytes(at, input.clone(), Replies::Wanted);
+    let followed = following.apply_bytes(at, input.clone(), Replies::Unwanted);
+    let (answered, followed) = match (answered, followed) {
+        (Ok(answered), Ok(followed)) => (answered, followed),
+        (Err(ApplyError::NewerVersion(..)), Err(ApplyError::NewerVersion(..))) => {
+            return assert_eq!(answering.digest(), before, "refused, and changed nothing");
+        }
+        (answered, followed) => panic!("it was decoded, and applied: {answered:?}, {followed:?}"),
+    };
     assert_eq!(answering.digest(), following.digest(), "applied by two replicas");
     assert_eq!(answering.unchecked_digest(), following.unchecked_digest(), "their running digests");
     assert_eq!(answered.served, followed.served, "whom it served");
@@ -89,6 +97,7 @@ fn entry(rng: &mut StdRng) -> Entry {
         genesis: (rng.random_range(0..4) == 0).then(|| genesis(rng)),
         check: rng.random::<bool>().then(|| Check { index: rng.random(), digest: rng.random() }),
         audit: rng.random(),
+        version: u32::from(rng.random_range(0..50) == 0),
     }
 }
 

@@ -39,8 +39,9 @@ pub struct Plan {
     pub faults_ms: u64,
     /// The faults, in the order of their time.
     pub faults: Vec<(u64, Fault)>,
-    /// One more, if none of them was a power cut within an operation that came to pass.
-    pub last_crash: Option<Fault>,
+    /// If none of them was a power cut within an operation that came to pass: whose disk that is to be, and after how many
+    /// more.
+    pub last_crash: Option<(u64, u64)>,
     /// One more, counted in operations of a disk.
     pub crash_point: Option<CrashPoint>,
 }
@@ -226,7 +227,8 @@ impl Plan {
             sync_us: draw(200, 8000),
             offload_us: draw(1, 8000),
             latency_ms: draw(1, 10),
-            faults_ms: draw(2000, 7000),
+            // Mostly short: many short runs come to more that is rare than few long ones.
+            faults_ms: [draw(1000, 3000), draw(1000, 3000), draw(2000, 7000)][draw(0, 2) as usize],
             faults: Vec::new(),
             last_crash: None,
             crash_point: None,
@@ -256,7 +258,7 @@ impl Plan {
             at += draw(10, longest_pause_ms);
         }
         plan.faults.sort_by_key(|(at, _)| *at);
-        let crash = Fault::PowerCutInOperation(draw(1, plan.nodes), draw(0, 10));
+        let crash = (draw(1, plan.nodes), draw(0, 10));
         plan.last_crash = only.is_empty().then_some(crash);
         let load = &mut plan.load;
         (load.consumers, load.queues) = (draw(0, 3), draw(1, 3));

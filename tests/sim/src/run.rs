@@ -18,13 +18,18 @@ use crate::invariants::{
     reads_are_linearizable, unknown_appears_at_most_once,
 };
 use crate::observe::{self, Observed};
-use crate::plan::Plan;
+use crate::plan::{Fault, Plan};
 use crate::workload::table::Table;
 use crate::workload::{self, Shared, deadlines, members, moves, queues};
 
 /// The cluster must be founded and acknowledge a write within so many milliseconds. A client that draws one blocking call
 /// after the other begins late.
 const FOUNDING_MS: u64 = 60_000;
+
+/// A node whose power is to fail within an operation of its disk has so many milliseconds to come to one, and so many nodes
+/// are tried.
+const CRASH_MS: u64 = 500;
+const MOST_TRIES: usize = 20;
 
 /// Clients go on for so many milliseconds after everything has been mended.
 const AFTERMATH_MS: u64 = 500;
@@ -152,17 +157,13 @@ fn act(
         cluster.step()?;
     }
     cluster.mend();
-    // No run without one: a crash at a random point of a write.
-    let none_yet = observed.borrow().coverage.of(Event::PowerCutInOperation) == 0;
-    let last_crash = plan.last_crash.filter(|_| none_yet);
-    if let Some(fault) = last_crash {
-        trace(|| format!("{fault:?}"));
-        cluster.strike(fault);
+    if let Some(crash) = plan.last_crash {
+        crash_within(cluster, crash, plan.places(), observed)?;
     }
     for _ in 0..AFTERMATH_MS {
         cluster.step()?;
     }
-    if last_crash.is_some() {
+    if plan.last_crash.is_some() {
         cluster.mend();
     }
     shared.over.set(true);
@@ -174,6 +175,30 @@ fn act(
         let summary = observed.borrow().summary();
         error.context(format!("replicas did not come to the same state: {summary}"))
     })
+}
+
+/// No run without one: a crash at a random point of a write, by node `first`. One that writes nothing for a while, being no
+/// member any more, say, is followed by the next.
+fn crash_within(
+    cluster: &mut Cluster,
+    (first, ops): (u64, u64),
+    places: u64,
+    observed: &observe::Shared,
+) -> anyhow::Result<()> {
+    let has_crashed = || observed.borrow().coverage.of(Event::PowerCutInOperation) > 0;
+    for node in (first..=places).chain(1..first).cycle().take(MOST_TRIES) {
+        if has_crashed() {
+            return Ok(());
+        }
+        let fault = Fault::PowerCutInOperation(node, ops);
+        trace(|| format!("{fault:?}"));
+        cluster.strike(fault);
+        for _ in (0..CRASH_MS).take_while(|_| !has_crashed()) {
+            cluster.step()?;
+        }
+    }
+    anyhow::ensure!(has_crashed(), "no disk was written to");
+    Ok(())
 }
 
 fn judge(history: &History, cluster: &Cluster, observed: &mut Observed) {

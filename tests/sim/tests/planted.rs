@@ -40,6 +40,7 @@ fn faults(bug: Bug) -> &'static [&'static str] {
         | Bug::CancelNotLogged
         | Bug::EntryLost
         | Bug::ForgottenEarly
+        | Bug::OlderEntryMisread
         | Bug::PeersWaitForClients
         | Bug::ProposeTwice
         | Bug::PurgeBeforeSnapshotDurable

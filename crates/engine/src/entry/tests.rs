@@ -45,6 +45,7 @@ fn entries() -> impl Strategy<Value = Entry> {
         genesis: more.then(Genesis::default),
         check: more.then(Check::default),
         audit: more,
+        version: u32::from(more),
     })
 }
 
