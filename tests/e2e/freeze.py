@@ -264,6 +264,8 @@ EVAL_RO "return redis.call('GET', KEYS[1])" 1 @string
 # Fields of proto/ that the files of a lone node that is well do not hold.
 NOT_WRITTEN = {
     ("Topology", "removed"),
+    # 0, so far.
+    ("Entry", "version"),
     *(("Identity", field) for field in ("distrusted", "set_aside", "rejoin", "topology", "dismissed")),
     *(("Distrusted", field) for field in ("group", "index", "ours", "theirs")),
 }
