@@ -5,8 +5,6 @@
 //! has asked to be freed aside (DEL, an expiry), which is not counted, as Redis counts what UNLINK and FLUSHALL ASYNC give
 //! away. Not state: no replica's machine depends on when, or whether, its own garbage is freed.
 
-use std::sync::Arc;
-
 use crate::slot::Slot;
 use crate::slots::Slots;
 use crate::value::Value;
@@ -24,7 +22,7 @@ pub struct Garbage {
     /// Those that do not count.
     unasked: Vec<Value>,
     keyspaces: Vec<(Slots, usize)>,
-    slots: Vec<Arc<Slot>>,
+    slots: Vec<Slot>,
 }
 
 impl Garbage {
@@ -48,7 +46,7 @@ impl Garbage {
     }
 
     /// Takes all of a slot that has gone to another group. No script does that, so it is never taken back.
-    pub(crate) fn take_slot(&mut self, slot: Arc<Slot>) {
+    pub(crate) fn take_slot(&mut self, slot: Slot) {
         self.slots.push(slot);
     }
 

@@ -14,7 +14,6 @@ mod undo;
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -166,6 +165,12 @@ impl Keyspace {
         std::mem::take(&mut self.expired)
     }
 
+    /// Looks after up to so many of the slots that have changed since a copy was made of them.
+    pub(crate) fn settle(&mut self, slots: usize) {
+        let garbage = &mut self.garbage;
+        self.slots.settle(slots, |value| garbage.take_unasked(value));
+    }
+
     /// What is to be freed aside.
     pub(crate) fn take_garbage(&mut self) -> Garbage {
         std::mem::take(&mut self.garbage)
@@ -236,13 +241,13 @@ impl Keyspace {
     }
 
     /// A slot's keys.
-    pub fn slot(&self, slot: SlotId) -> &Arc<Slot> {
+    pub fn slot(&self, slot: SlotId) -> &Slot {
         self.slots.get(slot)
     }
 
-    /// The slots that have keys, in ascending order.
-    pub fn occupied_slots(&self) -> impl Iterator<Item = (SlotId, &Arc<Slot>)> {
-        self.slots.occupied()
+    /// All slots as they are now: costs a pointer for each page of them.
+    pub fn share_slots(&self) -> Slots {
+        self.slots.clone()
     }
 
     /// The earliest deadline, in milliseconds since the Unix epoch.

@@ -26,6 +26,9 @@ use crate::script::{self, Budget, ReadOnly, Reads, Scripts};
 use crate::value::Bounds;
 use crate::waiters::WaiterId;
 
+/// Slots whose changes since a snapshot are brought together with their tables, with each entry.
+const SETTLED_PER_ENTRY: usize = 8;
+
 /// At most so many due keys and fields are removed by one entry, so that none of them stalls the group; the rest
 /// are absent all the same.
 const DUE_PER_ENTRY: usize = 1000;
@@ -258,6 +261,7 @@ impl Machine {
         applied.events = self.keyspace.take_events();
         applied.tick = received.batches().len() == 0;
         applied.expired = self.keyspace.take_expired();
+        self.keyspace.settle(SETTLED_PER_ENTRY);
         applied.garbage = self.keyspace.take_garbage();
         applied.audit = entry.audit;
         applied.moved = self.keyspace.take_moved();

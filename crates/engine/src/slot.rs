@@ -1,22 +1,34 @@
-//! One hash slot's keys: the unit that is copied on write, so that a snapshot or a move of the slot sees it as
+//! One hash slot's keys: the unit that is shared until it changes, so that a snapshot or a move of the slot sees it as
 //! it was without stopping anyone.
 //!
 //! Order is state: keys stand in a dense array, a new key at its end, and a removed key's place is taken by the
 //! last one. Replicas, having applied the same entries, agree on it; snapshots keep it; and a walk from the end
 //! to the start meets every key that is there all the while (whatever is removed meanwhile, only a key that the
 //! walk has met, or one it is yet to meet, moves, and it moves towards the start). That is SCAN's cursor.
+//!
+//! **A copy shares the table.** While there is one, what changes stands beside the table (`Changes`); once there is none
+//! any more, [`Slot::settle`] brings both together. To copy the whole table at its first change instead would
+//! double the memory of a dataset while a snapshot of it is written, and keep others waiting for each copy.
 
-use std::hash::BuildHasher;
+mod changes;
+mod table;
 
-use foldhash::fast::FixedState;
-use hashbrown::HashTable;
+use std::sync::Arc;
 
 use crate::value::Value;
+use changes::Changes;
+use table::Table;
 
 pub use crate::key::Key;
 
 /// `Object::expire_ms` of a key that does not expire.
 pub const NEVER: u64 = u64::MAX;
+
+/// A table of so few keys is copied whole. In debug builds, in which tests and simulations run with few keys, none is.
+const SMALL: usize = if cfg!(debug_assertions) { 0 } else { 8 };
+
+/// So is one of whose keys this part has changed: what it takes besides grows no more then.
+const MOST_OF: usize = 2;
 
 /// A key's value and what is known of the key.
 #[derive(Clone, Debug)]
@@ -43,44 +55,57 @@ impl Held {
     }
 }
 
-/// The keys of one slot, and an index over them that holds places alone: with a thousand slots to a gigabyte of short
-/// values, what a key costs besides its name and value is most of the memory there is to save.
+/// The keys of one slot. A clone costs two pointers.
 #[derive(Clone, Debug)]
 pub struct Slot {
-    entries: Vec<Held>,
-    places: HashTable<u32>,
-    hasher: FixedState,
+    table: Arc<Table>,
+    /// `None`: all is as the table has it.
+    changes: Option<Arc<Changes>>,
+}
+
+/// Where a change goes.
+enum Edit<'a> {
+    Table(&'a mut Table),
+    Beside(&'a Table, &'a mut Changes),
 }
 
 impl Slot {
     /// An empty slot. `hash_seed` keeps clients from choosing keys that collide; it does not influence order.
     pub fn new(hash_seed: u64) -> Slot {
-        Slot { entries: Vec::new(), places: HashTable::new(), hasher: FixedState::with_seed(hash_seed) }
+        Slot { table: Arc::new(Table::new(hash_seed)), changes: None }
     }
 
     /// How many keys, due ones included.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.changes.as_ref().map_or(self.table.len(), |changes| changes.len())
     }
 
     /// Whether it has no keys.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len() == 0
+    }
+
+    fn held(&self, place: usize) -> Option<&Held> {
+        match &self.changes {
+            None => self.table.at(place),
+            Some(changes) => changes.at(&self.table, place),
+        }
     }
 
     /// The key and object at `position` (0 to `len - 1`).
     pub fn at(&self, position: usize) -> Option<(&Key, &Object)> {
-        self.entries.get(position).map(Held::as_pair)
+        self.held(position).map(Held::as_pair)
     }
 
     /// Keys and objects in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Key, &Object)> {
-        self.entries.iter().map(Held::as_pair)
+        (0..self.len()).map(|place| self.at(place).expect("each place below its length has a key"))
     }
 
     /// The object of `key`, due or not.
     pub(crate) fn get(&self, key: &[u8]) -> Option<&Object> {
-        self.place(key).map(|place| &self.entries[place].object)
+        let place = self.place(key)?;
+        self.held(place).map(|held| &held.object)
     }
 
     /// The object of `key`, due or not, to change.
@@ -90,7 +115,10 @@ impl Slot {
 
     /// The object at `place`, to change.
     pub(crate) fn at_mut(&mut self, place: usize) -> &mut Object {
-        &mut self.entries[place].object
+        match self.edit() {
+            Edit::Table(table) => table.at_mut(place),
+            Edit::Beside(table, changes) => changes.at_mut(table, place),
+        }
     }
 
     /// Puts `object` at `key`; the one that was there.
@@ -104,14 +132,11 @@ impl Slot {
 
     /// Puts `object` at `key`, which is not here.
     pub(crate) fn push(&mut self, key: Key, object: Object) {
-        let place = u32::try_from(self.entries.len()).expect("fewer than 2^32 keys to a slot");
-        let (entries, hasher) = (&self.entries, &self.hasher);
-        let hash = hasher.hash_one(&key);
-        self.places.insert_unique(hash, place, |&place| hasher.hash_one(&entries[place as usize].key));
-        if self.entries.len() == self.entries.capacity() {
-            self.entries.reserve_exact(1 + self.entries.len() / GROWTH);
+        let held = Held { key, object };
+        match self.edit() {
+            Edit::Table(table) => table.push(held),
+            Edit::Beside(table, changes) => changes.push(table, held),
         }
-        self.entries.push(Held { key, object });
     }
 
     /// Removes `key`, whose place the last one takes; its object.
@@ -121,30 +146,20 @@ impl Slot {
 
     /// Removes what stands at `place`, which the last one takes; its object.
     pub(crate) fn take(&mut self, place: usize) -> Object {
-        let hash = self.hasher.hash_one(&self.entries[place].key);
-        let place = place as u32;
-        let found = self.places.find_entry(hash, |&other| other == place).expect("every key is in the index");
-        found.remove();
-        let last = (self.entries.len() - 1) as u32;
-        if place < last {
-            let hash = self.hasher.hash_one(&self.entries[last as usize].key);
-            let moved =
-                self.places.find_mut(hash, |&other| other == last).expect("every key is in the index");
-            *moved = place;
-        }
-        let Held { object, .. } = self.entries.swap_remove(place as usize);
-        if self.entries.capacity() > SPARE + 2 * self.entries.len() {
-            self.entries.shrink_to(self.entries.len() + SPARE);
-            let (entries, hasher) = (&self.entries, &self.hasher);
-            self.places.shrink_to(0, |&place| hasher.hash_one(&entries[place as usize].key));
-        }
-        object
+        let held = match self.edit() {
+            Edit::Table(table) => table.take(place),
+            Edit::Beside(table, changes) => changes.take(table, place),
+        };
+        held.object
     }
 
     /// Undoes the insertion of `key`, the latest change of order that has not been undone.
     pub(crate) fn take_back_insertion(&mut self, key: &[u8]) {
-        let last = self.entries.last().is_some_and(|last| *last.key == *key);
-        assert!(last, "a new key stands at the end until a later change of order");
+        let last = self.len().checked_sub(1).and_then(|last| self.at(last));
+        assert!(
+            last.is_some_and(|(last, _)| **last == *key),
+            "a new key stands at the end until a later change of order"
+        );
         self.remove(key);
     }
 
@@ -152,44 +167,83 @@ impl Slot {
     pub(crate) fn take_back_removal(&mut self, key: Key, place: usize, object: Object) {
         let replaced = self.insert(key, object);
         assert!(replaced.is_none(), "a key that was removed is not there");
-        let last = self.entries.len() - 1;
+        let last = self.len() - 1;
         if place == last {
             return;
         }
-        // What stands at its place came from the end, and goes back. The two exchange their places in the index.
-        const BETWEEN: u32 = u32::MAX;
-        let hash = |place: usize| self.hasher.hash_one(&self.entries[place].key);
-        let (other, own) = (hash(place), hash(last));
-        let steps =
-            [(own, last as u32, BETWEEN), (other, place as u32, last as u32), (own, BETWEEN, place as u32)];
-        for (hash, from, to) in steps {
-            let found =
-                self.places.find_mut(hash, |&place| place == from).expect("every key is in the index");
-            *found = to;
+        // What stands at its place came from the end, and goes back.
+        match self.edit() {
+            Edit::Table(table) => table.swap(place, last),
+            Edit::Beside(table, changes) => changes.swap(table, place, last),
         }
-        self.entries.swap(place, last);
     }
 
     /// Where `key` stands if it is here, without a look at it: to be trusted with nothing but a guess.
     pub(crate) fn likely_place(&self, key: &[u8]) -> Option<usize> {
-        self.places.find(self.hasher.hash_one(key), |_| true).map(|&place| place as usize)
+        self.table.likely_place(key)
     }
 
     /// Where `key` stands.
     pub(crate) fn place(&self, key: &[u8]) -> Option<usize> {
-        let here = |&place: &u32| *self.entries[place as usize].key == *key;
-        self.places.find(self.hasher.hash_one(key), here).map(|&place| place as usize)
+        match &self.changes {
+            None => self.table.place(key),
+            Some(changes) => changes.place(&self.table, key),
+        }
+    }
+
+    /// Whether the next change will be the first one beside the table.
+    pub(crate) fn shares_all(&self) -> bool {
+        !self.is_own() && self.changes.is_none() && self.table.len() > SMALL
+    }
+
+    /// Brings table and changes together, if nobody else needs the table. Whether nothing is left to be brought together. The values
+    /// that have been replaced meanwhile are `gone`.
+    pub(crate) fn settle(&mut self, gone: impl FnMut(Value)) -> bool {
+        if self.changes.is_some() && self.is_own() {
+            self.together(gone);
+        }
+        self.changes.is_none()
+    }
+
+    fn is_own(&self) -> bool {
+        Arc::strong_count(&self.table) == 1
+    }
+
+    fn edit(&mut self) -> Edit<'_> {
+        if self.changes.is_none() && self.is_own() {
+            return Edit::Table(Arc::make_mut(&mut self.table));
+        }
+        self.edit_shared()
+    }
+
+    #[cold]
+    fn edit_shared(&mut self) -> Edit<'_> {
+        if self.changes.is_none() && self.table.len() <= SMALL {
+            return Edit::Table(Arc::make_mut(&mut self.table));
+        }
+        let changed = self.changes.as_ref().map_or(0, |changes| changes.count());
+        if changed * MOST_OF > self.table.len() && !self.is_own() {
+            // Copies of values that others still have are gone in no time.
+            return Edit::Table(self.together(drop));
+        }
+        let changes = self.changes.get_or_insert_with(|| Arc::new(Changes::of(&self.table)));
+        Edit::Beside(&self.table, Arc::make_mut(changes))
+    }
+
+    /// Brings table and changes together, in a copy of the table if others need it.
+    fn together(&mut self, gone: impl FnMut(Value)) -> &mut Table {
+        let table = Arc::make_mut(&mut self.table);
+        if let Some(changes) = self.changes.take() {
+            let (len, changed) = Arc::unwrap_or_clone(changes).into_parts();
+            table.take_over(len, changed, gone);
+        }
+        table
     }
 }
 
-/// The array grows by this part of its length.
-const GROWTH: usize = 8;
-
-/// So many places are kept free when keys go.
-const SPARE: usize = 8;
-
 #[cfg(test)]
 mod tests {
+    use foldhash::fast::FixedState;
     use indexmap::IndexMap;
     use proptest::prelude::*;
 
@@ -200,15 +254,27 @@ mod tests {
         assert_eq!(size_of::<Held>(), 64);
     }
 
+    type Model = IndexMap<Key, u64, FixedState>;
+
+    fn object(version: usize) -> Object {
+        Object { value: Value::string(b""), expire_ms: NEVER, version: version as u64 }
+    }
+
+    fn is_like(slot: &Slot, model: &Model) -> bool {
+        let found = |n: u64| slot.get(n.to_string().as_bytes()).map(|object| object.version);
+        (slot.len(), slot.is_empty()) == (model.len(), model.is_empty())
+            && slot.iter().map(|(key, object)| (key, &object.version)).eq(model.iter())
+            && (0..60).all(|n| found(n) == model.get(n.to_string().as_bytes()).copied())
+    }
+
     proptest! {
-        /// The map that does the same at more cost.
+        /// The map that does the same at more cost; and copies stay as they are, whatever becomes of the slot.
         #[test]
-        fn behaves_as_an_index_map(ops in prop::collection::vec((0u64..60, 0u8..5), 0..400)) {
-            let mut slot = Slot::new(1);
-            let mut model: IndexMap<Key, u64, FixedState> = IndexMap::default();
+        fn behaves_as_an_index_map(ops in prop::collection::vec((0u64..60, 0u8..12), 0..400)) {
+            let (mut slot, mut model) = (Slot::new(1), Model::default());
+            let mut copies: Vec<(Slot, Model)> = Vec::new();
             for (step, (n, what)) in ops.into_iter().enumerate() {
-                let (key, version) = (Key::from(n.to_string().as_bytes()), step as u64);
-                let object = Object { value: Value::string(b""), expire_ms: NEVER, version };
+                let key = Key::from(n.to_string().as_bytes());
                 match what {
                     0 | 1 => {
                         let before = slot.remove(&key).map(|object| object.version);
@@ -218,16 +284,71 @@ mod tests {
                         let held = slot.get_mut(&key).map(|object| object.version);
                         prop_assert_eq!(held, model.get(&key).copied());
                     }
+                    3 => {
+                        if let Some(place) = slot.place(&key) {
+                            let object = slot.take(place);
+                            slot.take_back_removal(key, place, object);
+                        }
+                    }
+                    4 => copies.push((slot.clone(), model.clone())),
+                    5 => copies.truncate(copies.len() / 2),
+                    6 => drop(slot.settle(drop)),
                     _ => {
-                        let before = slot.insert(key.clone(), object).map(|object| object.version);
-                        prop_assert_eq!(before, model.insert(key, version));
+                        let before = slot.insert(key.clone(), object(step)).map(|object| object.version);
+                        prop_assert_eq!(before, model.insert(key, step as u64));
                     }
                 }
-                prop_assert_eq!((slot.len(), slot.is_empty()), (model.len(), model.is_empty()));
-                prop_assert!(slot.iter().map(|(key, object)| (key, &object.version)).eq(model.iter()));
-                let found = |n: u64| slot.get(n.to_string().as_bytes()).map(|object| object.version);
-                prop_assert!((0..60).all(|n| found(n) == model.get(n.to_string().as_bytes()).copied()));
+                prop_assert!(is_like(&slot, &model));
+                prop_assert!(copies.iter().all(|(copy, model)| is_like(copy, model)));
             }
+            drop(copies);
+            prop_assert!(slot.settle(drop) && is_like(&slot, &model));
         }
+    }
+
+    /// A slot of `count` keys, and their names.
+    fn full(count: usize) -> (Slot, Vec<Key>) {
+        let keys: Vec<Key> = (0..count).map(|n| Key::from(n.to_string().as_bytes())).collect();
+        let mut slot = Slot::new(1);
+        keys.iter().for_each(|key| slot.push(key.clone(), object(0)));
+        (slot, keys)
+    }
+
+    #[test]
+    fn a_change_leaves_a_shared_table_where_it_is() {
+        let (mut slot, keys) = full(100);
+        let copy = slot.clone();
+        slot.get_mut(&keys[50]).expect("it is there").version = 1;
+        slot.remove(&keys[99]);
+        slot.push(Key::from(&b"new"[..]), object(2));
+        assert!(Arc::ptr_eq(&slot.table, &copy.table));
+        assert_eq!(slot.changes.as_ref().map(|changes| changes.count()), Some(2));
+        // As long as there is the copy.
+        assert!(!slot.settle(drop));
+        drop(copy);
+        assert!(slot.settle(drop) && slot.table.len() == 100);
+    }
+
+    #[test]
+    fn a_table_of_which_half_has_changed_is_copied() {
+        let (mut slot, keys) = full(100);
+        let copy = slot.clone();
+        keys.iter().for_each(|key| slot.get_mut(key).expect("it is there").version = 1);
+        assert!(slot.changes.is_none() && !Arc::ptr_eq(&slot.table, &copy.table));
+    }
+
+    #[test]
+    fn what_has_been_replaced_is_handed_out() {
+        let (mut slot, keys) = full(100);
+        let copy = slot.clone();
+        for key in &keys[..3] {
+            slot.get_mut(key).expect("it is there").value = Value::string(&[b'x'; 100]);
+        }
+        slot.remove(&keys[3]);
+        drop(copy);
+        let mut gone = 0;
+        assert!(slot.settle(|value| gone += usize::from(value.bytes() == 0)));
+        // Its place was taken by the last one, whose own is no more.
+        assert_eq!(gone, 3 + 2);
     }
 }

@@ -4,8 +4,6 @@
 //! one slot's objects, in the slot's order. The store that keeps the chunks adds framing and checksums; here only
 //! their meaning is known.
 
-use std::sync::Arc;
-
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
 
@@ -18,6 +16,7 @@ use crate::keyspace::ownership::Ownership;
 use crate::machine::Machine;
 use crate::script::Scripts;
 use crate::slot::{Key, Object, Slot};
+use crate::slots::Slots;
 use crate::value::{Bounds, Value};
 
 /// A chunk is closed once it is at least this long; a single object may make it longer.
@@ -35,19 +34,20 @@ pub struct SnapshotError {
     pub reason: &'static str,
 }
 
-/// A machine's state at one index. Taking it costs a pointer for each slot that has keys; it shares its contents with the
+/// A machine's state at one index. Taking it costs a pointer for each page of slots; it shares its contents with the
 /// machine until the machine changes them.
 pub struct Snapshot {
     state: MachineState,
-    slots: Vec<(SlotId, Arc<Slot>)>,
+    slots: Slots,
+    /// Keys of slots that come or go.
+    under_way: Vec<(SlotId, Slot)>,
 }
 
 impl Machine {
     /// The state as it is now.
     pub fn snapshot(&self) -> Snapshot {
         let ownership = self.keyspace.ownership();
-        let slots = self.keyspace.occupied_slots().chain(ownership.keys_under_way());
-        let slots = slots.map(|(id, slot)| (id, Arc::clone(slot))).collect();
+        let under_way = ownership.keys_under_way().map(|(id, slot)| (id, slot.clone())).collect();
         let (holdings, leaving, arriving) = ownership.states();
         let (birth_places, birth_indexes) = self.keyspace.births.iter().unzip();
         let (users, relay_key) = self.users.get().state();
@@ -70,7 +70,7 @@ impl Machine {
             users,
             relay_key,
         };
-        Snapshot { state, slots }
+        Snapshot { state, slots: self.keyspace.share_slots(), under_way }
     }
 
     /// A digest of the whole state: equal on two replicas at the same index, or one of them is broken. Costs as
@@ -105,12 +105,22 @@ impl Snapshot {
             return Some(self.header());
         }
         loop {
-            let (id, slot) = self.slots.get(at.slot)?;
-            if let Some(chunk) = chunk_of(*id, slot, &mut at.position) {
+            let (number, id, slot) = self.slot_from(at.slot)?;
+            at.slot = number;
+            if let Some(chunk) = chunk_of(id, slot, &mut at.position) {
                 return Some(chunk);
             }
-            (at.slot, at.position) = (at.slot + 1, 0);
+            (at.slot, at.position) = (number + 1, 0);
         }
+    }
+
+    /// The first slot with keys from `number` on, and its number: those under way come after all others.
+    fn slot_from(&self, number: usize) -> Option<(usize, SlotId, &Slot)> {
+        let served = self.slots.occupied(number).map(|(id, slot)| (usize::from(id), id, slot));
+        served.or_else(|| {
+            let number = number.max(usize::from(SLOT_COUNT));
+            self.under_way.get(number - usize::from(SLOT_COUNT)).map(|(id, slot)| (number, *id, slot))
+        })
     }
 
     fn header(&self) -> Bytes {

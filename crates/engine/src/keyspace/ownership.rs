@@ -55,14 +55,14 @@ struct Leaving {
     epoch: Epoch,
     to: u32,
     sealed: bool,
-    keys: Arc<Slot>,
+    keys: Slot,
 }
 
 /// A slot that is to be served, with the keys that have come.
 #[derive(Clone)]
 struct Arriving {
     epoch: Epoch,
-    keys: Arc<Slot>,
+    keys: Slot,
 }
 
 /// A slot that has been given up, for those who bring it on its way.
@@ -160,7 +160,7 @@ impl Ownership {
     }
 
     /// The keys of slots on their way, those that leave before those that arrive.
-    pub(crate) fn keys_under_way(&self) -> impl Iterator<Item = (SlotId, &Arc<Slot>)> {
+    pub(crate) fn keys_under_way(&self) -> impl Iterator<Item = (SlotId, &Slot)> {
         let leaving = self.leaving.iter().map(|(slot, leaving)| (*slot, &leaving.keys));
         leaving.chain(self.arriving.iter().map(|(slot, arriving)| (*slot, &arriving.keys)))
     }
@@ -197,7 +197,7 @@ impl Ownership {
             latest.get_mut(usize::from(start)..=usize::from(end))?.fill(tenure);
         }
         ownership.put_in_runs();
-        let empty = || Arc::new(Slot::new(hash_seed));
+        let empty = || Slot::new(hash_seed);
         for &LeavingState { slot, epoch, to, sealed } in leaving {
             ownership.leaving.insert(slot_id(slot)?, Leaving { epoch, to, sealed, keys: empty() });
         }
@@ -222,7 +222,7 @@ impl Ownership {
             Some(leaving) => &mut leaving.keys,
             None => &mut self.arriving.get_mut(&slot)?.keys,
         };
-        Some(Arc::make_mut(keys))
+        Some(keys)
     }
 }
 
@@ -313,9 +313,9 @@ impl Keyspace {
         }
         // That it comes back says that it had arrived where it went.
         self.drop_left(slot);
-        let empty = || Arriving { epoch: piece.epoch, keys: Arc::new(Slot::new(self.hash_seed)) };
+        let empty = || Arriving { epoch: piece.epoch, keys: Slot::new(self.hash_seed) };
         let arriving = self.ownership.arriving.entry(slot).or_insert_with(empty);
-        let keys = Arc::make_mut(&mut arriving.keys);
+        let keys = &mut arriving.keys;
         for (key, object) in objects {
             // The other group's versions mean nothing here.
             keys.insert(key, Object { version: self.version, ..object });
@@ -394,15 +394,15 @@ impl Keyspace {
     }
 
     /// Takes a slot's keys out of all that counts them.
-    fn detach(&mut self, slot: SlotId) -> Arc<Slot> {
-        let keys = self.slots.replace(slot, Arc::new(Slot::new(self.hash_seed)));
+    fn detach(&mut self, slot: SlotId) -> Slot {
+        let keys = self.slots.replace(slot, Slot::new(self.hash_seed));
         for (key, object) in keys.iter() {
             self.count_out(key, object);
         }
         keys
     }
 
-    fn attach(&mut self, slot: SlotId, keys: Arc<Slot>) {
+    fn attach(&mut self, slot: SlotId, keys: Slot) {
         for (key, object) in keys.iter() {
             self.count_in(key, object);
         }
