@@ -2,7 +2,7 @@
 //!
 //! The running digest sees what shows in replies, and takes the leader's word. An audit sees everything, and counts. Its
 //! leader writes an entry that changes nothing and has every replica take a view of its state as that entry left it, which
-//! costs a pointer for each slot, and digest the view beside its other work. Then the leader asks each replica for its digest.
+//! costs a pointer for each page of slots, and digest the view beside its other work. Then the leader asks each replica for its digest.
 //! What more than half of all replicas have is right, whoever leads, and each is told: one that has something else is
 //! distrusted from then on, and one that was distrusted, because it differed from a leader that was itself the broken one, is
 //! trusted again. If no digest has a majority, nobody is told anything: that is for a person to judge.

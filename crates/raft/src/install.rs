@@ -94,6 +94,7 @@ mod tests {
     use crate::log::{LogOptions, SharedLog};
     use crate::members::Members;
     use crate::network::Network;
+    use crate::pace::Pace;
     use crate::slot_map::SlotMap;
     use crate::snapshot_store::SnapshotStore;
     use crate::storage::{LogStore, Picture, Replica};
@@ -120,7 +121,8 @@ mod tests {
         let disk = FakeDisk::new(id, FakeDiskOptions::default());
         let log = SharedLog::open(disk.mount(), Arc::new(AnyRng), Path::new("/log"), LogOptions::default());
         let log = log.expect("a fresh log").group(0);
-        let store = SnapshotStore::open(disk.mount(), Path::new("/snapshots"), 0).expect("a fresh directory");
+        let store = SnapshotStore::open(disk.mount(), Path::new("/snapshots"), 0, Pace::default())
+            .expect("a fresh directory");
         let machine = Arc::new(RwLock::new(Machine::new(id)));
         let (slots, trust) = (Arc::new(SlotMap::new(&Topology::default())), Arc::new(Trust::new(None)));
         let picture = Picture { slots, members: Members::new(id, "test", Topology::default()) };

@@ -24,6 +24,7 @@ pub mod moves;
 mod network;
 pub mod node;
 pub mod observe;
+pub mod pace;
 pub mod peer;
 mod pieces;
 pub mod planted;

@@ -57,6 +57,22 @@ pub const NOTICE_BYTES_PER_FRAME: usize = 1 << 20;
 /// Largest message a peer may send.
 pub const PACKET_BYTES: usize = 600 << 20;
 
+/// Bytes of a snapshot's file written at once: what the log writes meanwhile waits for them at the device.
+pub const SNAPSHOT_WRITE_BYTES: usize = 256 << 10;
+
+/// After so many bytes of a snapshot the disk is left alone for a moment.
+pub const SNAPSHOT_TURN_BYTES: usize = 1 << 20;
+/// That moment: from a disk that writes 100 MB/s a third is left for others, and a faster one takes 200 MB/s of it.
+pub const SNAPSHOT_REST: Duration = Duration::from_millis(5);
+
+/// A piece of the work for a snapshot that took so long has found no processor that nobody else wanted, or hardly one.
+pub const SNAPSHOT_STARVED: Duration = Duration::from_millis(100);
+/// So many pieces after it give way to nobody.
+pub const SNAPSHOT_JOBS_PRESSED: u32 = 32;
+
+/// Bytes of a file that is no longer needed given back at once: the file system's journal, and so the log, waits for that.
+pub const FREED_BYTES: u64 = 16 << 20;
+
 /// Bytes of a snapshot's file sent as one message.
 pub const SNAPSHOT_PART_BYTES: usize = 256 << 10;
 

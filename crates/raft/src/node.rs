@@ -27,6 +27,7 @@ use crate::members::Members;
 use crate::membership;
 use crate::moves;
 use crate::network::Network;
+use crate::pace::Pace;
 use crate::planted::{Bug, is_planted};
 use crate::rejoin;
 use crate::service::Service;
@@ -392,7 +393,8 @@ async fn start(env: Env, config: NodeConfig, watcher: Arc<dyn Watcher>) -> Resul
     // Who comes back to a cluster is not empty, whatever it has.
     let (mut groups, mut snapshots, mut empty) = (Vec::new(), BTreeMap::new(), !catalog.rejoins());
     for id in 0..config.groups {
-        let store = SnapshotStore::open(Arc::clone(&env.disk), &config.data_dir.join("snapshots"), id)?;
+        let (dir, pace) = (config.data_dir.join("snapshots"), Pace::of(log.clone()));
+        let store = SnapshotStore::open(Arc::clone(&env.disk), &dir, id, pace)?;
         empty &= store.current().is_none() && !log.groups().contains(&id);
         let parts = GroupParts {
             id,

@@ -21,6 +21,7 @@ use crate::env::Disk;
 use crate::env::Env;
 use crate::log::LogError;
 use crate::node::{NodeConfig, StartError, open_log};
+use crate::pace::Pace;
 use crate::snapshot_store::{SnapshotStore, SnapshotStoreError};
 
 /// What is moved.
@@ -95,7 +96,8 @@ async fn examine(env: &Env, config: &NodeConfig) -> Result<(), StartError> {
     let catalog = Catalog::open(&env.disk, &config.data_dir, config.node_id, &config.cluster_id)?;
     finish(&env.disk, &config.data_dir, &catalog)?;
     for id in 0..config.groups {
-        SnapshotStore::open(Arc::clone(&env.disk), &config.data_dir.join("snapshots"), id)?;
+        let dir = config.data_dir.join("snapshots");
+        SnapshotStore::open(Arc::clone(&env.disk), &dir, id, Pace::default())?;
     }
     let log = open_log(env, config, catalog.is_voter())?;
     // It was only looked at.

@@ -20,6 +20,8 @@ use bytes::{Bytes, BytesMut};
 use crate::env::Disk;
 use crate::env::disk::File;
 use crate::env::offload::offload;
+use crate::limits;
+use crate::pace::Pace;
 use crate::planted::{Bug, is_planted};
 use crate::types::GroupId;
 
@@ -28,8 +30,7 @@ pub const MAX_FRAME_BYTES: usize = 1 << 30;
 /// Most bytes of meta.
 pub const MAX_META_BYTES: usize = 1 << 20;
 
-/// Bytes collected before they are written.
-const WRITE_BYTES: usize = 1 << 20;
+const WRITE_BYTES: usize = limits::SNAPSHOT_WRITE_BYTES;
 const MAGIC: &[u8; 8] = b"quorisSN";
 const VERSION: u32 = 1;
 const HEADER: usize = 32;
@@ -94,6 +95,7 @@ struct Store {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     group: GroupId,
+    pace: Pace,
     state: Mutex<State>,
 }
 
@@ -113,10 +115,10 @@ pub struct SnapshotFile {
 
 impl SnapshotStore {
     /// Opens the snapshots of `group` in `dir`, verifies the newest, and removes the others. Blocks.
-    pub fn open(disk: Arc<dyn Disk>, dir: &Path, group: GroupId) -> Result<SnapshotStore> {
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path, group: GroupId, pace: Pace) -> Result<SnapshotStore> {
         let current = survey(&disk, dir, group)?;
         let state = Mutex::new(State { current, next_temp: 0 });
-        Ok(SnapshotStore { inner: Arc::new(Store { disk, dir: dir.to_path_buf(), group, state }) })
+        Ok(SnapshotStore { inner: Arc::new(Store { disk, dir: dir.to_path_buf(), group, pace, state }) })
     }
 
     /// The newest whole snapshot.
@@ -128,13 +130,17 @@ impl SnapshotStore {
     pub async fn write(&self, index: u64, meta: Bytes) -> io::Result<SnapshotWriter> {
         assert!(meta.len() <= MAX_META_BYTES, "a snapshot's meta has at most {MAX_META_BYTES} bytes");
         let (header, salt) = Header { group: self.inner.group, index, meta }.encode();
-        let mut raw = self.receive().await?;
+        let mut raw = self.begin(self.inner.pace.clone()).await?;
         raw.push(header.into()).await?;
         Ok(SnapshotWriter { raw, salt, frames: 0, total: 0 })
     }
 
-    /// Begins a snapshot whose file comes from a peer.
+    /// Begins a snapshot whose file comes from a peer, as fast as it comes: whoever needs one is behind.
     pub async fn receive(&self) -> io::Result<SnapshotReceiver> {
+        self.begin(Pace::default()).await
+    }
+
+    async fn begin(&self, pace: Pace) -> io::Result<SnapshotReceiver> {
         let number = {
             let mut state = self.inner.lock();
             state.next_temp += 1;
@@ -143,14 +149,16 @@ impl SnapshotStore {
         let path = self.inner.dir.join(format!("{:08x}-{number:016x}.tmp", self.inner.group));
         let temp = Temp { disk: self.inner.disk.clone(), path: path.clone(), kept: AtomicBool::new(false) };
         let disk = self.inner.disk.clone();
-        let file = offload(&*self.inner.disk, move || disk.create(&path)).await??;
+        let file = offload(&*self.inner.disk, move || disk.create_uncached(&path)).await??;
         let store = self.inner.clone();
         Ok(SnapshotReceiver {
             store,
             temp: Arc::new(temp),
             file: file.into(),
+            pace,
             waiting: BytesMut::new(),
             written: 0,
+            since_rest: 0,
         })
     }
 
@@ -159,11 +167,23 @@ impl SnapshotStore {
         offload(&*self.inner.disk, job).await
     }
 
+    /// Runs `job`, a part of the making of a snapshot, at its pace.
+    pub async fn at_pace<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        self.inner.pace.run(&*self.inner.disk, job).await
+    }
+
     /// Makes a received snapshot the current one, durably; older ones go. Answers what is current then: the same
     /// snapshot, unless a newer one was there before.
     pub async fn adopt(&self, snapshot: SnapshotFile) -> io::Result<SnapshotFile> {
         let store = self.inner.clone();
-        Ok(offload(&*self.inner.disk, move || store.adopt(snapshot)).await??)
+        let (adopted, older) = offload(&*self.inner.disk, move || store.adopt(snapshot)).await??;
+        if let Some(older) = older {
+            self.at_pace(move || older.remove()).await??;
+        }
+        Ok(adopted)
     }
 }
 
@@ -172,13 +192,32 @@ impl Store {
         self.state.lock().expect("no code panics while it holds this lock")
     }
 
-    fn adopt(&self, snapshot: SnapshotFile) -> Result<SnapshotFile> {
-        let Some(temp) = &snapshot.temp else { return Ok(snapshot) };
+    /// Reads a file to its end.
+    async fn verify(&self, file: &Arc<SourceFile>, pace: &Pace) -> io::Result<()> {
+        let (mut frames, mut since_rest) = (Frames::start(&file.header), 0);
+        while !frames.ended {
+            let (file, before) = (file.clone(), frames.offset);
+            let some = move || {
+                while !frames.ended && frames.offset - before < WRITE_BYTES as u64 {
+                    frames.next(&file)?;
+                }
+                Ok::<_, SnapshotStoreError>(frames)
+            };
+            frames = pace.run(&*self.disk, some).await??;
+            since_rest += (frames.offset - before) as usize;
+            pace.rest(&mut since_rest).await;
+        }
+        Ok(())
+    }
+
+    /// What is current then, and what it has replaced.
+    fn adopt(&self, snapshot: SnapshotFile) -> Result<(SnapshotFile, Option<SnapshotFile>)> {
+        let Some(temp) = &snapshot.temp else { return Ok((snapshot, None)) };
         // Held throughout, so that of two that finish together the newer one stays.
         let mut state = self.lock();
         let index = snapshot.index();
         if let Some(newer) = state.current.as_ref().filter(|current| current.index() > index) {
-            return Ok(newer.clone());
+            return Ok((newer.clone(), None));
         }
         let path = self.dir.join(format!("{:08x}-{index:016x}.snap", self.group));
         self.disk.rename(&temp.path, &path).map_err(|e| failed(&temp.path, e))?;
@@ -187,12 +226,8 @@ impl Store {
             self.disk.sync_dir(&self.dir).map_err(|e| failed(&self.dir, e))?;
         }
         let adopted = open_verified(&self.disk, &path, Verify::Header)?;
-        let older = state.current.replace(adopted.clone()).map(|older| older.file.path.clone());
-        if let Some(older) = older.filter(|older| *older != path) {
-            // Not made durable: if it comes back after a crash, the next start removes it.
-            self.disk.remove(&older).map_err(|e| failed(&older, e))?;
-        }
-        Ok(adopted)
+        let older = state.current.replace(adopted.clone());
+        Ok((adopted, older.filter(|older| older.file.path != path)))
     }
 }
 
@@ -239,6 +274,17 @@ fn open_verified(disk: &Arc<dyn Disk>, path: &Path, verify: Verify) -> Result<Sn
     Ok(SnapshotFile { disk: disk.clone(), file: Arc::new(file), temp: None })
 }
 
+/// Gives a file's bytes back to the file system little by little: all at once, the log would wait for that, too.
+fn give_back(file: &dyn File) -> io::Result<()> {
+    let mut len = file.len()?;
+    while len > limits::FREED_BYTES {
+        len -= limits::FREED_BYTES;
+        file.set_len(len)?;
+        file.sync()?;
+    }
+    Ok(())
+}
+
 fn failed(file: &Path, source: io::Error) -> SnapshotStoreError {
     SnapshotStoreError::Io { file: file.to_path_buf(), source }
 }
@@ -255,7 +301,8 @@ impl Drop for Temp {
         if !self.kept.load(Ordering::Relaxed) {
             let (disk, path) = (self.disk.clone(), std::mem::take(&mut self.path));
             // Best effort: what stays is removed at the next start.
-            drop(self.disk.offload(Box::new(move || drop(disk.remove(&path)))));
+            let remove = move || disk.open(&path).and_then(|file| give_back(&*file)).and(disk.remove(&path));
+            drop(self.disk.offload(Box::new(move || drop(remove()))));
         }
     }
 }
@@ -274,8 +321,8 @@ impl SnapshotWriter {
         assert!(chunk.len() <= MAX_FRAME_BYTES, "a chunk has at most {MAX_FRAME_BYTES} bytes");
         let (salt, number, bytes) = (self.salt, self.frames, chunk.clone());
         let crc = move || frame_crc(salt, number, &bytes);
-        let crc = match chunk.len() > WRITE_BYTES {
-            true => offload(&*self.raw.store.disk, crc).await?,
+        let crc = match chunk.len() > limits::BESIDE_BYTES {
+            true => self.raw.pace.run(&*self.raw.store.disk, crc).await?,
             false => crc(),
         };
         let mut frame = BytesMut::with_capacity(FRAME_HEADER);
@@ -306,40 +353,49 @@ pub struct SnapshotReceiver {
     store: Arc<Store>,
     temp: Arc<Temp>,
     file: Arc<dyn File>,
+    pace: Pace,
+    /// What does not make a whole piece yet.
     waiting: BytesMut,
     written: u64,
+    since_rest: usize,
 }
 
 impl SnapshotReceiver {
     /// Adds the file's next bytes.
-    pub async fn push(&mut self, bytes: Bytes) -> io::Result<()> {
-        if bytes.len() > WRITE_BYTES {
-            self.flush().await?;
-            return self.write(bytes).await;
+    pub async fn push(&mut self, mut bytes: Bytes) -> io::Result<()> {
+        while self.waiting.len() + bytes.len() >= WRITE_BYTES {
+            let begun = bytes.split_to(WRITE_BYTES - self.waiting.len());
+            if self.waiting.is_empty() {
+                self.write(begun).await?;
+            } else {
+                self.waiting.extend_from_slice(&begun);
+                self.write_waiting().await?;
+            }
         }
         self.waiting.extend_from_slice(&bytes);
-        if self.waiting.len() >= WRITE_BYTES { self.flush().await } else { Ok(()) }
+        Ok(())
     }
 
     /// Makes the file durable and verifies it, whole. It is not current before [`SnapshotStore::adopt`].
     pub async fn finish(mut self) -> io::Result<SnapshotFile> {
-        self.flush().await?;
-        let Self { store, temp, file, .. } = self;
-        let disk = store.disk.clone();
-        let verify = move || {
+        self.write_waiting().await?;
+        let Self { store, temp, file, pace, .. } = self;
+        let (disk, path) = (store.disk.clone(), temp.path.clone());
+        let open = move || {
             if !is_planted(Bug::PurgeBeforeSnapshotDurable) {
-                file.sync().map_err(|e| failed(&temp.path, e))?;
+                file.sync().map_err(|e| failed(&path, e))?;
             }
-            let whole = open_verified(&store.disk, &temp.path, Verify::All)?;
-            if whole.file.header.group != store.group {
-                return Err(whole.file.damaged(12, "it is another group's"));
-            }
-            Ok(SnapshotFile { temp: Some(temp), ..whole })
+            SourceFile::open(&*disk, &path)
         };
-        Ok(offload(&*disk, verify).await??)
+        let file = Arc::new(offload(&*store.disk, open).await??);
+        store.verify(&file, &pace).await?;
+        if file.header.group != store.group {
+            return Err(file.damaged(12, "it is another group's").into());
+        }
+        Ok(SnapshotFile { disk: store.disk.clone(), file, temp: Some(temp) })
     }
 
-    async fn flush(&mut self) -> io::Result<()> {
+    async fn write_waiting(&mut self) -> io::Result<()> {
         let bytes = self.waiting.split().freeze();
         self.write(bytes).await
     }
@@ -347,7 +403,10 @@ impl SnapshotReceiver {
     async fn write(&mut self, bytes: Bytes) -> io::Result<()> {
         let (file, offset) = (self.file.clone(), self.written);
         self.written += bytes.len() as u64;
-        offload(&*self.store.disk, move || file.write_at(&bytes, offset)).await?
+        self.since_rest += bytes.len();
+        self.pace.run(&*self.store.disk, move || file.write_at(&bytes, offset)).await??;
+        self.pace.rest(&mut self.since_rest).await;
+        Ok(())
     }
 }
 
@@ -360,6 +419,17 @@ impl SnapshotFile {
     /// What the snapshot says of itself.
     pub fn meta(&self) -> Bytes {
         self.file.header.meta.clone()
+    }
+
+    /// Removes the file. Not durably: if it comes back after a crash, the next start removes it.
+    fn remove(self) -> Result<()> {
+        let SourceFile { path, file, .. } = &*self.file;
+        self.disk.remove(path).map_err(|e| failed(path, e))?;
+        // While somebody else reads it, the file has its bytes.
+        if Arc::strong_count(&self.file) == 1 {
+            give_back(&**file).map_err(|e| failed(path, e))?;
+        }
+        Ok(())
     }
 
     /// Index of the last log entry in it.

@@ -419,7 +419,7 @@ impl RaftStateMachine<TypeConfig> for Replica {
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
         let state = Arc::new(self.machine.read().expect("apply has panicked").snapshot());
-        SnapshotBuilder { snapshots: self.snapshots.clone(), meta: self.meta(), state }
+        SnapshotBuilder { snapshots: self.snapshots.clone(), meta: self.meta(), state: Some(state) }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotFile) -> io::Result<()> {
@@ -456,12 +456,13 @@ fn restored(mut restore: Restore, chunk: bytes::Bytes) -> io::Result<Restore> {
     Ok(restore)
 }
 
-/// A snapshot about to be written: the state was taken when this was made, which costs a pointer for each slot; the
+/// A snapshot about to be written: the state was taken when this was made, which costs a pointer for each page of slots; the
 /// machine goes on meanwhile.
 pub struct SnapshotBuilder {
     snapshots: SnapshotStore,
     meta: SnapshotMeta,
-    state: Arc<quoris_engine::snapshot::Snapshot>,
+    /// Until it has been written.
+    state: Option<Arc<quoris_engine::snapshot::Snapshot>>,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
@@ -471,12 +472,14 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         let meta = wire::snapshot_meta(&self.meta).encode_to_vec();
         let index = self.meta.last_log_id.map_or(0, |id| id.index);
         let mut writer = self.snapshots.write(index, meta.into()).await?;
+        let state =
+            self.state.take().ok_or_else(|| io::Error::other("this snapshot has been written before"))?;
         let mut at = Cursor::default();
         let mut forgets = is_planted(Bug::SnapshotWithoutWaiters);
         loop {
             // A chunk holds one object at least, however long that is.
-            let state = Arc::clone(&self.state);
-            let (chunks, next) = self.snapshots.beside(move || some_chunks(&state, at)).await?;
+            let whole = Arc::clone(&state);
+            let (chunks, next) = self.snapshots.at_pace(move || some_chunks(&whole, at)).await?;
             if chunks.is_empty() {
                 break;
             }
@@ -486,6 +489,8 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
                 writer.push(if forgets { planted_loss(&chunk, WAITERS_FIELD) } else { chunk }).await?;
             }
         }
+        // What the machine has changed since then goes with it, which may take long.
+        self.snapshots.at_pace(move || drop(state)).await?;
         let snapshot = writer.finish().await?;
         Ok(openraft::Snapshot { meta: self.meta.clone(), snapshot })
     }

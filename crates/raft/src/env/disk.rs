@@ -1,7 +1,7 @@
 //! Files, as the log, the snapshots and the catalog need them: written at an offset, fsynced by name.
 //!
-//! All operations but [`Disk::offload`] and [`Disk::spawn_worker`] block. Code that runs on the async runtime
-//! reaches them through one of these two; recovery at start calls them straight.
+//! All operations but [`Disk::offload`], [`Disk::offload_idle`] and [`Disk::spawn_worker`] block. Code that runs on the async
+//! runtime reaches them through one of these; recovery at start calls them straight.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -70,6 +70,11 @@ pub trait Disk: Send + Sync {
 
     /// Runs `job`, which may block, without stalling the caller's runtime; ready when it has run.
     fn offload(&self, job: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()>;
+
+    /// Like [`Disk::offload`], for a job that may wait for as long as others keep the processors busy.
+    fn offload_idle(&self, job: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
+        self.offload(job)
+    }
 
     /// Starts `worker`, which owns the log's writes. On a real disk it gets a thread of its own.
     fn spawn_worker(&self, name: &str, worker: Box<dyn Worker>) -> io::Result<()>;

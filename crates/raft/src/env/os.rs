@@ -1,7 +1,7 @@
 //! The seams on the real operating system. Only `main` and tests that want a real disk build these.
 //!
-//! Disk work never runs on the async runtime: jobs go to one disk thread per [`OsDisk`], the log's worker to a
-//! thread of its own, so that a slow fsync stalls neither the network nor another group's timers.
+//! Disk work never runs on the async runtime: jobs go to one disk thread per [`OsDisk`], those that may wait to another one, the
+//! log's worker to a thread of its own, so that a slow fsync stalls neither the network nor another group's timers.
 
 use std::fs;
 use std::io;
@@ -14,6 +14,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use rustix::fs::{FlockOperation, OFlags};
+use thread_priority::ThreadPriority;
+use thread_priority::unix::{
+    NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
@@ -29,15 +33,48 @@ type Job = Box<dyn FnOnce() + Send>;
 /// The machine's file system.
 pub struct OsDisk {
     jobs: mpsc::Sender<Job>,
+    idle_jobs: mpsc::Sender<Job>,
 }
 
 impl OsDisk {
-    /// Starts the disk thread.
+    /// Starts the disk's threads.
     pub fn new() -> io::Result<OsDisk> {
-        let (jobs, queue) = mpsc::channel::<Job>();
-        thread::Builder::new().name("disk".into()).spawn(move || queue.into_iter().for_each(|job| job()))?;
-        Ok(OsDisk { jobs })
+        Ok(OsDisk { jobs: start("disk", || ())?, idle_jobs: start("disk-idle", run_when_idle)? })
     }
+}
+
+/// A thread that does jobs one after the other, once it is made `ready`.
+fn start(name: &str, ready: impl FnOnce() + Send + 'static) -> io::Result<mpsc::Sender<Job>> {
+    let (jobs, queue) = mpsc::channel::<Job>();
+    let run = move || {
+        ready();
+        queue.into_iter().for_each(|job| job());
+    };
+    thread::Builder::new().name(name.into()).spawn(run)?;
+    Ok(jobs)
+}
+
+/// Has the calling thread run on processors that nobody else wants (`SCHED_IDLE`, sched(7)): who has something to do takes the place of
+/// such a thread at once, and not only at the end of its slice, some 3 ms later.
+fn run_when_idle() {
+    let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+    if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy) {
+        // It works all the same, and others wait for it longer.
+        tracing::debug!(?error, "snapshots are written at the same priority as all else");
+    }
+}
+
+/// Hands a job to a thread; ready when it has run.
+fn hand_over(jobs: &mpsc::Sender<Job>, job: Job) -> BoxFuture<'static, ()> {
+    let (done, ready) = oneshot::channel();
+    let sent = jobs.send(Box::new(move || {
+        job();
+        // The caller may have stopped waiting; the job has run all the same.
+        let _ = done.send(());
+    }));
+    Box::pin(async move {
+        assert!(sent.is_ok() && ready.await.is_ok(), "a disk thread is gone: a disk job panicked");
+    })
 }
 
 struct OsFile(fs::File);
@@ -197,15 +234,11 @@ impl Disk for OsDisk {
     }
 
     fn offload(&self, job: Job) -> BoxFuture<'static, ()> {
-        let (done, ready) = oneshot::channel();
-        let sent = self.jobs.send(Box::new(move || {
-            job();
-            // The caller may have stopped waiting; the job has run all the same.
-            let _ = done.send(());
-        }));
-        Box::pin(async move {
-            assert!(sent.is_ok() && ready.await.is_ok(), "the disk thread is gone: a disk job panicked");
-        })
+        hand_over(&self.jobs, job)
+    }
+
+    fn offload_idle(&self, job: Job) -> BoxFuture<'static, ()> {
+        hand_over(&self.idle_jobs, job)
     }
 
     fn spawn_worker(&self, name: &str, mut worker: Box<dyn Worker>) -> io::Result<()> {

@@ -10,7 +10,7 @@ fn run<T>(test: impl Future<Output = T>) -> T {
 }
 
 fn open(disk: &FakeDisk) -> Result<SnapshotStore> {
-    SnapshotStore::open(disk.mount(), Path::new(DIR), 7)
+    SnapshotStore::open(disk.mount(), Path::new(DIR), 7, Pace::default())
 }
 
 fn chunks(index: u64, len: usize) -> Vec<Bytes> {
@@ -90,7 +90,8 @@ fn a_replaced_snapshot_stays_readable() {
         let first = write(&store, 1, 700_000).await.expect("written");
         write(&store, 2, 10).await.expect("written");
         assert_eq!(read(&first).await.expect("whole"), chunks(1, 700_000));
-        let other = SnapshotStore::open(disk.mount(), Path::new(DIR), 8).expect("another group's store");
+        let other = SnapshotStore::open(disk.mount(), Path::new(DIR), 8, Pace::default())
+            .expect("another group's store");
         assert!(copy(&first, &other).await.is_err_and(|e| e.to_string().contains("another group's")));
     });
 }
