@@ -1,5 +1,6 @@
 //! What prelude.lua makes `redis.*` of: functions that ask the host.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
@@ -10,26 +11,43 @@ use mlua::{Lua, MultiValue, Table, Value};
 use super::host::Host;
 use super::interpreter::Registering;
 use super::library::RegisterError;
+use super::raw::{self, Next, Word, Words};
 use super::{convert, cost, lib, source};
 use crate::REDIS_VERSION;
 use crate::error::CommandError;
 use crate::reply::Reply;
 
+/// What a script that is at its end gets for an error. It cannot catch it.
+pub const SPENT: &str = "the script has used up its budget";
+
+/// What Lua calls a lack of memory, and prelude.lua recognises.
+pub const NO_MEMORY: &str = "not enough memory";
+
 /// Where a state's functions find the host of the run that is under way, if one is.
-pub type World = Rc<RefCell<Option<Host>>>;
+#[derive(Default)]
+pub struct World {
+    host: RefCell<Option<Box<Host>>>,
+    /// The last reply to a call, while it is handed to Lua.
+    reply: RefCell<Option<Handed>>,
+    /// A panic that is on its way through Lua.
+    panic: RefCell<Option<Box<dyn Any + Send>>>,
+}
+
+/// A reply, and how it is to be handed over.
+struct Handed {
+    reply: Reply,
+    resp3: bool,
+}
 
 /// The functions of `host` in prelude.lua. They answer whether they succeeded, then the value or the error's text.
-pub fn functions(lua: &Lua, world: &World) -> mlua::Result<Table> {
-    lua.set_app_data(world.clone());
+pub fn functions(lua: &Lua, world: &Rc<World>) -> mlua::Result<Table> {
     let host = lua.create_table()?;
     host.set("version", REDIS_VERSION)?;
     let number = REDIS_VERSION.split('.').fold(0, |sum, part| sum << 8 | part.parse().unwrap_or(0));
     host.set("version_num", number)?;
-    // These two are what scripts do most, so they need not look for the world.
-    let here = world.clone();
-    host.set("call", lua.create_function(move |lua, words| call(lua, &here, words))?)?;
-    let here = world.clone();
-    host.set("pcall", lua.create_function(move |lua, words| pcall(lua, &here, words))?)?;
+    let [call, pcall] = raw::commands(lua, world)?;
+    host.set("call", call)?;
+    host.set("pcall", pcall)?;
     host.set("raised", lua.create_function(raised)?)?;
     host.set("look", lua.create_function(|lua, ()| Ok(with(lua, Host::look)))?)?;
     host.set("where", lua.create_function(locate)?)?;
@@ -71,8 +89,7 @@ type Answer = mlua::Result<(bool, Value)>;
 
 /// Asks the host; the default if there is none.
 pub fn with<R: Default>(lua: &Lua, look: impl FnOnce(&mut Host) -> R) -> R {
-    let world = lua.app_data_ref::<World>();
-    world.and_then(|world| world.borrow_mut().as_mut().map(look)).unwrap_or_default()
+    lua.app_data_ref::<Rc<World>>().and_then(|world| world.with(look)).unwrap_or_default()
 }
 
 fn text(lua: &Lua, text: impl AsRef<[u8]>) -> mlua::Result<Value> {
@@ -81,36 +98,6 @@ fn text(lua: &Lua, text: impl AsRef<[u8]>) -> mlua::Result<Value> {
 
 fn refused(lua: &Lua, why: &str) -> Answer {
     Ok((false, text(lua, format!("ERR {why}"))?))
-}
-
-/// The words of a call, in one piece of memory: nobody keeps them beyond the call's events.
-///
-/// `room`: what the script may still allocate. One string may be a word many times over.
-fn words_of(args: &MultiValue, room: usize) -> Result<Vec<Bytes>, CommandError> {
-    const NONE: &str = "ERR Please specify at least one argument for this redis lib call";
-    const OTHER: &str = "ERR Lua redis lib command arguments must be strings or integers";
-    const USUAL_BYTES: usize = 160;
-    if args.is_empty() {
-        return Err(CommandError::Text(NONE));
-    }
-    let mut text = BytesMut::with_capacity(USUAL_BYTES);
-    let mut words = Vec::with_capacity(args.len());
-    let mut bytes = 0;
-    for arg in args {
-        match arg {
-            Value::String(word) => text.extend_from_slice(&word.as_bytes()),
-            Value::Integer(n) => text.extend_from_slice(n.to_string().as_bytes()),
-            Value::Number(n) => text.extend_from_slice(lib::format_number(*n).as_bytes()),
-            _ => return Err(CommandError::Text(OTHER)),
-        }
-        let word = text.split().freeze();
-        bytes += word.len();
-        if bytes > room {
-            return Err(CommandError::OutOfMemory);
-        }
-        words.push(word);
-    }
-    Ok(words)
 }
 
 /// An error that redis.call raises. Lua sees an opaque value, of which `raised` makes what scripts see.
@@ -125,68 +112,120 @@ impl fmt::Display for Raised {
 
 impl std::error::Error for Raised {}
 
-/// redis.call: raises the error that the command answers.
-fn call(lua: &Lua, world: &World, words: MultiValue) -> mlua::Result<Value> {
-    match run(lua, world, &words) {
-        Ran { reply: Reply::Error(error), .. } => Err(mlua::Error::external(Raised(error))),
-        ran => answer(lua, &ran),
+impl World {
+    /// Puts the host of a run in its place.
+    pub fn begin(&self, host: Box<Host>) {
+        self.host.replace(Some(host));
     }
-}
 
-/// redis.pcall: answers the error that the command answers.
-fn pcall(lua: &Lua, world: &World, words: MultiValue) -> mlua::Result<Value> {
-    answer(lua, &run(lua, world, &words))
-}
+    /// The host of the run that has ended.
+    pub fn end(&self) -> Box<Host> {
+        self.reply.replace(None);
+        self.host.take().expect("nothing else takes it")
+    }
 
-/// A command's reply, and what it takes to hand it to Lua.
-struct Ran {
-    reply: Reply,
-    resp3: bool,
-    bytes_limit: usize,
-}
+    /// Asks the host, if there is one.
+    pub fn with<R>(&self, look: impl FnOnce(&mut Host) -> R) -> Option<R> {
+        self.ask(|host| host.map(look))
+    }
 
-fn run(lua: &Lua, world: &World, words: &MultiValue) -> Ran {
-    const NO_SCRIPT: &str = "ERR redis.call/pcall can only be called inside a script invocation";
-    let mut world = world.borrow_mut();
-    let Some(host) = world.as_mut() else {
-        return Ran { reply: Reply::Error(CommandError::Text(NO_SCRIPT)), resp3: false, bytes_limit: 0 };
-    };
-    let room = host.bytes_limit.saturating_sub(lua.used_memory());
-    let reply = match words_of(words, room) {
-        Ok(words) => host.call(words),
-        Err(error) => {
-            if error == CommandError::OutOfMemory {
-                host.run_out_of_memory();
-            }
-            Reply::Error(error)
+    /// Asks, whether or not there is a host.
+    pub fn ask<R>(&self, look: impl FnOnce(Option<&mut Host>) -> R) -> R {
+        look(self.host.borrow_mut().as_deref_mut())
+    }
+
+    /// Called every [`super::host::INSTRUCTIONS_PER_LOOK`] instructions. Whether the script must end.
+    pub fn look(&self) -> bool {
+        self.with(Host::look).unwrap_or_default()
+    }
+
+    /// Runs the command that `words` call, and says how its reply is handed over.
+    pub fn call(&self, words: &Words) -> Next {
+        const NO_SCRIPT: &str = "ERR redis.call/pcall can only be called inside a script invocation";
+        let made = self.with(|host| {
+            let reply = match words_of(words, host) {
+                Ok(words) => host.call(words),
+                Err(error) => {
+                    if error == CommandError::OutOfMemory {
+                        host.run_out_of_memory();
+                    }
+                    Reply::Error(error)
+                }
+            };
+            Handed { reply, resp3: host.resp3 }
+        });
+        let none = || Handed { reply: Reply::Error(CommandError::Text(NO_SCRIPT)), resp3: false };
+        let handed = made.unwrap_or_else(none);
+        let next = match &handed.reply {
+            Reply::Int(n) => return Next::Number(*n as f64),
+            Reply::Null if !handed.resp3 => return Next::Bool(false),
+            Reply::Bulk(_) => Next::Text,
+            Reply::Simple(_) | Reply::Status(_) => Next::Status,
+            _ => Next::Other,
+        };
+        self.reply.replace(Some(handed));
+        next
+    }
+
+    /// Where the text of the last reply lies, and how long it is: there until the next call.
+    pub fn text(&self) -> (*const u8, usize) {
+        let handed = self.reply.borrow();
+        let text: &[u8] = match handed.as_ref().map(|handed| &handed.reply) {
+            Some(Reply::Bulk(text) | Reply::Status(text)) => text,
+            Some(Reply::Simple(text)) => text.as_bytes(),
+            _ => b"",
+        };
+        (text.as_ptr(), text.len())
+    }
+
+    /// The last reply as a value of Lua's; or the panic that is on its way. `raises`: an error is raised.
+    pub fn hand_over(&self, lua: &Lua, raises: bool) -> mlua::Result<Value> {
+        if let Some(panic) = self.panic.take() {
+            std::panic::resume_unwind(panic);
         }
-    };
-    Ran { reply, resp3: host.resp3, bytes_limit: host.bytes_limit }
-}
+        match self.reply.take() {
+            Some(Handed { reply: Reply::Error(error), .. }) if raises => {
+                Err(mlua::Error::external(Raised(error)))
+            }
+            Some(Handed { reply, resp3 }) => convert::to_lua(lua, &reply, resp3),
+            None => Ok(Value::Nil),
+        }
+    }
 
-/// A reply of up to so many bytes is handed to Lua without a guard against a lack of memory.
-const SMALL_TEXT: usize = 4096;
-
-fn answer(lua: &Lua, ran: &Ran) -> mlua::Result<Value> {
-    match &ran.reply {
-        Reply::Int(n) => Ok(Value::Number(*n as f64)),
-        Reply::Null if !ran.resp3 => Ok(Value::Boolean(false)),
-        Reply::Bulk(text) if text.len() <= SMALL_TEXT => small(lua, ran),
-        Reply::Simple(_) => small(lua, ran),
-        reply => convert::to_lua(lua, reply, ran.resp3),
+    /// Keeps a panic until [`World::hand_over`] lets it go on.
+    pub fn panicked(&self, panic: Box<dyn Any + Send>) -> Next {
+        self.panic.replace(Some(panic));
+        Next::Other
     }
 }
 
-/// Makes a small value without the guard that makes each allocation under a limit dear. It may go beyond the limit by as much
-/// as it needs, once: then there is a guard again, and the next allocation fails.
-fn small(lua: &Lua, ran: &Ran) -> mlua::Result<Value> {
-    if lua.used_memory() >= ran.bytes_limit {
-        return convert::to_lua(lua, &ran.reply, ran.resp3);
+/// The words of a call, in one piece of memory: nobody keeps them beyond the call's events. One string may be a word many times
+/// over, so they count as memory of the script.
+fn words_of(words: &Words, host: &Host) -> Result<Vec<Bytes>, CommandError> {
+    const NONE: &str = "ERR Please specify at least one argument for this redis lib call";
+    const OTHER: &str = "ERR Lua redis lib command arguments must be strings or integers";
+    const USUAL_BYTES: usize = 160;
+    if words.count() == 0 {
+        return Err(CommandError::Text(NONE));
     }
-    lua.set_memory_limit(0)?;
-    let made = convert::to_lua(lua, &ran.reply, ran.resp3);
-    lua.set_memory_limit(ran.bytes_limit)?;
-    made
+    let room = host.bytes_limit.saturating_sub(words.used_bytes());
+    let mut text = BytesMut::with_capacity(USUAL_BYTES);
+    let mut made = Vec::with_capacity(words.count());
+    let mut bytes = 0;
+    for i in 0..words.count() {
+        match words.get(i) {
+            Word::Text(word) => text.extend_from_slice(word),
+            Word::Number(number) => text.extend_from_slice(lib::format_word(number).as_bytes()),
+            Word::Other => return Err(CommandError::Text(OTHER)),
+        }
+        let word = text.split().freeze();
+        bytes += word.len();
+        if bytes > room {
+            return Err(CommandError::OutOfMemory);
+        }
+        made.push(word);
+    }
+    Ok(made)
 }
 
 /// Asked at each error: whether the script is at its end, whatever it catches.

@@ -3,6 +3,7 @@
 use mlua::{Lua, Result, Table, Value};
 
 use super::cost;
+use super::raw::Plain;
 use crate::error::CommandError;
 use crate::reply::Reply;
 use crate::value::number::{format_decimal, format_double};
@@ -196,6 +197,18 @@ pub fn number_of(value: &Value) -> f64 {
 /// What a client gets of a script's value. `resp3`: after redis.setresp(3).
 pub fn to_reply(value: &Value, resp3: bool, left: &mut Left) -> Result<Reply> {
     nested(value, resp3, 0, left)
+}
+
+/// The same of a value that is no table.
+pub fn plain_to_reply(value: &Plain, resp3: bool, left: &mut Left) -> Result<Reply> {
+    left.take(if let Plain::Text(text) = value { text.len() } else { 0 })?;
+    Ok(match value {
+        Plain::Text(text) => Reply::bulk(text),
+        Plain::Number(n) => Reply::Int(cut(*n)),
+        Plain::Bool(value) if resp3 => Reply::Bool(*value),
+        Plain::Bool(true) => Reply::Int(1),
+        Plain::Bool(false) | Plain::Nil => Reply::Null,
+    })
 }
 
 /// How large a reply may be: a table that holds another one twice, and so on, is endless when it is written out.

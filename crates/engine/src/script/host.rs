@@ -77,9 +77,8 @@ pub struct Host {
 }
 
 impl Host {
-    pub fn new(keys: Keyspace, rng: Rng, budget: Budget, run: &ScriptRun, stop: Option<Stop>) -> Host {
-        let mut host = Host::without_keys(rng, budget);
-        host.keys = keys;
+    pub fn new(keys: Keyspace, rng: Rng, budget: Budget, run: &ScriptRun, stop: Option<Stop>) -> Box<Host> {
+        let mut host = Host::with_keys(keys, rng, budget);
         host.stop = stop;
         host.may_write = run.may_write();
         host.may_not_grow = budget.out_of_memory && !run.flags.contains(ScriptFlags::ALLOW_OOM);
@@ -90,10 +89,14 @@ impl Host {
     }
 
     /// For the loading of a library, which calls no command.
-    pub fn without_keys(mut rng: Rng, budget: Budget) -> Host {
+    pub fn without_keys(rng: Rng, budget: Budget) -> Box<Host> {
+        Host::with_keys(Keyspace::hollow(), rng, budget)
+    }
+
+    fn with_keys(keys: Keyspace, mut rng: Rng, budget: Budget) -> Box<Host> {
         let random = Rng::for_call(rng.next_u64(), 0);
-        Host {
-            keys: Keyspace::hollow(),
+        Box::new(Host {
+            keys,
             rng,
             random,
             budget,
@@ -114,12 +117,13 @@ impl Host {
             loading: None,
             no_scripts: Scripts::default(),
             rights: None,
-        }
+        })
     }
 
     /// The same, under the rights of `user`; `None`: under everybody's.
-    pub fn under(self, user: Option<Arc<User>>) -> Host {
-        Host { rights: user, ..self }
+    pub fn under(mut self: Box<Host>, user: Option<Arc<User>>) -> Box<Host> {
+        self.rights = user;
+        self
     }
 
     /// Whether the script's user may make the call `words` of `row`.

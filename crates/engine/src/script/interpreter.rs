@@ -1,14 +1,17 @@
 //! One Lua state with everything that scripts see, and the code it has compiled. Never part of the state.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 use indexmap::IndexMap;
 use mlua::chunk::ChunkMode;
-use mlua::{Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState};
+use mlua::{Function, Lua, LuaOptions, StdLib, Table, Value};
 
-use super::api::World;
-use super::host::{Host, INSTRUCTIONS_PER_LOOK, Over};
+use super::api::{NO_MEMORY, World};
+use super::host::{Host, Over};
 use super::library::FunctionInfo;
+use super::raw::{Entrance, Returned};
 use super::scripts::sha1_hex;
 use super::{Code, Ending, Run, api, convert, lib, source};
 use crate::error::CommandError;
@@ -67,10 +70,10 @@ impl Ended {
 /// A Lua state.
 pub struct Interpreter {
     lua: Lua,
-    eval: Function,
+    entrance: Entrance,
     fcall: Function,
     load: Function,
-    world: World,
+    world: Rc<World>,
     env: Table,
     /// Chunks by the SHA-1 of their text, in hexadecimal digits. Lua's own table, as Lua lends out few values at a time: how
     /// many arguments a call can take must not depend on what has been compiled.
@@ -90,14 +93,18 @@ impl Interpreter {
     fn try_new() -> mlua::Result<Interpreter> {
         let libraries = StdLib::STRING | StdLib::TABLE | StdLib::MATH;
         let lua = Lua::new_with(libraries, LuaOptions::new().catch_rust_panics(false))?;
-        let world = World::default();
+        let world = Rc::<World>::default();
         let prelude = lua.load(PRELUDE).set_name("@quoris").set_mode(ChunkMode::Text).into_function()?;
         let api: Table = prelude.call((api::functions(&lua, &world)?, lib::math(&lua)?, lib::all(&lua)?))?;
         let env: Table = api.get("env")?;
         lua.set_globals(env.clone())?;
         let compiled = lua.create_table()?;
+        let entrance = Entrance::new(&lua, &api, &compiled)?;
+        lua.gc_collect()?;
+        // The collector rests: else what a weak table still holds would depend on what the state has run before.
+        lua.gc_stop();
         Ok(Interpreter {
-            eval: api.get("eval")?,
+            entrance,
             fcall: api.get("fcall")?,
             load: api.get("load")?,
             env,
@@ -115,19 +122,26 @@ impl Interpreter {
     }
 
     /// Runs a script in `host`, which it gives back.
-    pub fn run(&mut self, host: Host, run: &Run) -> (Host, Ended) {
-        // Before memory is limited: each allocation costs less then, and what a script may use must not depend on whether it
-        // has been compiled before.
-        let made =
-            self.compile(&run.code).and_then(|code| Ok((code, self.list(run.keys)?, self.list(run.args)?)));
-        self.within(host, |interpreter| {
-            let (code, keys, args) = made?;
-            interpreter.call(run, code, keys, args)
-        })
+    pub fn run(&mut self, host: Box<Host>, run: &Run) -> (Box<Host>, Ended) {
+        // Before memory is limited: what a script may use must not depend on whether it has been compiled before.
+        match &run.code {
+            Code::Script { sha, body } => {
+                let ready = self.make_ready(sha, body, run);
+                self.within(host, |interpreter| ready.and_then(|()| interpreter.call_script(sha)))
+            }
+            Code::Function { name, library } => {
+                let made = self.compile_library(library);
+                let made = made.and_then(|code| Ok((code, self.list(run.keys)?, self.list(run.args)?)));
+                self.within(host, |interpreter| {
+                    let (code, keys, args) = made?;
+                    interpreter.call_function(name, code, keys, args)
+                })
+            }
+        }
     }
 
     /// Loads a library: the functions that it registers.
-    pub fn load_library(&mut self, host: Host, code: &Bytes) -> Result<Vec<FunctionInfo>, CommandError> {
+    pub fn load_library(&mut self, host: Box<Host>, code: &Bytes) -> Result<Vec<FunctionInfo>, CommandError> {
         let mut host = host;
         host.loading = Some(Vec::new());
         let chunk = self.compile_library(code);
@@ -143,79 +157,88 @@ impl Interpreter {
     /// Makes `host` the world of what `run` runs, within the host's budget.
     fn within(
         &mut self,
-        mut host: Host,
+        mut host: Box<Host>,
         run: impl FnOnce(&mut Interpreter) -> Result<Ended, CommandError>,
-    ) -> (Host, Ended) {
+    ) -> (Box<Host>, Ended) {
         let limit = self.used_bytes() + host.budget.bytes;
         host.bytes_limit = limit;
-        self.world.replace(Some(host));
-        // The collector rests: else what a weak table still holds would depend on what the state has run before.
-        self.lua.gc_stop();
-        // Set anew, so that Lua begins to count anew: what it has counted since its last look is another script's.
-        let hooked = watch_instructions(&self.lua).is_ok();
-        assert!(hooked, "a hook can be set from outside of Lua");
+        self.world.begin(host);
+        self.entrance.watch();
         let limited = self.lua.set_memory_limit(limit).is_ok();
         assert!(limited, "a state of our own has a limit of its own");
         let ended = run(self).unwrap_or_else(Ended::Error);
-        let host = self.world.take().expect("nothing else takes it");
+        let host = self.world.end();
         let ended = match host.over {
             None => ended,
             Some(Over::Instructions) => Ended::OutOfInstructions,
             Some(Over::Memory) => Ended::OutOfMemory,
             Some(Over::Stopped(why)) => Ended::Stopped(why),
         };
+        let lifted = self.lua.set_memory_limit(0).is_ok();
+        assert!(lifted, "a state of our own has a limit of its own");
         self.collect();
         (host, ended)
     }
 
+    /// Collects garbage if there is enough of it, while nothing runs.
     fn collect(&mut self) {
-        let lifted = self.lua.set_memory_limit(0).is_ok();
-        assert!(lifted, "a state of our own has a limit of its own");
-        self.lua.gc_restart();
-        if self.used_bytes() > self.kept_bytes + GARBAGE_BYTES {
+        if self.used_bytes() > self.kept_bytes + GARBAGE_BYTES.max(self.kept_bytes / 2) {
             // A finalizer could fail; there are none.
             let _ = self.lua.gc_collect();
+            // That has woken it.
+            self.lua.gc_stop();
             self.kept_bytes = self.used_bytes();
         }
     }
 
-    fn compile(&mut self, code: &Code) -> Result<Function, CommandError> {
-        match code {
-            Code::Script { sha, body } => self.compile_script(sha, body),
-            Code::Function { library, .. } => self.compile_library(library),
+    /// Compiles the script if it has not been yet, and hands it its lists.
+    fn make_ready(&mut self, sha: &str, body: &Bytes, run: &Run) -> Result<(), CommandError> {
+        if !self.entrance.enter(sha, run.keys, run.args) {
+            self.compile_script(sha, body)?;
+            assert!(self.entrance.enter(sha, run.keys, run.args), "it has just been compiled");
         }
+        Ok(())
     }
 
-    fn call(&mut self, run: &Run, code: Function, keys: Table, args: Table) -> Result<Ended, CommandError> {
-        let (ok, value): (bool, Value) = match &run.code {
-            Code::Script { .. } => self.settle(self.eval.call((code, keys, args)))?,
-            Code::Function { name, .. } => {
-                let callback = self.register(code)?.get(name).cloned();
-                let callback = callback.ok_or(CommandError::Text("ERR Function not found"))?;
-                self.settle(self.fcall.call((callback, keys, args)))?
+    /// Runs the script that has been made ready.
+    fn call_script(&mut self, sha: &str) -> Result<Ended, CommandError> {
+        match self.entrance.run() {
+            Returned::Plain(value) => {
+                let used = self.lua.used_memory();
+                reply(&self.world, used, |resp3, left| convert::plain_to_reply(&value, resp3, left))
+                    .map(Ended::Value)
             }
-        };
-        if !ok {
-            return Ok(Ended::Error(uncaught(&value, run.code.name())));
+            Returned::Other(ended, value) => self.answer(ended, &value, sha),
+            Returned::Failed(error) => settle(&self.world, Err(error)),
         }
-        self.reply(&value).map(Ended::Value)
     }
 
-    /// What the client is told of a script's value, at the script's cost.
-    fn reply(&self, value: &Value) -> Result<Reply, CommandError> {
-        let used = self.used_bytes();
-        let (resp3, mut left) = {
-            let world = self.world.borrow();
-            let host = world.as_ref().expect("it is there while a script runs");
-            let bytes = host.bytes_limit.saturating_sub(used);
-            (host.resp3, convert::Left { instructions: host.instructions_left(), bytes })
-        };
-        let before = left.instructions;
-        let reply = convert::to_reply(value, resp3, &mut left);
-        // More than there is, if nothing is left: it has been cut off, or would be by the next value.
-        let spent = before - left.instructions + u64::from(left.instructions == 0);
-        api::with(&self.lua, |host| host.spend(spent));
-        self.settle(reply)
+    /// Runs a function of the library that `code` is.
+    fn call_function(
+        &mut self,
+        name: &str,
+        code: Function,
+        keys: Table,
+        args: Table,
+    ) -> Result<Ended, CommandError> {
+        let callback = self.register(code)?.get(name).cloned();
+        let callback = callback.ok_or(CommandError::Text("ERR Function not found"))?;
+        let (ended, value): (bool, Value) = settle(&self.world, self.fcall.call((callback, keys, args)))?;
+        self.answer(ended, &value, name)
+    }
+
+    /// What comes of a value, or of what the script did not catch.
+    fn answer(&self, ended: bool, value: &Value, name: &str) -> Result<Ended, CommandError> {
+        if ended {
+            let used = self.used_bytes();
+            return reply(&self.world, used, |resp3, left| convert::to_reply(value, resp3, left))
+                .map(Ended::Value);
+        }
+        // Lua calls no handler when memory is short.
+        if matches!(value, Value::String(text) if text.as_bytes() == NO_MEMORY.as_bytes()) {
+            self.world.with(Host::run_out_of_memory);
+        }
+        Ok(Ended::Error(uncaught(value, name)))
     }
 
     /// Compiles a script. The error says where it is wrong.
@@ -234,7 +257,7 @@ impl Interpreter {
     /// another replica would not know of it.
     fn register(&self, chunk: Function) -> Result<IndexMap<String, Function, FixedState>, CommandError> {
         self.lua.set_app_data(Registering::default());
-        let (ok, failure): (bool, Value) = self.settle(self.load.call(chunk))?;
+        let (ok, failure): (bool, Value) = settle(&self.world, self.load.call(chunk))?;
         let registered = self.lua.remove_app_data::<Registering>().unwrap_or_default();
         if ok {
             return Ok(registered.callbacks);
@@ -261,36 +284,48 @@ impl Interpreter {
                 other => other.to_string(),
             })?;
         if self.compiled_count >= COMPILED {
-            self.compiled = self.lua.create_table().map_err(|error| error.to_string())?;
+            self.compiled.clear().map_err(|error| error.to_string())?;
             self.compiled_count = 0;
         }
         self.compiled.raw_set(sha, &function).map_err(|error| error.to_string())?;
         self.compiled_count += 1;
+        self.collect();
         Ok(function)
     }
 
-    /// Text goes to Lua directly; other bytes one by one, as a value lent out for a moment.
-    fn list(&self, words: &[Bytes]) -> Result<Table, CommandError> {
-        let texts: Option<Vec<&str>> = words.iter().map(|word| std::str::from_utf8(word).ok()).collect();
-        let fill = || {
-            let list = self.lua.create_table_with_capacity(words.len(), 0)?;
-            for (i, word) in words.iter().enumerate() {
-                list.raw_set(i + 1, self.lua.create_string(word)?)?;
-            }
-            Ok(list)
-        };
-        self.settle(texts.map_or_else(fill, |texts| self.lua.create_sequence_from(texts)))
+    fn list(&mut self, words: &[Bytes]) -> Result<Table, CommandError> {
+        let list = self.entrance.list(words);
+        settle(&self.world, list)
     }
+}
 
-    /// What goes wrong outside of the script's own code is a lack of memory, or a fault of ours.
-    fn settle<T>(&self, result: mlua::Result<T>) -> Result<T, CommandError> {
-        result.map_err(|error| {
-            if matches!(error, mlua::Error::MemoryError(_)) {
-                api::with(&self.lua, Host::run_out_of_memory);
-            }
-            CommandError::Message(format!("ERR Error running script: {}", first_line(&error.to_string())))
-        })
-    }
+/// What the client is told of a script's value, at the script's cost.
+fn reply(
+    world: &World,
+    used_bytes: usize,
+    make: impl FnOnce(bool, &mut convert::Left) -> mlua::Result<Reply>,
+) -> Result<Reply, CommandError> {
+    let terms = world.with(|host| {
+        let bytes = host.bytes_limit.saturating_sub(used_bytes);
+        (host.resp3, convert::Left { instructions: host.instructions_left(), bytes })
+    });
+    let (resp3, mut left) = terms.expect("a host is there while a script runs");
+    let before = left.instructions;
+    let reply = make(resp3, &mut left);
+    // More than there is, if nothing is left: it has been cut off, or would be by the next value.
+    let spent = before - left.instructions + u64::from(left.instructions == 0);
+    world.with(|host| host.spend(spent));
+    settle(world, reply)
+}
+
+/// What goes wrong outside of the script's own code is a lack of memory, or a fault of ours.
+fn settle<T>(world: &World, result: mlua::Result<T>) -> Result<T, CommandError> {
+    result.map_err(|error| {
+        if matches!(error, mlua::Error::MemoryError(_)) {
+            world.with(Host::run_out_of_memory);
+        }
+        CommandError::Message(format!("ERR Error running script: {}", first_line(&error.to_string())))
+    })
 }
 
 /// The functions that a library's code registers while it runs.
@@ -322,13 +357,4 @@ fn uncaught(failure: &Value, name: &str) -> CommandError {
 
 fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
-}
-
-/// Has the host look at the script now and then.
-fn watch_instructions(lua: &Lua) -> mlua::Result<()> {
-    let look = |lua: &Lua, _: &mlua::debug::Debug| match api::with(lua, Host::look) {
-        true => Err(mlua::Error::runtime("the script has used up its budget")),
-        false => Ok(VmState::Continue),
-    };
-    lua.set_global_hook(HookTriggers::new().every_nth_instruction(INSTRUCTIONS_PER_LOOK), look)
 }

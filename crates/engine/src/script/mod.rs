@@ -21,6 +21,7 @@ mod interpreter;
 mod lib;
 pub mod library;
 mod pool;
+mod raw;
 pub mod scripts;
 mod source;
 

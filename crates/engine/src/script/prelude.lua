@@ -531,7 +531,10 @@ setmetatable(library_globals, { __index = missing })
 
 -- What the host calls -----------------------------------------------------------------------------------------------
 
-local function begin() walk, spreads = NO_WALK, false end
+local function begin(keys, args)
+    walk, spreads = NO_WALK, false
+    globals.KEYS, globals.ARGV = keys, args
+end
 
 -- Lua calls no handler when memory is short.
 local function ended(ok, value)
@@ -542,15 +545,12 @@ end
 return {
     env = env,
     pairs = pairs,
-    -- Runs a script, or a function of a library: whether it came to its end, and its value or {err=…}.
-    eval = function(script, keys, args)
-        begin()
-        globals.KEYS, globals.ARGV = keys, args
-        return ended(raw_xpcall(script, located))
-    end,
+    -- A script runs as xpcall(script, located), once `begin` has put its lists in their places (raw.rs).
+    begin = begin,
+    xpcall = raw_xpcall,
+    located = located,
     fcall = function(callback, keys, args)
         begin()
-        globals.KEYS, globals.ARGV = nil, nil
         return ended(raw_xpcall(function() return callback(keys, args) end, located))
     end,
     -- Runs a library's code, which registers its functions.

@@ -2,11 +2,13 @@
 //!
 //! Its settings hold for one run of a script: in an interpreter that others use after it they would make replicas differ.
 
+use std::rc::Rc;
+
 use mlua::{Lua, MultiValue, Table, Value};
 
 use super::maths::{format_general, number};
 use super::{Meter, add, lua_error, metered, one};
-use crate::script::api;
+use crate::script::api::World;
 use crate::script::convert::{Key, number_of, ordered, ordered_keys};
 
 /// What a script has set.
@@ -152,10 +154,12 @@ pub fn library(lua: &Lua) -> mlua::Result<Table> {
 }
 
 fn settings<R>(lua: &Lua, look: impl FnOnce(&mut Settings) -> R) -> R {
-    let world = lua.app_data_ref::<api::World>();
-    match world.as_ref().map(|world| world.borrow_mut()).as_deref_mut() {
-        Some(Some(host)) => look(&mut host.json),
-        _ => look(&mut Settings::default()),
+    match lua.app_data_ref::<Rc<World>>() {
+        Some(world) => world.ask(|host| match host {
+            Some(host) => look(&mut host.json),
+            None => look(&mut Settings::default()),
+        }),
+        None => look(&mut Settings::default()),
     }
 }
 

@@ -70,9 +70,13 @@ fn random(lua: &Lua, args: &MultiValue) -> Given {
     one(lua, (fraction * (high - low + 1.0)).floor() + low)
 }
 
-/// A number as redis.call sends it: C's `%.17g`.
-pub fn format_number(value: f64) -> String {
-    format_general(value, 17)
+/// A number as redis.call sends it: an integer by its digits, others by C's `%.17g`.
+pub fn format_word(value: f64) -> String {
+    // Beyond that, `as` would cut it.
+    const BEYOND: f64 = 9_223_372_036_854_775_808.0;
+    let cut = value as i64;
+    let is_integer = (-BEYOND..BEYOND).contains(&value) && (cut as f64).to_bits() == value.to_bits();
+    if is_integer { cut.to_string() } else { format_general(value, 17) }
 }
 
 /// C's `%.<digits>g`.

@@ -12,10 +12,11 @@ mod structs;
 
 use mlua::{IntoLuaMulti, Lua, MultiValue, Table, Value};
 
+use super::api::{NO_MEMORY, SPENT};
 use super::{api, cost};
 
 pub use cjson::Settings as JsonSettings;
-pub use maths::{format_number, math};
+pub use maths::{format_word, math};
 pub use pattern::library as patterns;
 
 /// What a library function gives: its values, or what is wrong.
@@ -114,11 +115,6 @@ fn metered<T>(lua: &Lua, work: impl FnOnce(&mut Meter) -> Result<T, String>) -> 
     api::with(lua, |host| host.spend(meter.spent));
     done
 }
-
-const SPENT: &str = "the script has used up its budget";
-
-/// What Lua calls a lack of memory, and prelude.lua recognises.
-const NO_MEMORY: &str = "not enough memory";
 
 /// A failure of Lua itself, in a library's terms. A lack of memory must be recognised by the prelude.
 fn lua_error(error: mlua::Error) -> String {

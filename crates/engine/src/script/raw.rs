@@ -1,0 +1,388 @@
+//! Lua's C interface, where mlua's costs too much: `redis.call` and `redis.pcall`, the look at a script every thousand
+//! instructions, and the way into a script and out of it again.
+//!
+//! This is the only place with unsafe code. It moves words, numbers and strings between Lua's stack and Rust, and knows nothing
+//! of commands, keys or budgets. What is not plain (tables, errors, panics) it leaves to mlua.
+//!
+//! What a reviewer must check:
+//!
+//! 1. **Lua's errors are jumps** (`longjmp`) over every frame up to the last `lua_pcall`. So a function of Lua's that may raise
+//!    one is called only from a C function ([`call`], [`pcall`], [`look`]) whose frame has nothing to drop at that moment: what
+//!    has, has run in a closure that is done, and has left a [`Next`], which is `Copy`. Or it is called while there is no limit
+//!    of memory, when it cannot fail: mlua's allocator aborts rather than return null.
+//! 2. **No panic reaches C.** The closures run in `catch_unwind`; what they catch, mlua raises as its own functions do.
+//! 3. **The stack has room.** Lua gives a C function, and a hook, `LUA_MINSTACK` (20) free places beside its arguments. None of
+//!    these takes more than four.
+//! 4. **Pointers into Lua's strings** are used while the string lies on the stack, and nothing runs in between.
+#![allow(unsafe_code)]
+
+use std::ffi::c_int;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use mlua::ffi::{
+    LUA_GCCOUNT, LUA_GCCOUNTB, LUA_MASKCOUNT, LUA_OK, LUA_REGISTRYINDEX, LUA_TBOOLEAN, LUA_TFUNCTION,
+    LUA_TNIL, LUA_TNUMBER, LUA_TSTRING, lua_Debug, lua_State, lua_call, lua_createtable, lua_error, lua_gc,
+    lua_gettop, lua_pcall, lua_pop, lua_pushboolean, lua_pushcclosure, lua_pushlightuserdata,
+    lua_pushlstring_, lua_pushnumber, lua_rawget_, lua_rawgeti_, lua_rawset, lua_rawseti_, lua_remove,
+    lua_sethook, lua_settop, lua_toboolean, lua_tolstring, lua_tonumber, lua_touserdata, lua_type,
+    lua_upvalueindex,
+};
+use mlua::{Function, Lua, RegistryKey, Table, Value};
+
+use super::api::{SPENT, World};
+use super::host::INSTRUCTIONS_PER_LOOK;
+
+/// A word of a call, where it lies on Lua's stack.
+pub enum Word<'a> {
+    /// A string.
+    Text(&'a [u8]),
+    /// A number.
+    Number(f64),
+    /// Something else.
+    Other,
+}
+
+/// The words of a call.
+pub struct Words {
+    state: *mut lua_State,
+    count: c_int,
+}
+
+impl Words {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Bytes that the state holds.
+    pub fn used_bytes(&self) -> usize {
+        // SAFETY: these two do nothing but tell a number, of kilobytes and of what is left beside them.
+        let (kilobytes, rest) =
+            unsafe { (lua_gc(self.state, LUA_GCCOUNT, 0), lua_gc(self.state, LUA_GCCOUNTB, 0)) };
+        ((kilobytes as usize) << 10) + rest as usize
+    }
+
+    /// Word `i`, from 0.
+    pub fn get(&self, i: usize) -> Word<'_> {
+        assert!(i < self.count());
+        // SAFETY: the place is one of the function's arguments, which stay on its stack while `self` is borrowed: nobody else
+        // has the state meanwhile.
+        unsafe { word_at(self.state, i as c_int + 1) }
+    }
+}
+
+/// The value at `place`.
+///
+/// # Safety
+/// The place is there, and what is there stays there for `'a`.
+unsafe fn word_at<'a>(state: *mut lua_State, place: c_int) -> Word<'a> {
+    // SAFETY: neither function raises an error: the one that could, by turning a number into text, is asked for strings only.
+    unsafe {
+        match lua_type(state, place) {
+            LUA_TSTRING => {
+                let mut len = 0;
+                let text = lua_tolstring(state, place, &mut len);
+                // A string is never null, whatever its length.
+                Word::Text(std::slice::from_raw_parts(text.cast(), len))
+            }
+            LUA_TNUMBER => Word::Number(lua_tonumber(state, place)),
+            _ => Word::Other,
+        }
+    }
+}
+
+/// What a C function goes on with when all that must be dropped is gone.
+#[derive(Clone, Copy)]
+pub enum Next {
+    /// Answers a number.
+    Number(f64),
+    /// Answers a truth value.
+    Bool(bool),
+    /// Answers the text that [`World::text`] keeps.
+    Text,
+    /// Answers a table that has this text as `ok`.
+    Status,
+    /// Has [`World::hand_over`] answer by mlua.
+    Other,
+}
+
+/// `redis.call` and `redis.pcall`, which ask `world`: a state must not outlive the world that is its own.
+pub fn commands(lua: &Lua, world: &Rc<World>) -> mlua::Result<[Function; 2]> {
+    lua.set_app_data(world.clone());
+    let here: *const World = Rc::as_ptr(world);
+    // SAFETY: what is pushed is a closure with one upvalue. That points to the world, which the state's own data keeps alive
+    // until the state is closed. Errors of these calls are mlua's to catch: the closure has nothing to drop.
+    let make = |function| unsafe {
+        lua.exec_raw((), move |state| {
+            lua_pushlightuserdata(state, here.cast_mut().cast());
+            lua_pushcclosure(state, function, 1);
+        })
+    };
+    // SAFETY: as above; the key is an address of this program's, which nobody else uses.
+    unsafe {
+        lua.exec_raw::<()>((), move |state| {
+            lua_pushlightuserdata(state, world_key());
+            lua_pushlightuserdata(state, here.cast_mut().cast());
+            lua_rawset(state, LUA_REGISTRYINDEX);
+        })?;
+    }
+    Ok([make(call)?, make(pcall)?])
+}
+
+/// Where the registry has the world, for hooks: they have no upvalues.
+fn world_key() -> *mut std::ffi::c_void {
+    static KEY: u8 = 0;
+    (&raw const KEY).cast_mut().cast()
+}
+
+unsafe extern "C-unwind" fn call(state: *mut lua_State) -> c_int {
+    // SAFETY: `commands` has made this function with its upvalue.
+    unsafe { answer(state, true) }
+}
+
+unsafe extern "C-unwind" fn pcall(state: *mut lua_State) -> c_int {
+    // SAFETY: `commands` has made this function with its upvalue.
+    unsafe { answer(state, false) }
+}
+
+/// Runs the command that the arguments name, and pushes its reply. `raises`: an error is raised.
+///
+/// # Safety
+/// Called by Lua, as a C function whose first upvalue points to the world.
+unsafe fn answer(state: *mut lua_State, raises: bool) -> c_int {
+    // SAFETY: the upvalue points to a world that lives as long as the state (`commands`).
+    let world: &World = unsafe { &*lua_touserdata(state, lua_upvalueindex(1)).cast() };
+    // SAFETY: raises no error.
+    let words = Words { state, count: unsafe { lua_gettop(state) } };
+    let next = catch_unwind(AssertUnwindSafe(|| world.call(&words)));
+    let next = next.unwrap_or_else(|panic| world.panicked(panic));
+    // SAFETY: nothing is left to drop here: `world`, `words` and `next` are none of it. So these may raise errors, which the
+    // script's `lua_pcall` catches. At most three places of the stack are taken.
+    unsafe {
+        match next {
+            Next::Number(number) => lua_pushnumber(state, number),
+            Next::Bool(truth) => lua_pushboolean(state, c_int::from(truth)),
+            Next::Text => push_text(state, world),
+            Next::Status => {
+                lua_createtable(state, 0, 1);
+                push(state, b"ok");
+                push_text(state, world);
+                lua_rawset(state, -3);
+            }
+            Next::Other => return Lua::entrypoint(state, |lua, (): ()| world.hand_over(lua, raises)),
+        }
+    }
+    1
+}
+
+/// Pushes the text that the world keeps.
+///
+/// # Safety
+/// May raise an error. A place of the stack is free.
+unsafe fn push_text(state: *mut lua_State, world: &World) {
+    let (text, len) = world.text();
+    // SAFETY: the world keeps the text until the next call.
+    unsafe { push(state, std::slice::from_raw_parts(text, len)) }
+}
+
+/// Pushes a copy of `text`.
+///
+/// # Safety
+/// May raise an error. A place of the stack is free.
+unsafe fn push(state: *mut lua_State, text: &[u8]) {
+    // SAFETY: so many bytes are there.
+    unsafe { lua_pushlstring_(state, text.as_ptr().cast(), text.len()) }
+}
+
+/// Lua's hook: has the host look at the script.
+unsafe extern "C-unwind" fn look(state: *mut lua_State, _: *mut lua_Debug) {
+    // SAFETY: `commands` has put the world there, which lives as long as the state. Neither call raises an error, as the
+    // registry has no metatable.
+    let world: &World = unsafe {
+        lua_pushlightuserdata(state, world_key());
+        lua_rawget_(state, LUA_REGISTRYINDEX);
+        let world = lua_touserdata(state, -1).cast::<World>();
+        lua_pop(state, 1);
+        &*world
+    };
+    let ends = catch_unwind(AssertUnwindSafe(|| world.look()));
+    let ends = ends.map_err(|panic| world.panicked(panic)).ok();
+    // SAFETY: nothing is left to drop here, so these may raise errors; a place of the stack is free.
+    unsafe {
+        match ends {
+            Some(false) => {}
+            Some(true) => {
+                push(state, SPENT.as_bytes());
+                lua_error(state);
+            }
+            None => {
+                Lua::entrypoint(state, |lua, (): ()| world.hand_over(lua, true));
+            }
+        }
+    }
+}
+
+/// The way into the scripts of one state, which it owns.
+pub struct Entrance {
+    lua: Lua,
+    state: *mut lua_State,
+    /// The functions of prelude.lua that it calls.
+    begin: RegistryKey,
+    xpcall: RegistryKey,
+    located: RegistryKey,
+    /// Chunks by their names.
+    compiled: RegistryKey,
+}
+
+/// How a script has come back.
+pub enum Returned<'a> {
+    /// With this value.
+    Plain(Plain<'a>),
+    /// With another value, or an error that it did not catch: whether it came to its end, and the value or the error.
+    Other(bool, Value),
+    /// With an error beside it.
+    Failed(mlua::Error),
+}
+
+/// A value that is no table.
+pub enum Plain<'a> {
+    /// A string.
+    Text(&'a [u8]),
+    /// A number.
+    Number(f64),
+    /// A truth value.
+    Bool(bool),
+    /// Nothing.
+    Nil,
+}
+
+impl Entrance {
+    /// The entrance of `lua`, in which nothing is running. `prelude`: what prelude.lua gives; `compiled`: chunks by their names.
+    pub fn new(lua: &Lua, prelude: &Table, compiled: &Table) -> mlua::Result<Entrance> {
+        let mut main = std::ptr::null_mut();
+        // SAFETY: the closure has nothing to drop, and raises no error.
+        unsafe { lua.exec_raw::<()>((), |state| main = state)? };
+        let keep = |name: &str| lua.create_registry_value(prelude.get::<Function>(name)?);
+        Ok(Entrance {
+            state: main,
+            begin: keep("begin")?,
+            xpcall: keep("xpcall")?,
+            located: keep("located")?,
+            compiled: lua.create_registry_value(compiled)?,
+            lua: lua.clone(),
+        })
+    }
+
+    /// Makes ready to run the chunk `name` with KEYS and ARGV, while there is no limit of memory. Whether there is such a chunk.
+    pub fn enter(&mut self, name: &str, keys: &[Bytes], args: &[Bytes]) -> bool {
+        let state = self.state;
+        // SAFETY: the state is alive, as `self.lua` is, and it is at rest: nobody else is using it. Without a limit of memory,
+        // none of these calls can raise an error: strings and tables are made, tables without metatables are read, and `begin`
+        // sets variables. Nine places of the stack are taken at most, of the 20 that a state at rest has.
+        unsafe {
+            lua_settop(state, 0);
+            lua_rawgeti_(state, LUA_REGISTRYINDEX, self.xpcall.id());
+            lua_rawgeti_(state, LUA_REGISTRYINDEX, self.compiled.id());
+            push(state, name.as_bytes());
+            lua_rawget_(state, -2);
+            lua_remove(state, -2);
+            if lua_type(state, -1) != LUA_TFUNCTION {
+                lua_settop(state, 0);
+                return false;
+            }
+            lua_rawgeti_(state, LUA_REGISTRYINDEX, self.located.id());
+            lua_rawgeti_(state, LUA_REGISTRYINDEX, self.begin.id());
+            push_list(state, keys);
+            push_list(state, args);
+            lua_call(state, 2, 0);
+        }
+        true
+    }
+
+    /// Has the host look at what runs now and then. Set anew, so that Lua begins to count anew: what it has counted since its
+    /// last look is another script's.
+    pub fn watch(&mut self) {
+        // SAFETY: the state is alive and at rest. `look` keeps to what a hook may do.
+        unsafe { lua_sethook(self.state, Some(look), LUA_MASKCOUNT, INSTRUCTIONS_PER_LOOK as c_int) };
+    }
+
+    /// Runs what [`Entrance::enter`] has made ready.
+    pub fn run(&mut self) -> Returned<'_> {
+        let state = self.state;
+        // SAFETY: `enter` has left a function and its two arguments, and nothing else. An error ends here. What comes back is
+        // one value or two, and stays on the stack while the state is borrowed.
+        unsafe {
+            assert_eq!(lua_gettop(state), 3, "a script has been made ready");
+            if lua_pcall(state, 2, 2, 0) != LUA_OK {
+                return match self.pop() {
+                    Ok(Value::Error(error)) => Returned::Failed(*error),
+                    Ok(Value::String(text)) => Returned::Failed(failure_of(&text.to_string_lossy())),
+                    Ok(_) => Returned::Failed(mlua::Error::runtime("an error without a text")),
+                    Err(error) => Returned::Failed(error),
+                };
+            }
+            if lua_toboolean(state, 1) != 0 {
+                match (lua_type(state, 2), word_at(state, 2)) {
+                    (_, Word::Text(text)) => return Returned::Plain(Plain::Text(text)),
+                    (_, Word::Number(number)) => return Returned::Plain(Plain::Number(number)),
+                    (LUA_TBOOLEAN, _) => return Returned::Plain(Plain::Bool(lua_toboolean(state, 2) != 0)),
+                    (LUA_TNIL, _) => return Returned::Plain(Plain::Nil),
+                    _ => {}
+                }
+            }
+            let ended = lua_toboolean(state, 1) != 0;
+            match self.pop() {
+                Ok(value) => Returned::Other(ended, value),
+                Err(error) => Returned::Failed(error),
+            }
+        }
+    }
+
+    /// A list of `words`, while there is no limit of memory.
+    pub fn list(&mut self, words: &[Bytes]) -> mlua::Result<Table> {
+        // SAFETY: as in `enter`.
+        unsafe {
+            lua_settop(self.state, 0);
+            push_list(self.state, words);
+        }
+        match self.pop()? {
+            Value::Table(list) => Ok(list),
+            _ => unreachable!("it is a table"),
+        }
+    }
+
+    /// The value on top of the stack, by mlua; the stack is empty then. If it is a panic that mlua has caught, that goes on.
+    fn pop(&mut self) -> mlua::Result<Value> {
+        // SAFETY: the state is at rest, and so the one that mlua works with, too. There is a value.
+        let value = self.lua.exec_raw_lua(|raw| unsafe { raw.pop::<Value>() });
+        // SAFETY: the state is alive.
+        unsafe { lua_settop(self.state, 0) };
+        value
+    }
+}
+
+/// Pushes a list of `words`.
+///
+/// # Safety
+/// There is no limit of memory, and two places of the stack are free.
+unsafe fn push_list(state: *mut lua_State, words: &[Bytes]) {
+    let count = c_int::try_from(words.len()).expect("a call has fewer words");
+    // SAFETY: the list lies below the word that is added to it.
+    unsafe {
+        lua_createtable(state, count, 0);
+        for (word, place) in words.iter().zip(1..) {
+            push(state, word);
+            lua_rawseti_(state, -2, place);
+        }
+    }
+}
+
+/// What an error is that Lua gives as a text.
+fn failure_of(text: &str) -> mlua::Error {
+    match text {
+        super::api::NO_MEMORY => mlua::Error::MemoryError(text.to_string()),
+        other => mlua::Error::runtime(other),
+    }
+}
