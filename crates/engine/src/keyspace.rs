@@ -61,7 +61,9 @@ pub struct Keyspace {
     /// Whose batch is being applied, for `events`; not state.
     pub(crate) origin: u64,
     /// What a script that may have to be undone has changed so far.
-    undo: Option<Undo>,
+    undo: Option<Box<Undo>>,
+    /// Room for the next script's, from the last one.
+    spare_undo: Option<Box<Undo>>,
     /// Whether it is one script's own, which leaves no trace.
     is_view: bool,
 }
@@ -93,6 +95,7 @@ impl Keyspace {
             moved: false,
             origin: 0,
             undo: None,
+            spare_undo: None,
             is_view: false,
         }
     }
@@ -150,7 +153,11 @@ impl Keyspace {
     }
 
     pub(crate) fn take_events(&mut self) -> Vec<KeyEvent> {
-        std::mem::take(&mut self.events)
+        /// For no more than so many room is made ahead.
+        const EXPECTED: usize = 1024;
+        // The next entry is likely to bring about as many.
+        let room = Vec::with_capacity(self.events.len().min(EXPECTED));
+        std::mem::replace(&mut self.events, room)
     }
 
     /// Notes that `keys` have been read by `origin`, who caches what it reads.
@@ -429,8 +436,9 @@ impl Keyspace {
         }
         // It may be a copy of one that notes them.
         object.value.forget_changes();
-        self.remember(key);
-        match self.spot(key) {
+        let spot = self.spot(key);
+        self.remember(key, spot);
+        match spot {
             Some(spot) => {
                 let earlier = self.change(key, spot, |place| std::mem::replace(place, object));
                 self.let_go(earlier.value);
@@ -445,7 +453,7 @@ impl Keyspace {
             |value: &Value| matches!(value, Value::String(old) if old.as_bytes().len() == bytes.len());
         match self.spot(key) {
             Some(spot) if expire_ms >= self.now_ms && same_length(&self.at(spot).value) => {
-                self.remember(key);
+                self.remember(key, Some(spot));
                 self.change(key, spot, |object| {
                     object.expire_ms = expire_ms;
                     object.value.replace_string(bytes);
@@ -475,8 +483,8 @@ impl Keyspace {
     /// Removes `key`; its object, also if it has expired.
     fn take(&mut self, key: &[u8]) -> Option<Object> {
         // A look first: nothing is copied for a key that is not there.
-        let Spot { slot, place } = self.spot(key)?;
-        self.remember(key);
+        let spot @ Spot { slot, place } = self.spot(key)?;
+        self.remember(key, Some(spot));
         let object = self.slots.get_mut(slot).take(place);
         self.moved(|| Move::Removed(Key::from(key), place));
         self.key_count -= 1;
@@ -490,7 +498,7 @@ impl Keyspace {
     /// `None` if the key is absent. A change that leaves nothing, or an expiry that has passed, removes the key.
     pub fn update<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Object) -> R) -> Option<R> {
         let spot = self.live_spot(key)?;
-        self.remember(key);
+        self.remember(key, Some(spot));
         Some(self.change(key, spot, change))
     }
 
@@ -571,7 +579,7 @@ impl Keyspace {
         spot: Spot,
         edit: impl FnOnce(&mut C) -> Edit<R>,
     ) -> R {
-        self.remember_edit(key);
+        self.remember_edit(key, spot);
         let (now_ms, version) = (self.now_ms, self.version);
         let object = self.at_mut(spot);
         let (before, bytes_before) = (deadline_of(object), object.value.bytes());

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use foldhash::fast::FixedState;
 use indexmap::IndexMap;
 
-use super::{Keyspace, deadline_of};
+use super::{Keyspace, Spot, deadline_of};
 use crate::births::Birth;
 use crate::garbage::Mark;
 use crate::hash_slot::slot_of;
@@ -16,25 +16,32 @@ use crate::value::Value;
 impl Keyspace {
     /// From now on remembers what it was, until [`Keyspace::keep`] or [`Keyspace::roll_back`].
     pub(crate) fn begin_undo(&mut self) {
-        let (events, garbage) = (self.events.len(), self.garbage.mark());
-        let (key_count, bytes) = (self.key_count, self.bytes);
-        self.undo = Some(Undo { events, garbage, key_count, bytes, ..Undo::default() });
+        let mut undo = self.spare_undo.take().unwrap_or_default();
+        undo.events = self.events.len();
+        undo.garbage = self.garbage.mark();
+        undo.key_count = self.key_count;
+        undo.bytes = self.bytes;
+        self.undo = Some(undo);
     }
 
     /// What has changed stays.
     pub(crate) fn keep(&mut self) {
-        let Some(undo) = self.undo.take() else { return };
+        let Some(mut undo) = self.undo.take() else { return };
         for (key, earlier) in &undo.journal {
             if let (Earlier::Noted { .. }, Some(object)) = (earlier, self.slot_mut(key).get_mut(key)) {
                 object.value.forget_changes();
             }
+        }
+        if undo.empty() {
+            self.spare_undo = Some(undo);
         }
     }
 
     /// Everything is again as it was at [`Keyspace::begin_undo`], the order of keys in their slots included: another replica
     /// may have had no reason to roll back before it ran the same script.
     pub(crate) fn roll_back(&mut self) {
-        let Some(mut undo) = self.undo.take() else { return };
+        let Some(undo) = self.undo.take() else { return };
+        let mut undo = *undo;
         if let Some(before) = undo.cleared.take() {
             let Cleared { slots, deadlines, journal, moves } = *before;
             self.slots = slots;
@@ -83,21 +90,21 @@ impl Keyspace {
         }
     }
 
-    /// Remembers `key`'s object before a change of any kind.
-    pub(super) fn remember(&mut self, key: &[u8]) {
+    /// Remembers `key`'s object, which stands at `spot` if there is one, before a change of any kind.
+    pub(super) fn remember(&mut self, key: &[u8], spot: Option<Spot>) {
         let Some(undo) = &mut self.undo else { return };
         if undo.cleared.is_some() {
             return;
         }
         match undo.journal.get_mut(key) {
             None => {
-                let object = self.slots.get(slot_of(key)).get(key);
-                let earlier = object.map_or(Earlier::Absent, |object| Earlier::Was(object.clone()));
+                let object = spot.and_then(|spot| self.slots.get(spot.slot).at(spot.place));
+                let earlier = object.map_or(Earlier::Absent, |(_, object)| Earlier::Was(object.clone()));
                 undo.journal.insert(Key::from(key), earlier);
             }
             Some(earlier @ Earlier::Noted { .. }) => {
-                let object =
-                    self.slots.get_mut(slot_of(key)).get_mut(key).expect("it is where its changes are noted");
+                let spot = spot.expect("it is where its changes are noted");
+                let object = self.slots.get_mut(spot.slot).at_mut(spot.place);
                 let mut was = object.clone();
                 object.value.forget_changes();
                 std::mem::replace(earlier, Earlier::Absent).put_back(&mut was);
@@ -117,23 +124,23 @@ impl Keyspace {
         }
     }
 
-    /// Remembers `key`'s object, which is there, before an edit of its elements: by what the edit replaces, if its value can
+    /// Remembers `key`'s object, which stands at `spot`, before an edit of its elements: by what the edit replaces, if its value can
     /// tell, which saves the copies of what a clone would share with it.
-    pub(super) fn remember_edit(&mut self, key: &[u8]) {
+    pub(super) fn remember_edit(&mut self, key: &[u8], spot: Spot) {
         /// Beyond so many, a clone takes less memory.
         const MOST_NOTED: usize = 1000;
         let Some(undo) = &mut self.undo else { return };
         if undo.cleared.is_some() {
             return;
         }
-        let Some(object) = self.slots.get_mut(slot_of(key)).get_mut(key) else { return };
+        let object = self.slots.get_mut(spot.slot).at_mut(spot.place);
         match undo.journal.get(key) {
             None if object.value.note_changes() => {
                 undo.journal.insert(Key::from(key), Earlier::Noted { version: object.version });
             }
             Some(Earlier::Noted { .. }) if object.value.changes().is_some_and(|noted| noted < MOST_NOTED) => {
             }
-            _ => self.remember(key),
+            _ => self.remember(key, Some(spot)),
         }
     }
 }
@@ -155,6 +162,18 @@ pub(super) struct Undo {
     events: usize,
     /// How much garbage there was.
     garbage: Mark,
+}
+
+impl Undo {
+    /// Lets go of what it remembers. Whether its room is worth keeping.
+    fn empty(&mut self) -> bool {
+        const MOST_KEPT: usize = 256;
+        self.journal.clear();
+        self.moves.clear();
+        self.births.clear();
+        self.cleared = None;
+        self.journal.capacity() + self.moves.capacity() + self.births.capacity() <= MOST_KEPT
+    }
 }
 
 /// What a key held before its first change.

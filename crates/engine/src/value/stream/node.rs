@@ -45,7 +45,7 @@ impl<'a> StreamEntry<'a> {
 }
 
 /// The run.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Node {
     first: StreamId,
     /// The last entry's id, deleted ones included.
@@ -55,6 +55,15 @@ pub(super) struct Node {
     /// How many entries, deleted ones included.
     entries: u32,
     bytes: Vec<u8>,
+}
+
+impl Clone for Node {
+    /// With room for as many entries: what is cloned before a change is mostly appended to.
+    fn clone(&self) -> Node {
+        let mut bytes = Vec::with_capacity(self.bytes.capacity());
+        bytes.extend_from_slice(&self.bytes);
+        Node { bytes, ..*self }
+    }
 }
 
 impl Node {
