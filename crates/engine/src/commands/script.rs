@@ -161,7 +161,10 @@ pub(crate) fn writing<'a>(scripts: &Scripts, args: Args<'a>) -> Option<Run<'a>> 
 
 /// The script whose SHA-1 is word 1.
 fn known(scripts: &Scripts, args: Args) -> Result<(String, Bytes), CommandError> {
-    let sha = String::from_utf8_lossy(args.bytes(1)).to_ascii_lowercase();
+    let sha = match std::str::from_utf8(args.bytes(1)) {
+        Ok(sha) => sha.to_ascii_lowercase(),
+        Err(_) => String::new(),
+    };
     let body = scripts.get(&sha).cloned();
     body.map(|body| (sha, body)).ok_or(CommandError::Text("NOSCRIPT No matching script. Please use EVAL."))
 }

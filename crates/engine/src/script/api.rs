@@ -48,6 +48,7 @@ pub fn functions(lua: &Lua, world: &Rc<World>) -> mlua::Result<Table> {
     let [call, pcall] = raw::commands(lua, world)?;
     host.set("call", call)?;
     host.set("pcall", pcall)?;
+    host.set("tonumber", lua.create_function(|lua, original| raw::tonumber(lua, &original))?)?;
     host.set("raised", lua.create_function(raised)?)?;
     host.set("look", lua.create_function(|lua, ()| Ok(with(lua, Host::look)))?)?;
     host.set("where", lua.create_function(locate)?)?;
@@ -160,6 +161,7 @@ impl World {
             Reply::Int(n) => return Next::Number(*n as f64),
             Reply::Null if !handed.resp3 => return Next::Bool(false),
             Reply::Bulk(_) => Next::Text,
+            Reply::Simple("OK") => return Next::Ok,
             Reply::Simple(_) | Reply::Status(_) => Next::Status,
             _ => Next::Other,
         };
@@ -199,33 +201,56 @@ impl World {
     }
 }
 
-/// The words of a call, in one piece of memory: nobody keeps them beyond the call's events. One string may be a word many times
-/// over, so they count as memory of the script.
-fn words_of(words: &Words, host: &Host) -> Result<Vec<Bytes>, CommandError> {
+/// So much memory is taken at once for the words of several calls.
+const BYTES_OF_SEVERAL: usize = 512;
+
+/// The words of a call, side by side in memory that calls share: nobody keeps them beyond the call's events. One string may be a
+/// word many times over, so they count as memory of the script.
+fn words_of(words: &Words, host: &mut Host) -> Result<Vec<Bytes>, CommandError> {
     const NONE: &str = "ERR Please specify at least one argument for this redis lib call";
-    const OTHER: &str = "ERR Lua redis lib command arguments must be strings or integers";
-    const USUAL_BYTES: usize = 160;
     if words.count() == 0 {
         return Err(CommandError::Text(NONE));
     }
-    let room = host.bytes_limit.saturating_sub(words.used_bytes());
-    let mut text = BytesMut::with_capacity(USUAL_BYTES);
-    let mut made = Vec::with_capacity(words.count());
-    let mut bytes = 0;
+    let (mut text, mut lens) = std::mem::take(&mut host.words);
+    let gathered = gather(words, host.bytes_limit, &mut text, &mut lens);
+    let mut all = text.split().freeze();
+    if all.len() > BYTES_OF_SEVERAL {
+        // What is left belongs to a large piece of memory, which must not stay for its sake.
+        text = BytesMut::new();
+    }
+    let made = gathered.map(|()| lens.iter().map(|len| all.split_to(*len)).collect());
+    host.words = (text, lens);
+    made
+}
+
+/// Puts the words one behind the other into `text`, and says in `lens` how long each is.
+fn gather(
+    words: &Words,
+    bytes_limit: usize,
+    text: &mut BytesMut,
+    lens: &mut Vec<usize>,
+) -> Result<(), CommandError> {
+    const OTHER: &str = "ERR Lua redis lib command arguments must be strings or integers";
+    /// What the words of one call may take in any case.
+    const FREE_BYTES: usize = 4096;
+    const USUAL_BYTES: usize = 160;
+    if text.capacity() < USUAL_BYTES {
+        *text = BytesMut::with_capacity(BYTES_OF_SEVERAL);
+    }
+    lens.clear();
     for i in 0..words.count() {
+        let before = text.len();
         match words.get(i) {
             Word::Text(word) => text.extend_from_slice(word),
-            Word::Number(number) => text.extend_from_slice(lib::format_word(number).as_bytes()),
+            Word::Number(number) => lib::put_word(number, text),
             Word::Other => return Err(CommandError::Text(OTHER)),
         }
-        let word = text.split().freeze();
-        bytes += word.len();
-        if bytes > room {
+        lens.push(text.len() - before);
+        if text.len() > FREE_BYTES && text.len() > bytes_limit.saturating_sub(words.used_bytes()) {
             return Err(CommandError::OutOfMemory);
         }
-        made.push(word);
     }
-    Ok(made)
+    Ok(())
 }
 
 /// Asked at each error: whether the script is at its end, whatever it catches.

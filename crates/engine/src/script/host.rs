@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::lib::JsonSettings;
 use super::library::FunctionInfo;
@@ -74,31 +74,51 @@ pub struct Host {
     no_scripts: Scripts,
     /// Under whose rights it calls commands; `None`: under everybody's.
     rights: Option<Arc<User>>,
+    /// Room for the words of the next calls, and for how long each of them is.
+    pub words: (BytesMut, Vec<usize>),
 }
 
 impl Host {
+    /// For `run` on `keys`.
     pub fn new(keys: Keyspace, rng: Rng, budget: Budget, run: &ScriptRun, stop: Option<Stop>) -> Box<Host> {
-        let mut host = Host::with_keys(keys, rng, budget);
+        let mut host = Host::without_keys(rng, budget);
+        host.keys = keys;
         host.stop = stop;
-        host.may_write = run.may_write();
-        host.may_not_grow = budget.out_of_memory && !run.flags.contains(ScriptFlags::ALLOW_OOM);
-        run.keys.iter().chain(run.args).for_each(|word| host.met(word));
-        host.slot = run.slot();
-        host.any_slot = run.flags.intersects(ScriptFlags::COMPAT | ScriptFlags::ALLOW_CROSS_SLOT_KEYS);
+        host.prepare(run);
         host
+    }
+
+    /// For `run` on `keys`, which are gone until [`Host::give_back`]; in the room of an earlier host, if there is one.
+    pub fn lent(
+        keys: &mut Keyspace,
+        room: Option<Box<Host>>,
+        rng: Rng,
+        budget: Budget,
+        run: &ScriptRun,
+    ) -> Box<Host> {
+        let mut host = match room {
+            Some(mut host) => {
+                host.renew(rng, budget);
+                host
+            }
+            None => Host::without_keys(rng, budget),
+        };
+        std::mem::swap(&mut host.keys, keys);
+        host.prepare(run);
+        host
+    }
+
+    /// Gives back the keys that [`Host::lent`] has taken.
+    pub fn give_back(&mut self, keys: &mut Keyspace) {
+        std::mem::swap(&mut self.keys, keys);
     }
 
     /// For the loading of a library, which calls no command.
     pub fn without_keys(rng: Rng, budget: Budget) -> Box<Host> {
-        Host::with_keys(Keyspace::hollow(), rng, budget)
-    }
-
-    fn with_keys(keys: Keyspace, mut rng: Rng, budget: Budget) -> Box<Host> {
-        let random = Rng::for_call(rng.next_u64(), 0);
-        Box::new(Host {
-            keys,
+        let mut host = Box::new(Host {
+            keys: Keyspace::hollow(),
+            random: rng.clone(),
             rng,
-            random,
             budget,
             looks: 0,
             spent: 0,
@@ -117,7 +137,54 @@ impl Host {
             loading: None,
             no_scripts: Scripts::default(),
             rights: None,
-        })
+            words: Default::default(),
+        });
+        let rng = host.rng.clone();
+        host.renew(rng, budget);
+        host
+    }
+
+    /// Forgets the last run. Whatever a run changes is named here.
+    fn renew(&mut self, mut rng: Rng, budget: Budget) {
+        let Host {
+            // What is kept: no script leaves anything in these.
+            keys: _,
+            no_scripts: _,
+            words: _,
+            rng: for_calls,
+            random,
+            budget: allowed,
+            looks,
+            spent,
+            longest,
+            stop,
+            over,
+            bytes_limit,
+            may_write,
+            may_not_grow,
+            slot,
+            any_slot,
+            resp3,
+            calls,
+            slept_ms,
+            json,
+            loading,
+            rights,
+        } = self;
+        *random = Rng::for_call(rng.next_u64(), 0);
+        (*for_calls, *allowed) = (rng, budget);
+        (*looks, *spent, *longest, *calls, *slept_ms, *bytes_limit) = (0, 0, 0, 0, 0, 0);
+        (*stop, *over, *slot, *loading, *rights) = (None, None, None, None, None);
+        (*may_write, *may_not_grow, *any_slot, *resp3) = (false, false, false, false);
+        *json = JsonSettings::default();
+    }
+
+    fn prepare(&mut self, run: &ScriptRun) {
+        self.may_write = run.may_write();
+        self.may_not_grow = self.budget.out_of_memory && !run.flags.contains(ScriptFlags::ALLOW_OOM);
+        run.keys.iter().chain(run.args).for_each(|word| self.met(word));
+        self.slot = run.slot();
+        self.any_slot = run.flags.intersects(ScriptFlags::COMPAT | ScriptFlags::ALLOW_CROSS_SLOT_KEYS);
     }
 
     /// The same, under the rights of `user`; `None`: under everybody's.
@@ -151,6 +218,10 @@ impl Host {
 
     /// Notes a string that the script may work with.
     pub fn met(&mut self, text: &[u8]) {
+        // It would make nothing dearer if it were one number.
+        if text.len() < LONG_BYTES / DIGITS_COST {
+            return;
+        }
         self.longest = self.longest.max(text.len()).max(number_len(text).saturating_mul(DIGITS_COST));
     }
 
@@ -275,10 +346,11 @@ impl Host {
             let text = format!("ERR {name} command is not allowed with BLOCK option from scripts");
             return Err(CommandError::Message(text));
         }
-        if (row.writes(words) || is_publish(row)) && !self.may_write {
+        let writes = row.writes(words);
+        if (writes || is_publish(row)) && !self.may_write {
             return Err(CommandError::Text("ERR Write commands are not allowed from read-only scripts."));
         }
-        if row.writes(words) && self.budget.few_replicas {
+        if writes && self.budget.few_replicas {
             return Err(CommandError::FewReplicas);
         }
         if self.may_not_grow && row.flags.contains(Flags::DENYOOM) {
@@ -288,10 +360,16 @@ impl Host {
     }
 
     fn check_slots(&mut self, row: &Command, words: &[Bytes]) -> Result<(), CommandError> {
-        let mut slots = row.keys.of(words).map(|key| slot_of(key));
-        let Some(slot) = slots.next() else { return Ok(()) };
+        let (slot, share) = match row.keys.only(words) {
+            Some(key) => (slot_of(key), true),
+            None => {
+                let mut slots = row.keys.of(words).map(|key| slot_of(key));
+                let Some(slot) = slots.next() else { return Ok(()) };
+                (slot, slots.all(|other| other == slot))
+            }
+        };
         // However freely a script goes about, one call's keys share a slot, as anywhere.
-        if !self.keys.owns(slot) || slots.any(|other| other != slot) {
+        if !self.keys.owns(slot) || !share {
             return Err(CommandError::Text(
                 "ERR Script attempted to access a non local key in a cluster node",
             ));

@@ -24,7 +24,7 @@ const COMPILED: usize = 1000;
 
 /// An interpreter that has come to hold so much more when a script has ended collects its garbage. Beyond what stays after that:
 /// the code of many scripts alone may be more, and would have each of them collect in vain.
-const GARBAGE_BYTES: usize = 512 << 10;
+const GARBAGE_BYTES: usize = 128 << 10;
 
 /// How a run ended.
 #[derive(Debug, PartialEq)]
@@ -82,6 +82,8 @@ pub struct Interpreter {
     compiled_count: usize,
     /// What it held when garbage was last collected.
     kept_bytes: usize,
+    /// The host of an earlier run, whose room the next one may use.
+    pub room: Option<Box<Host>>,
 }
 
 impl Interpreter {
@@ -113,6 +115,7 @@ impl Interpreter {
             world,
             compiled,
             compiled_count: 0,
+            room: None,
         })
     }
 
@@ -176,6 +179,7 @@ impl Interpreter {
         };
         let lifted = self.lua.set_memory_limit(0).is_ok();
         assert!(lifted, "a state of our own has a limit of its own");
+        self.entrance.leave();
         self.collect();
         (host, ended)
     }

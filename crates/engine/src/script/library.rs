@@ -112,6 +112,10 @@ pub fn script_flags(body: &[u8]) -> Result<ScriptFlags, CommandError> {
     let Some(end) = body.iter().position(|byte| *byte == b'\n') else {
         return fail("Invalid script shebang".to_string());
     };
+    // What most scripts begin with.
+    if body[..end] == *b"#!lua" {
+        return Ok(ScriptFlags::empty());
+    }
     let line = String::from_utf8_lossy(&body[..end]).into_owned();
     let mut words = line.split_ascii_whitespace();
     match words.next() {

@@ -215,17 +215,15 @@ pub fn run(context: &mut WriteContext, run: &Run) -> Reply {
         return Reply::Error(error);
     }
     let mut interpreter = pool::take();
-    let keys = std::mem::replace(context.keys, Keyspace::hollow());
-    let rights = context.rights.cloned();
-    let mut attempt = Attempt { keys, rng: context.rng.clone(), budget: context.budget, rights, run };
-    let mut ended = attempt.make(&mut interpreter, SMALL_BYTES.min(context.budget.bytes / 8));
+    let (rng, budget, rights) = (context.rng.clone(), context.budget, context.rights.cloned());
+    let mut attempt = Attempt { keys: context.keys, rng, budget, rights, run };
+    let mut ended = attempt.make(&mut interpreter, SMALL_BYTES.min(budget.bytes / 8));
     if ended == Ended::OutOfMemory {
         // What others have left in that interpreter must not decide.
-        ended = attempt.make(&mut Interpreter::new(), context.budget.bytes);
+        ended = attempt.make(&mut Interpreter::new(), budget.bytes);
     } else {
         pool::give_back(interpreter);
     }
-    *context.keys = attempt.keys;
     ended.into_reply(run.code.name())
 }
 
@@ -373,7 +371,7 @@ pub struct Answered {
 
 /// One run of a script, which may have to be made again.
 struct Attempt<'a> {
-    keys: Keyspace,
+    keys: &'a mut Keyspace,
     rng: Rng,
     budget: Budget,
     rights: Option<Arc<User>>,
@@ -383,23 +381,22 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     /// Runs the script within `bytes` of memory. If it comes to no good end, it leaves no trace.
     fn make(&mut self, interpreter: &mut Interpreter, bytes: usize) -> Ended {
-        let mut keys = std::mem::replace(&mut self.keys, Keyspace::hollow());
-        keys.begin_undo();
+        self.keys.begin_undo();
         let budget = Budget { bytes, ..self.budget };
-        let host = Host::new(keys, self.rng.clone(), budget, self.run, None).under(self.rights.clone());
-        let (host, ended) = interpreter.run(host, self.run);
-        let mut keys = host.into_keys();
+        let host = Host::lent(self.keys, interpreter.room.take(), self.rng.clone(), budget, self.run);
+        let (mut host, ended) = interpreter.run(host.under(self.rights.clone()), self.run);
+        host.give_back(self.keys);
+        interpreter.room = Some(host);
         let undone = match &ended {
             Ended::Value(_) => false,
             Ended::Error(_) => self.run.flags.contains(ScriptFlags::ATOMIC),
             Ended::OutOfMemory | Ended::OutOfInstructions | Ended::Stopped(_) => true,
         };
         if undone {
-            keys.roll_back();
+            self.keys.roll_back();
         } else {
-            keys.keep();
+            self.keys.keep();
         }
-        self.keys = keys;
         ended
     }
 }

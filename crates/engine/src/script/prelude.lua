@@ -501,7 +501,7 @@ string.gmatch, string.gfind, string.gsub = gmatch, gmatch, gsub
 local visible = {
     _G = env, _VERSION = _VERSION,
     assert = assert, error = error, ipairs = ipairs, rawequal = rawequal, rawget = rawget, select = select,
-    tonumber = tonumber, type = type, unpack = counted_unpack, pairs = pairs, next = next, tostring = tostring,
+    tonumber = host.tonumber(tonumber), type = type, unpack = counted_unpack, pairs = pairs, next = next, tostring = tostring,
     pcall = pcall, xpcall = xpcall, loadstring = loadstring, load = load, getfenv = getfenv, setfenv = setfenv,
     -- The collector rests while a script runs, so that weak tables lose nothing; its figures would differ.
     collectgarbage = function() return 0 end,

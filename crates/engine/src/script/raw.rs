@@ -7,7 +7,7 @@
 //! What a reviewer must check:
 //!
 //! 1. **Lua's errors are jumps** (`longjmp`) over every frame up to the last `lua_pcall`. So a function of Lua's that may raise
-//!    one is called only from a C function ([`call`], [`pcall`], [`look`]) whose frame has nothing to drop at that moment: what
+//!    one is called only from a C function ([`call`], [`pcall`], [`number_of`], [`look`]) whose frame has nothing to drop at that moment: what
 //!    has, has run in a closure that is done, and has left a [`Next`], which is `Copy`. Or it is called while there is no limit
 //!    of memory, when it cannot fail: mlua's allocator aborts rather than return null.
 //! 2. **No panic reaches C.** The closures run in `catch_unwind`; what they catch, mlua raises as its own functions do.
@@ -25,9 +25,9 @@ use mlua::ffi::{
     LUA_GCCOUNT, LUA_GCCOUNTB, LUA_MASKCOUNT, LUA_OK, LUA_REGISTRYINDEX, LUA_TBOOLEAN, LUA_TFUNCTION,
     LUA_TNIL, LUA_TNUMBER, LUA_TSTRING, lua_Debug, lua_State, lua_call, lua_createtable, lua_error, lua_gc,
     lua_gettop, lua_pcall, lua_pop, lua_pushboolean, lua_pushcclosure, lua_pushlightuserdata,
-    lua_pushlstring_, lua_pushnumber, lua_rawget_, lua_rawgeti_, lua_rawset, lua_rawseti_, lua_remove,
-    lua_sethook, lua_settop, lua_toboolean, lua_tolstring, lua_tonumber, lua_touserdata, lua_type,
-    lua_upvalueindex,
+    lua_pushlstring_, lua_pushnumber, lua_pushvalue, lua_rawget_, lua_rawgeti_, lua_rawset, lua_rawseti_,
+    lua_remove, lua_sethook, lua_settop, lua_toboolean, lua_tocfunction, lua_tolstring, lua_tonumber,
+    lua_touserdata, lua_type, lua_upvalueindex,
 };
 use mlua::{Function, Lua, RegistryKey, Table, Value};
 
@@ -104,6 +104,8 @@ pub enum Next {
     Text,
     /// Answers a table that has this text as `ok`.
     Status,
+    /// Answers a table that has `OK` as `ok`.
+    Ok,
     /// Has [`World::hand_over`] answer by mlua.
     Other,
 }
@@ -112,12 +114,14 @@ pub enum Next {
 pub fn commands(lua: &Lua, world: &Rc<World>) -> mlua::Result<[Function; 2]> {
     lua.set_app_data(world.clone());
     let here: *const World = Rc::as_ptr(world);
-    // SAFETY: what is pushed is a closure with one upvalue. That points to the world, which the state's own data keeps alive
-    // until the state is closed. Errors of these calls are mlua's to catch: the closure has nothing to drop.
+    // SAFETY: what is pushed is a closure with three upvalues. The first points to the world, which the state's own data keeps
+    // alive until the state is closed. Errors of these calls are mlua's to catch: the closure has nothing to drop.
     let make = |function| unsafe {
         lua.exec_raw((), move |state| {
             lua_pushlightuserdata(state, here.cast_mut().cast());
-            lua_pushcclosure(state, function, 1);
+            push(state, b"ok");
+            push(state, b"OK");
+            lua_pushcclosure(state, function, 3);
         })
     };
     // SAFETY: as above; the key is an address of this program's, which nobody else uses.
@@ -137,6 +141,46 @@ fn world_key() -> *mut std::ffi::c_void {
     (&raw const KEY).cast_mut().cast()
 }
 
+/// Lua's `tonumber`, which is `original`, for what scripts read most: the digits of an integer. To Lua a string is a number by the
+/// C library's `strtod`, which it asks twice.
+pub fn tonumber(lua: &Lua, original: &Function) -> mlua::Result<Function> {
+    // SAFETY: what is pushed is a closure whose upvalue is the original. Errors of these calls are mlua's to catch: the closure
+    // has nothing to drop.
+    unsafe { lua.exec_raw(original, |state| lua_pushcclosure(state, number_of, 1)) }
+}
+
+/// `tonumber`.
+unsafe extern "C-unwind" fn number_of(state: *mut lua_State) -> c_int {
+    // SAFETY: Lua calls this with its arguments on the stack and a place or two free. There is nothing to drop when the original
+    // raises an error: it is called as Lua would have called it, in this frame, for it knows no upvalues of its own.
+    unsafe {
+        if lua_gettop(state) == 1
+            && let Word::Text(text) = word_at(state, 1)
+            && let Some(number) = short_integer(text)
+        {
+            lua_pushnumber(state, number);
+            return 1;
+        }
+        match lua_tocfunction(state, lua_upvalueindex(1)) {
+            Some(original) => original(state),
+            None => 0,
+        }
+    }
+}
+
+/// The number that `text` is, if it is one to fifteen digits, perhaps behind a minus: each such integer is a number of Lua's.
+fn short_integer(text: &[u8]) -> Option<f64> {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    if !(1..=15).contains(&digits.len()) {
+        return None;
+    }
+    let mut number = 0u64;
+    for digit in digits {
+        number = number * 10 + u64::from(Some(digit.wrapping_sub(b'0')).filter(|digit| *digit < 10)?);
+    }
+    Some(if digits.len() < text.len() { -(number as f64) } else { number as f64 })
+}
+
 unsafe extern "C-unwind" fn call(state: *mut lua_State) -> c_int {
     // SAFETY: `commands` has made this function with its upvalue.
     unsafe { answer(state, true) }
@@ -150,7 +194,7 @@ unsafe extern "C-unwind" fn pcall(state: *mut lua_State) -> c_int {
 /// Runs the command that the arguments name, and pushes its reply. `raises`: an error is raised.
 ///
 /// # Safety
-/// Called by Lua, as a C function whose first upvalue points to the world.
+/// Called by Lua, as a C function whose upvalues are those that `commands` gives it.
 unsafe fn answer(state: *mut lua_State, raises: bool) -> c_int {
     // SAFETY: the upvalue points to a world that lives as long as the state (`commands`).
     let world: &World = unsafe { &*lua_touserdata(state, lua_upvalueindex(1)).cast() };
@@ -167,11 +211,21 @@ unsafe fn answer(state: *mut lua_State, raises: bool) -> c_int {
             Next::Text => push_text(state, world),
             Next::Status => {
                 lua_createtable(state, 0, 1);
-                push(state, b"ok");
+                lua_pushvalue(state, lua_upvalueindex(2));
                 push_text(state, world);
                 lua_rawset(state, -3);
             }
-            Next::Other => return Lua::entrypoint(state, |lua, (): ()| world.hand_over(lua, raises)),
+            Next::Ok => {
+                lua_createtable(state, 0, 1);
+                lua_pushvalue(state, lua_upvalueindex(2));
+                lua_pushvalue(state, lua_upvalueindex(3));
+                lua_rawset(state, -3);
+            }
+            Next::Other => {
+                // What mlua asks for in places counts together with the arguments, of which there may be as many as there are.
+                lua_settop(state, 0);
+                return Lua::entrypoint(state, |lua, (): ()| world.hand_over(lua, raises));
+            }
         }
     }
     1
@@ -340,6 +394,12 @@ impl Entrance {
         }
     }
 
+    /// Lets go of what the last run has left.
+    pub fn leave(&mut self) {
+        // SAFETY: the state is alive and at rest.
+        unsafe { lua_settop(self.state, 0) }
+    }
+
     /// A list of `words`, while there is no limit of memory.
     pub fn list(&mut self, words: &[Bytes]) -> mlua::Result<Table> {
         // SAFETY: as in `enter`.
@@ -386,3 +446,6 @@ fn failure_of(text: &str) -> mlua::Error {
         other => mlua::Error::runtime(other),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! `math`, by libm and the entry's seed: the platform's maths may differ in the last digit from one machine to the next.
 
+use bytes::{BufMut, BytesMut};
 use mlua::{Lua, MultiValue, Table, Value};
 
 use super::{Given, add, one};
@@ -70,13 +71,30 @@ fn random(lua: &Lua, args: &MultiValue) -> Given {
     one(lua, (fraction * (high - low + 1.0)).floor() + low)
 }
 
-/// A number as redis.call sends it: an integer by its digits, others by C's `%.17g`.
-pub fn format_word(value: f64) -> String {
+/// Appends a number as redis.call sends it: an integer by its digits, others by C's `%.17g`.
+pub fn put_word(value: f64, out: &mut BytesMut) {
     // Beyond that, `as` would cut it.
     const BEYOND: f64 = 9_223_372_036_854_775_808.0;
     let cut = value as i64;
-    let is_integer = (-BEYOND..BEYOND).contains(&value) && (cut as f64).to_bits() == value.to_bits();
-    if is_integer { cut.to_string() } else { format_general(value, 17) }
+    if !(-BEYOND..BEYOND).contains(&value) || (cut as f64).to_bits() != value.to_bits() {
+        out.extend_from_slice(format_general(value, 17).as_bytes());
+        return;
+    }
+    // As many as the largest has.
+    let mut digits = [0; 19];
+    let (mut at, mut left) = (digits.len(), cut.unsigned_abs());
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    if cut < 0 {
+        out.put_u8(b'-');
+    }
+    out.extend_from_slice(&digits[at..]);
 }
 
 /// C's `%.<digits>g`.
@@ -110,6 +128,28 @@ fn trimmed(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn integers_are_words_by_their_digits() {
+        let cases = [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (7.0, "7"),
+            (-10.0, "-10"),
+            (1e17, "100000000000000000"),
+            (9_223_372_036_854_774_784.0, "9223372036854774784"),
+            (9_223_372_036_854_775_808.0, "9.2233720368547758e+18"),
+            (-9_223_372_036_854_775_808.0, "-9223372036854775808"),
+            (0.5, "0.5"),
+            (f64::NAN, "nan"),
+            (f64::NEG_INFINITY, "-inf"),
+        ];
+        for (number, word) in cases {
+            let mut out = BytesMut::from("before ");
+            put_word(number, &mut out);
+            assert_eq!(out, format!("before {word}"));
+        }
+    }
 
     #[test]
     fn numbers_are_written_as_c_writes_them() {

@@ -16,7 +16,7 @@ use super::api::{NO_MEMORY, SPENT};
 use super::{api, cost};
 
 pub use cjson::Settings as JsonSettings;
-pub use maths::{format_word, math};
+pub use maths::{math, put_word};
 pub use pattern::library as patterns;
 
 /// What a library function gives: its values, or what is wrong.
