@@ -194,7 +194,7 @@ impl Store {
 
     /// Reads a file to its end.
     async fn verify(&self, file: &Arc<SourceFile>, pace: &Pace) -> io::Result<()> {
-        let (mut frames, mut since_rest) = (Frames::start(&file.header), 0);
+        let mut frames = Frames::start(&file.header);
         while !frames.ended {
             let (file, before) = (file.clone(), frames.offset);
             let some = move || {
@@ -204,8 +204,6 @@ impl Store {
                 Ok::<_, SnapshotStoreError>(frames)
             };
             frames = pace.run(&*self.disk, some).await??;
-            since_rest += (frames.offset - before) as usize;
-            pace.rest(&mut since_rest).await;
         }
         Ok(())
     }
