@@ -24,8 +24,8 @@ pub use crate::key::Key;
 /// `Object::expire_ms` of a key that does not expire.
 pub const NEVER: u64 = u64::MAX;
 
-/// A table of so few keys is copied whole. In debug builds, in which tests and simulations run with few keys, none is.
-const SMALL: usize = if cfg!(debug_assertions) { 0 } else { 8 };
+/// A table of so few keys is copied whole. In debug builds, in which tests and simulations run with few keys, hardly one is.
+const SMALL: usize = if cfg!(debug_assertions) { 1 } else { 8 };
 
 /// So is one of whose keys this part has changed: what it takes besides grows no more then.
 const MOST_OF: usize = 2;

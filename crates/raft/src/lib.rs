@@ -5,6 +5,8 @@
 //! Only `consensus`, `wire`, `storage`, `network`, `service`, `install`, `group`, `membership`, `vacancy` and `observe` name openraft; only [`env`] names the
 //! operating system.
 
+#![forbid(unsafe_code)]
+
 pub mod audit;
 mod catalog;
 #[allow(missing_docs)] // openraft's words; documented there

@@ -8,6 +8,8 @@
 //! Reading order: [`server`], [`listener`], [`connection`], [`resp`], [`session`], [`route`], [`segment`], [`transaction`],
 //! [`blocking`], [`forward`], then [`verbs`].
 
+#![forbid(unsafe_code)]
+
 pub mod access;
 pub mod acl_log;
 pub mod blocking;

@@ -1,5 +1,7 @@
 //! The `quoris` program: the only place that builds the real outside world.
 
+#![forbid(unsafe_code)]
+
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::io::{IsTerminal, Write};

@@ -7,6 +7,8 @@
 //! Reading order: `outcome`, which everything rests on; `history`; `client`; `workloads` with one of them; its
 //! checker in `checkers`; `runner`.
 
+#![forbid(unsafe_code)]
+
 mod checkers;
 mod client;
 mod connection;
