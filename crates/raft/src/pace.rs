@@ -3,6 +3,9 @@
 //! Writing one takes a processor and the disk, for gigabytes many seconds. So its work is done on processors that nobody else
 //! wants, and the disk is left alone between two pieces. But when the log fills meanwhile, or nobody ever lets it have a processor,
 //! that it goes on is what counts.
+//!
+//! What changes files is not done there: who waits for a processor within such a call may hold the file system's journal, and the
+//! log would wait with it.
 
 use std::io;
 use std::sync::Arc;
@@ -30,7 +33,7 @@ impl Pace {
         Pace { log: Some(log), pressed: Arc::default() }
     }
 
-    /// Runs `job`, a part of the work for a snapshot.
+    /// Runs `job`, a part of the work for a snapshot that writes nothing.
     pub async fn run<T: Send + 'static>(
         &self,
         disk: &dyn Disk,

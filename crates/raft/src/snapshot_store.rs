@@ -181,7 +181,7 @@ impl SnapshotStore {
         let store = self.inner.clone();
         let (adopted, older) = offload(&*self.inner.disk, move || store.adopt(snapshot)).await??;
         if let Some(older) = older {
-            self.at_pace(move || older.remove()).await??;
+            offload(&*self.inner.disk, move || older.remove()).await??;
         }
         Ok(adopted)
     }
@@ -402,7 +402,7 @@ impl SnapshotReceiver {
         let (file, offset) = (self.file.clone(), self.written);
         self.written += bytes.len() as u64;
         self.since_rest += bytes.len();
-        self.pace.run(&*self.store.disk, move || file.write_at(&bytes, offset)).await??;
+        offload(&*self.store.disk, move || file.write_at(&bytes, offset)).await??;
         self.pace.rest(&mut self.since_rest).await;
         Ok(())
     }

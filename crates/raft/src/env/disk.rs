@@ -71,7 +71,7 @@ pub trait Disk: Send + Sync {
     /// Runs `job`, which may block, without stalling the caller's runtime; ready when it has run.
     fn offload(&self, job: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()>;
 
-    /// Like [`Disk::offload`], for a job that may wait for as long as others keep the processors busy.
+    /// Like [`Disk::offload`], for a job that may wait for as long as others keep the processors busy, and changes no file.
     fn offload_idle(&self, job: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
         self.offload(job)
     }
