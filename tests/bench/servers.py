@@ -78,6 +78,8 @@ class Server:
     # Of a Redis with replicas: how many must have a write before it counts.
     wait = 0
     etcd = False
+    # Whether its log is worth settling before it is measured; etcd would take minutes over it.
+    has_log = False
 
     def runs(self, workload, in_flight=1):
         """Whether it can be measured so, with that many commands at once."""
@@ -99,6 +101,8 @@ class Server:
 
 class Quoris(Server):
     """Three nodes."""
+
+    has_log = True
 
     def __init__(self, groups):
         self.name = f"quoris-{groups}"
@@ -159,6 +163,7 @@ class Redis(Processes):
 
     def __init__(self, name, title, fsync=True, replicas=0):
         self.name, self.title, self.fsync, self.replicas = name, title, fsync, replicas
+        self.has_log = fsync
         self.wait = min(replicas, 1)
 
     def runs(self, workload, in_flight=1):

@@ -319,7 +319,7 @@ mod tests {
         let at = Position { term: 1, index: 3 };
         let refused = machine.apply_bytes(at, newer.encode_to_vec().into(), Replies::Unwanted);
         let said = refused.expect_err("it is newer").to_string();
-        assert!(said.starts_with("entry 3 was written by a newer build of quoris (version 1 "), "{said}");
+        assert!(said.starts_with("entry 3 was written by a newer build of quoris (version 2 "), "{said}");
         assert_eq!((machine.digest(), machine.unchecked_digest()), before);
     }
 }

@@ -16,7 +16,7 @@ mod generated {
 
 pub use encode::{Draft, encode};
 pub use generated::{
-    Arrive, Batch, Bounds, Call, Check, Entry, Genesis, GroupInfo, Leave, Moves, NodeInfo, SlotEpoch,
+    Arrive, Batch, Bounds, Call, Check, Entry, Genesis, GroupInfo, Leave, Moves, NodeInfo, Part, SlotEpoch,
     SlotRange, Stamp, Topology, UserState, Waiter, Watch,
 };
 pub(crate) use generated::{
@@ -25,12 +25,17 @@ pub(crate) use generated::{
 pub use prost::{DecodeError, Message};
 
 /// The newest rules for what an entry does that this build knows ([`Entry::version`]).
-pub const VERSION: u32 = 0;
+pub const VERSION: u32 = WITH_PARTS;
+
+/// The rules by which writes come in parts: nothing else is different.
+const WITH_PARTS: u32 = 1;
 
 /// Keys of fields, with the wire type of bytes and messages, as `entry.proto` numbers them.
 mod delimited {
     pub const ENTRY_STAMP: u8 = field(1);
     pub const ENTRY_BATCHES: u8 = field(2);
+    /// Of a number.
+    pub const ENTRY_VERSION: u8 = 6 << 3;
     pub const BATCH_CALLS: u8 = field(1);
     pub const CALL_ARGS: u8 = field(1);
 

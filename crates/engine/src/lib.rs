@@ -26,6 +26,7 @@ pub mod key_flags;
 pub mod keyspace;
 pub mod lookups;
 pub mod machine;
+mod parts;
 mod prefetch;
 pub mod rdb;
 pub mod reply;

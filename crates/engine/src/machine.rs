@@ -11,8 +11,8 @@ use crate::commands;
 use crate::digest::{Difference, Digest};
 use crate::entry::decode::{Received, ReceivedBatch};
 use crate::entry::{
-    self, Batch, Call, Check, DecodeError, Entry, Genesis, Moves, SlotRange, Stamp, Topology, UserState,
-    Watch,
+    self, Batch, Call, Check, DecodeError, Entry, Genesis, Moves, Part, SlotRange, Stamp, Topology,
+    UserState, Watch,
 };
 use crate::error::CommandError;
 use crate::events::{EventClass, KeyEvent};
@@ -20,6 +20,7 @@ use crate::garbage::Garbage;
 use crate::hash_slot::{SLOT_COUNT, SlotId, slot_of};
 use crate::keyspace::Keyspace;
 use crate::lookups::Lookups;
+use crate::parts::{Parts, Taken};
 use crate::reply::Reply;
 use crate::rng::Rng;
 use crate::script::{self, Budget, ReadOnly, Reads, Scripts};
@@ -40,6 +41,8 @@ pub enum BatchOutcome {
     Ran(Vec<Reply>),
     /// A watched key had changed: no call ran.
     WatchFailed,
+    /// It came in parts, of which some were missing: no call ran.
+    PartMissing,
 }
 
 /// What a read gives.
@@ -129,6 +132,7 @@ pub struct Machine {
     pub(crate) digest: Digest,
     pub(crate) scripts: Scripts,
     pub(crate) users: KnownUsers,
+    pub(crate) parts: Parts,
     lookups: Lookups,
 }
 
@@ -144,6 +148,7 @@ impl Machine {
             digest: Digest::default(),
             scripts: Scripts::default(),
             users: KnownUsers::default(),
+            parts: Parts::default(),
             lookups: Lookups::default(),
         }
     }
@@ -250,13 +255,10 @@ impl Machine {
         let mut run = EntryRun::new(stamp, replies);
         self.serve_waiters(&mut run, &mut applied.served);
         for batch in received.batches() {
-            self.keyspace.origin = batch.batch.origin;
-            let outcome = self.run_batch(&batch, &mut run);
-            self.keyspace.origin = 0;
-            if replies == Replies::Wanted {
-                applied.outcomes.push(outcome);
+            match &batch.batch.part {
+                None => self.apply_batch(&batch, &mut run, &mut applied),
+                Some(part) => self.take_part(part, &mut run, &mut applied),
             }
-            self.serve_waiters(&mut run, &mut applied.served);
         }
         applied.events = self.keyspace.take_events();
         applied.tick = received.batches().len() == 0;
@@ -269,6 +271,31 @@ impl Machine {
         applied.members = self.members_epoch() != epoch;
         self.end_digest(at, entry);
         applied
+    }
+
+    fn apply_batch(&mut self, batch: &ReceivedBatch, run: &mut EntryRun, applied: &mut Applied) {
+        self.keyspace.origin = batch.batch.origin;
+        let outcome = self.run_batch(batch, run);
+        self.keyspace.origin = 0;
+        if run.replies == Replies::Wanted {
+            applied.outcomes.push(outcome);
+        }
+        self.serve_waiters(run, &mut applied.served);
+    }
+
+    /// A part of a write that comes in several; with the last, its batches are applied.
+    fn take_part(&mut self, part: &Part, run: &mut EntryRun, applied: &mut Applied) {
+        let received = match self.parts.take(part) {
+            Taken::Begun => return run.note(applied, 1, || BatchOutcome::Ran(vec![Reply::OK])),
+            // What is no batches is what nobody has proposed.
+            Taken::Whole(bytes) => Received::decode(&bytes).ok(),
+            Taken::NotNext => None,
+        };
+        let Some(received) = received else {
+            return run.note(applied, part.batches as usize, || BatchOutcome::PartMissing);
+        };
+        self.keyspace.prefetch(received.calls());
+        received.batches().for_each(|batch| self.apply_batch(&batch, run, applied));
     }
 
     fn end_digest(&mut self, at: Position, entry: &Entry) {
@@ -285,6 +312,7 @@ impl Machine {
         let mut applied = Applied::default();
         if at.term > self.term {
             self.term = at.term;
+            self.parts.forget();
             let unblocked = |id| (id, Reply::Error(CommandError::Unblocked));
             applied.served = self.keyspace.waiters.clear().into_iter().map(unblocked).collect();
         }
@@ -630,6 +658,13 @@ impl EntryRun {
         };
         let Stamp { out_of_memory, few_replicas, .. } = self.stamp;
         Budget { instructions, bytes, out_of_memory, few_replicas }
+    }
+
+    /// Notes so many outcomes, if they are wanted.
+    fn note(&self, applied: &mut Applied, outcomes: usize, outcome: impl FnMut() -> BatchOutcome) {
+        if self.replies == Replies::Wanted {
+            applied.outcomes.extend(std::iter::repeat_with(outcome).take(outcomes));
+        }
     }
 
     /// The generator of the next call.

@@ -14,6 +14,7 @@ use crate::entry::MachineState;
 use crate::hash_slot::{SLOT_COUNT, SlotId};
 use crate::keyspace::ownership::Ownership;
 use crate::machine::Machine;
+use crate::parts::Parts;
 use crate::script::Scripts;
 use crate::slot::{Key, Object, Slot};
 use crate::slots::Slots;
@@ -23,6 +24,9 @@ use crate::value::{Bounds, Value};
 pub const CHUNK_BYTES: usize = 64 * 1024;
 
 const FORMAT: u8 = 7;
+
+/// The same with a write in parts that has begun, which earlier builds would leave out.
+const FORMAT_WITH_PARTS: u8 = 8;
 
 /// Why a snapshot cannot be read.
 #[derive(Debug, thiserror::Error, PartialEq)]
@@ -69,6 +73,7 @@ impl Machine {
             arriving,
             users,
             relay_key,
+            begun: self.parts.state(),
         };
         Snapshot { state, slots: self.keyspace.share_slots(), under_way }
     }
@@ -125,7 +130,7 @@ impl Snapshot {
 
     fn header(&self) -> Bytes {
         let mut chunk = BytesMut::new();
-        chunk.put_u8(FORMAT);
+        chunk.put_u8(if self.state.begun.is_some() { FORMAT_WITH_PARTS } else { FORMAT });
         chunk.put_slice(&self.state.encode_to_vec());
         chunk.freeze()
     }
@@ -198,7 +203,8 @@ impl Restore {
     }
 
     fn take_header(&mut self, mut chunk: Bytes) -> Result<(), &'static str> {
-        if chunk.try_get_u8().map_err(|_| "the header is cut short")? != FORMAT {
+        let format = chunk.try_get_u8().map_err(|_| "the header is cut short")?;
+        if ![FORMAT, FORMAT_WITH_PARTS].contains(&format) {
             return Err("it was written by another version");
         }
         let state = MachineState::decode(chunk).map_err(|_| "the header cannot be decoded")?;
@@ -213,6 +219,8 @@ impl Restore {
             Scripts::restored(state.loaded_scripts, state.evaluated_scripts, state.libraries);
         let users = Users::restored(&state.users, state.relay_key).ok_or("the users are none")?;
         self.machine.users = KnownUsers::new(users);
+        self.machine.parts =
+            Parts::restored(state.begun.as_ref()).ok_or("a write in parts is none that has begun")?;
         self.machine.genesis = state.genesis.unwrap_or_default();
         self.machine.applied = state.applied;
         self.machine.term = state.term;

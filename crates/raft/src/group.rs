@@ -20,6 +20,7 @@ use crate::env::Env;
 use crate::limits;
 use crate::links::Links;
 use crate::log::SharedLog;
+use crate::long_writes::LongWrites;
 use crate::node::{NodeConfig, ReadMode};
 use crate::planted::{Bug, is_planted};
 pub use crate::propose::Waiter;
@@ -40,6 +41,8 @@ pub struct Group {
     vacancy: Vacancy,
     machine: Arc<RwLock<Machine>>,
     proposals: mpsc::Sender<Proposal>,
+    /// For those of more than [`limits::LONG_WRITE_BYTES`].
+    long_writes: mpsc::Sender<Proposal>,
     reads: mpsc::Sender<read_gate::Waiting>,
     pub(crate) env: Env,
     pub(crate) links: Links,
@@ -79,6 +82,7 @@ impl Group {
     ) -> Arc<Group> {
         let Ground { env, links, log, watcher, trust } = ground;
         let (proposals, waiting) = mpsc::channel(limits::WAITING_WRITES);
+        let (long_writes, long_waiting) = mpsc::channel(limits::WAITING_WRITES);
         let (reads, readers) = mpsc::channel(limits::WAITING_WRITES);
         let vacancy = Vacancy::new(config, raft.clone(), links.clone());
         let read_gate = ReadGate {
@@ -100,6 +104,9 @@ impl Group {
             Arc::clone(&watcher),
             waiting,
         ));
+        let write_timeout = Duration::from_millis(config.timing.write_timeout_ms);
+        let carrier = LongWrites { env: env.clone(), proposals: proposals.clone(), write_timeout };
+        tokio::spawn(carrier.run(long_waiting));
         tokio::spawn(read_gate.run(readers));
         let group = Arc::new(Group {
             id,
@@ -108,12 +115,13 @@ impl Group {
             vacancy,
             machine,
             proposals,
+            long_writes,
             reads,
             env,
             links,
             watcher,
             read_mode: config.read_mode,
-            write_timeout: Duration::from_millis(config.timing.write_timeout_ms),
+            write_timeout,
             entries_behind_snapshot: config.limits.entries_behind_snapshot,
             last_leader: AtomicU64::new(0),
             trust,
@@ -210,8 +218,13 @@ impl Group {
         if self.trust.is_distrusted() {
             return Err(Refusal::Differs);
         }
-        let (proposal, waiter) = Proposal::new(batches.into());
-        match self.proposals.try_send(proposal) {
+        let draft = batches.into();
+        let queue = match draft.size() > limits::LONG_WRITE_BYTES {
+            true => &self.long_writes,
+            false => &self.proposals,
+        };
+        let (proposal, waiter) = Proposal::new(draft);
+        match queue.try_send(proposal) {
             Ok(()) => Ok(waiter),
             Err(mpsc::error::TrySendError::Full(_)) => Err(Refusal::Busy),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(Refusal::ShuttingDown),

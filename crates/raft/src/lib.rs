@@ -19,6 +19,7 @@ mod install;
 pub mod limits;
 mod links;
 pub mod log;
+mod long_writes;
 pub mod members;
 mod membership;
 pub mod moves;

@@ -10,6 +10,15 @@ pub const CALLS_PER_ENTRY: usize = 16 * 1024;
 /// A log entry is closed once its calls have this many bytes; a single call may exceed it.
 pub const BYTES_PER_ENTRY: usize = 4 << 20;
 
+/// A write of more bytes goes in parts of so many, each in an entry of its own or beside others: what the rest of the group, and of
+/// the node's disk, waits for is a part. In the simulator's build they are small, so that there are some.
+pub const LONG_WRITE_BYTES: usize = if planted::POSSIBLE { 256 } else { 1 << 20 };
+/// See [`LONG_WRITE_BYTES`].
+pub const PART_BYTES: usize = if planted::POSSIBLE { 64 } else { 128 << 10 };
+
+/// Parts of a write under way at once: the next one is there when one is applied.
+pub const PARTS_IN_FLIGHT: usize = 2;
+
 /// Entries of a group in flight at once. A second one keeps the disk busy while the first is on its way; more would
 /// only make entries, and so fsyncs, smaller.
 pub const ENTRIES_IN_FLIGHT: usize = 2;

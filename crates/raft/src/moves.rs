@@ -180,7 +180,7 @@ async fn take_in(node: &Node, to: &Group) {
         let WriteOutcome::Applied(outcomes) = to.write(pieces).await else { return };
         let error = outcomes.iter().find_map(|outcome| match outcome {
             BatchOutcome::Ran(replies) => replies.iter().find(|reply| reply.is_error()),
-            BatchOutcome::WatchFailed => None,
+            BatchOutcome::WatchFailed | BatchOutcome::PartMissing => None,
         });
         if let Some(error) = error {
             tracing::error!(group = to.id(), sent, ?error, "slots that move here cannot be taken in");

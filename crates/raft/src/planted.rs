@@ -106,6 +106,8 @@ pub enum Bug {
     SlotOwnedTwice,
     /// A snapshot does not say who the voters are.
     SnapshotWithoutMembership,
+    /// A snapshot does not have what has come of a write in parts.
+    SnapshotWithoutParts,
     /// A snapshot does not say who waits for which key.
     SnapshotWithoutWaiters,
     /// An entry that only carries the time carries that of the next one, so that keys which are due by then are removed.
@@ -124,7 +126,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Bug; 48] = [
+    pub const ALL: [Bug; 49] = [
         Bug::AcknowledgeBeforeFsync,
         Bug::ApplyBeforeCommit,
         Bug::ApplyDiverges,
@@ -166,6 +168,7 @@ impl Bug {
         Bug::SkipNoop,
         Bug::SlotOwnedTwice,
         Bug::SnapshotWithoutMembership,
+        Bug::SnapshotWithoutParts,
         Bug::SnapshotWithoutWaiters,
         Bug::TickAhead,
         Bug::TimeoutIsRefused,

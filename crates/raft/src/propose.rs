@@ -32,7 +32,13 @@ pub struct Proposal {
     tell: oneshot::Sender<WriteOutcome>,
 }
 
-/// Who waits for a proposal's fate.
+/// Whoever made a proposal: the end that tells of its fate.
+pub struct Caller {
+    stage: Stage,
+    tell: oneshot::Sender<WriteOutcome>,
+}
+
+/// The other end, at which a proposal's fate arrives.
 pub struct Waiter {
     stage: Stage,
     /// Until it has been told.
@@ -61,10 +67,27 @@ impl Proposal {
         (Proposal { draft, stage: stage.clone(), tell }, Waiter { stage, told: Some(told) })
     }
 
-    /// What it writes; how many batches that is, and who is told of their fate.
-    fn apart(self) -> (Draft, (usize, oneshot::Sender<WriteOutcome>)) {
-        let batches = self.draft.batches();
-        (self.draft, (batches, self.tell))
+    /// What it writes, and who waits for its fate.
+    pub fn apart(self) -> (Draft, Caller) {
+        (self.draft, Caller { stage: self.stage, tell: self.tell })
+    }
+}
+
+impl Caller {
+    /// Another draft whose fate is that of the caller's write.
+    pub fn of(self, draft: Draft) -> Proposal {
+        Proposal { draft, stage: self.stage, tell: self.tell }
+    }
+
+    /// Whether the caller has stopped waiting.
+    pub fn is_withdrawn(&self) -> bool {
+        self.stage.0.load(Ordering::Acquire) == WITHDRAWN
+    }
+
+    /// Tells the caller that nothing was done.
+    pub fn refuse(self, refusal: Refusal) {
+        // Who has stopped waiting has said the same.
+        let _ = self.tell.send(WriteOutcome::Refused(refusal));
     }
 }
 
@@ -192,7 +215,11 @@ impl Offer {
         if is_planted(Bug::TickAhead) && combined.iter().all(|proposal| proposal.draft.batches() == 0) {
             stamp.now_ms += limits::TICK_INTERVAL.as_millis() as u64;
         }
-        let (drafts, tells): (Vec<_>, Vec<_>) = combined.into_iter().map(Proposal::apart).unzip();
+        let apart = |Proposal { draft, tell, .. }: Proposal| {
+            let batches = draft.batches();
+            (draft, (batches, tell))
+        };
+        let (drafts, tells): (Vec<_>, Vec<_>) = combined.into_iter().map(apart).unzip();
         let encode = move || entry::encode(&stamp, drafts.iter());
         let entry = if bytes > limits::BESIDE_BYTES { beside(&*env.cpu, encode).await } else { encode() };
         Offer { data: Data(entry.into()), tells, _permit: permit }
@@ -212,8 +239,16 @@ impl Offer {
         let mut outcomes = outcomes.into_iter();
         for (batches, tell) in self.tells {
             let own = outcomes.by_ref().take(batches).collect();
-            let _ = tell.send(WriteOutcome::Applied(own));
+            let _ = tell.send(applied(own));
         }
+    }
+}
+
+/// What an applied entry means to who proposed batches with these outcomes: a part that was missing leaves the write undone.
+fn applied(outcomes: Vec<BatchOutcome>) -> WriteOutcome {
+    match outcomes.first() {
+        Some(BatchOutcome::PartMissing) => WriteOutcome::Refused(Refusal::PartMissing),
+        _ => WriteOutcome::Applied(outcomes),
     }
 }
 

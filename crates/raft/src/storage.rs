@@ -192,9 +192,16 @@ fn planted_divergence(bytes: &bytes::Bytes, index: u64, wanted: Replies, hash_se
     entry.encode_to_vec().into()
 }
 
-/// The waiters and the clock, in the message that a snapshot's first chunk holds.
+/// The waiters, the clock and a write in parts, in the message that a snapshot's first chunk holds.
 const WAITERS_FIELD: u32 = 5;
 const CLOCK_FIELD: u32 = 3;
+const PARTS_FIELD: u32 = 18;
+
+/// What a planted bug leaves out of snapshots.
+fn planted_omission() -> Option<u32> {
+    let without = |bug, field| is_planted(bug).then_some(field);
+    without(Bug::SnapshotWithoutWaiters, WAITERS_FIELD).or(without(Bug::SnapshotWithoutParts, PARTS_FIELD))
+}
 
 /// A snapshot's first chunk, as a planted bug has it: without a field.
 fn planted_loss(chunk: &bytes::Bytes, lost: u32) -> bytes::Bytes {
@@ -346,7 +353,7 @@ impl Replica {
                 [Reply::Blocked { id, .. }] => Some(id),
                 _ => None,
             },
-            BatchOutcome::WatchFailed => None,
+            BatchOutcome::WatchFailed | BatchOutcome::PartMissing => None,
         };
         let blocked: Vec<WaiterId> = outcomes.iter().filter_map(blocked_in).collect();
         let quoris_engine::Applied { served, events, expired, tick, garbage, users, .. } = applied;
@@ -475,7 +482,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         let state =
             self.state.take().ok_or_else(|| io::Error::other("this snapshot has been written before"))?;
         let mut at = Cursor::default();
-        let mut forgets = is_planted(Bug::SnapshotWithoutWaiters);
+        let mut omission = planted_omission();
         loop {
             // A chunk holds one object at least, however long that is.
             let whole = Arc::clone(&state);
@@ -485,8 +492,11 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
             }
             at = next;
             for chunk in chunks {
-                let forgets = std::mem::take(&mut forgets);
-                writer.push(if forgets { planted_loss(&chunk, WAITERS_FIELD) } else { chunk }).await?;
+                let chunk = match omission.take() {
+                    Some(field) => planted_loss(&chunk, field),
+                    None => chunk,
+                };
+                writer.push(chunk).await?;
             }
         }
         // What the machine has changed since then goes with it, which may take long.

@@ -106,6 +106,9 @@ pub enum Refusal {
     /// The node's log is at its bound, and writes wait until snapshots have made room.
     #[error("the log is full; a snapshot is making room")]
     LogFull,
+    /// A part of a long write is missing, as when the leader changes meanwhile: none of it was done.
+    #[error("the leader has changed while a long write was on its way")]
+    PartMissing,
     /// This replica has become different from its leader's.
     #[error("this replica differs from its leader's and serves nothing")]
     Differs,

@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Buf, BufMut, BytesMut};
 use futures::FutureExt;
 use quoris_raft::env::Stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
@@ -79,13 +79,21 @@ impl Connection {
                 Event::Read(Ok(0)) if self.session.is_blocked() => break,
                 // The client has sent its last call; it may still read.
                 Event::Read(Ok(0)) => self.session.closing = true,
-                Event::Read(Ok(read)) => self.server.stats.input_bytes.add(read as u64),
-                Event::Wrote(Ok(wrote)) if wrote > 0 => self.server.stats.output_bytes.add(wrote as u64),
+                Event::Read(Ok(read)) => {
+                    self.server.stats.input_bytes.add(read as u64);
+                    give_way(read).await;
+                }
+                Event::Wrote(Ok(wrote)) if wrote > 0 => {
+                    self.server.stats.output_bytes.add(wrote as u64);
+                    give_way(wrote).await;
+                }
                 Event::News | Event::Rested => {}
                 Event::Read(Err(_)) | Event::Wrote(_) | Event::Idle => break,
             }
         }
         self.session.leave().await;
+        let server = Arc::clone(&self.server);
+        let _turn = server.clients.turn_to_close().await;
         // To a client that has gone, an orderly end cannot be said.
         let _ = self.writer.shutdown().await;
     }
@@ -144,7 +152,8 @@ impl Connection {
     fn write_now(&mut self) {
         self.room.note(&self.out);
         // What cannot be written now is written, and a broken connection noticed, when there is nothing to run.
-        if let Some(Ok(wrote)) = self.writer.write_buf(&mut self.out).now_or_never() {
+        let mut piece = (&mut self.out).take(limits::TRANSFER_BYTES);
+        if let Some(Ok(wrote)) = self.writer.write_buf(&mut piece).now_or_never() {
             self.server.stats.output_bytes.add(wrote as u64);
         }
     }
@@ -169,14 +178,17 @@ impl Connection {
         let has_room = self.out.len() < limits::OUTPUT_BYTES
             && (!blocked || self.inbox.len() < limits::BLOCKED_INBOX_BYTES);
         let may_read = !self.session.closing && has_room;
+        let may_write = !self.out.is_empty();
+        let mut inbox = (&mut self.inbox).limit(limits::TRANSFER_BYTES);
+        let mut out = (&mut self.out).take(limits::TRANSFER_BYTES);
         tokio::select! {
             biased;
             () = self.session.unblocked(), if blocked => Event::Unblocked,
-            wrote = self.writer.write_buf(&mut self.out), if !self.out.is_empty() => Event::Wrote(wrote),
-            read = self.reader.read_buf(&mut self.inbox), if may_read => Event::Read(read),
+            wrote = self.writer.write_buf(&mut out), if may_write => Event::Wrote(wrote),
+            read = self.reader.read_buf(&mut inbox), if may_read => Event::Read(read),
             () = client.mail.arrived() => Event::News,
             () = idle, if may_idle => Event::Idle,
-            () = rested, if self.out.is_empty() => Event::Rested,
+            () = rested, if !may_write => Event::Rested,
         }
     }
 
@@ -188,7 +200,7 @@ impl Connection {
             arrived if arrived >= long => arrived * times,
             arrived => arrived.clamp(limits::READ_BYTES, limits::MAX_READ_BYTES),
         };
-        self.inbox.reserve(missing.clamp(limits::READ_BYTES, most));
+        reserve(&mut self.inbox, missing.clamp(limits::READ_BYTES, most));
         self.room.note(&self.out);
         self.room.fit(&mut self.out, &self.server.peak_life);
         self.session.client.mail.set_unsent(self.out.len());
@@ -199,4 +211,22 @@ impl Connection {
             held.output_room = self.out.capacity().max(held.reply_room);
         });
     }
+}
+
+/// Lets others have their turn if so many bytes are all that may be read or written at once.
+async fn give_way(transferred: usize) {
+    if transferred >= limits::TRANSFER_BYTES {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Makes room for `bytes` more. For many, in memory of its own: what the bytes of an earlier call took would be enlarged, and
+/// copied with all that it held.
+fn reserve(inbox: &mut BytesMut, bytes: usize) {
+    if bytes <= limits::MAX_READ_BYTES || inbox.capacity() - inbox.len() >= bytes {
+        return inbox.reserve(bytes);
+    }
+    let mut roomier = BytesMut::with_capacity(inbox.len() + bytes);
+    roomier.extend_from_slice(inbox);
+    *inbox = roomier;
 }

@@ -20,7 +20,11 @@ pub const MAX_READ_BYTES: usize = 1024 * 1024;
 
 /// Once a word of a call has this much of it, room is made at once for so many times as much of what its header claims: what
 /// has come would else be copied again and again. Memory that nothing has come for is not used.
-pub const LONG_WORD: (usize, usize) = (1024 * 1024, 16);
+pub const LONG_WORD: (usize, usize) = (1024 * 1024, 64);
+
+/// Most bytes read from a connection, or written to it, before others have their turn: while the other end keeps up, the kernel
+/// would go on and on.
+pub const TRANSFER_BYTES: usize = 256 * 1024;
 
 /// Calls of more bytes are encoded for the log beside the runtime's tasks.
 pub const LONG_CALLS_BYTES: usize = 1024 * 1024;

@@ -188,7 +188,9 @@ pub fn refused(node: &Node, refusal: Refusal, slot: Option<SlotId>) -> CommandEr
         },
         (Refusal::NotLeader { .. }, None) => CommandError::TryAgain("a group has a new leader".to_string()),
         (Refusal::NoQuorum, _) => CommandError::ClusterDown("The cluster is down".to_string()),
-        (refusal @ (Refusal::Busy | Refusal::LogFull), _) => CommandError::TryAgain(refusal.to_string()),
+        (refusal @ (Refusal::Busy | Refusal::LogFull | Refusal::PartMissing), _) => {
+            CommandError::TryAgain(refusal.to_string())
+        }
         // Clients look for another node after CLUSTERDOWN: there will soon be one.
         (refusal @ (Refusal::Differs | Refusal::ShuttingDown), _) => {
             CommandError::ClusterDown(refusal.to_string())
@@ -226,6 +228,7 @@ fn only_reply(outcome: BatchOutcome) -> Reply {
             reply
         }
         BatchOutcome::WatchFailed => Reply::NullArray,
+        BatchOutcome::PartMissing => unreachable!("the group has refused the write"),
     }
 }
 

@@ -364,6 +364,7 @@ async fn here(server: &Server, group: &Group, slot: SlotId, batch: Batch) -> Com
     };
     match outcome {
         BatchOutcome::WatchFailed => Committed::Changed,
+        BatchOutcome::PartMissing => unreachable!("the group has refused the write"),
         BatchOutcome::Ran(replies) => {
             let moved = |reply: &Reply| matches!(reply, Reply::Error(CommandError::WrongGroup { .. }));
             // All calls have one slot: if the group has lost it, none of them has run.

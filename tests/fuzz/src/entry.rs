@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use quoris_engine::SLOT_COUNT;
 use quoris_engine::entry::{
-    Arrive, Batch, Bounds, Call, Check, Entry, Genesis, GroupInfo, Leave, Message, Moves, NodeInfo,
+    Arrive, Batch, Bounds, Call, Check, Entry, Genesis, GroupInfo, Leave, Message, Moves, NodeInfo, Part,
     SlotEpoch, SlotRange, Stamp, Topology, UserState, Watch,
 };
 use quoris_engine::hash_slot::slot_of;
@@ -97,7 +97,7 @@ fn entry(rng: &mut StdRng) -> Entry {
         genesis: (rng.random_range(0..4) == 0).then(|| genesis(rng)),
         check: rng.random::<bool>().then(|| Check { index: rng.random(), digest: rng.random() }),
         audit: rng.random(),
-        version: u32::from(rng.random_range(0..50) == 0),
+        version: rng.random_range(0..50) / 48,
     }
 }
 
@@ -129,9 +129,19 @@ fn batch(rng: &mut StdRng) -> Batch {
         0 => Batch { cancel: rng.random_range(0..WAITERS), ..calls },
         1 => Batch { evict: watches(rng), ..calls },
         2 => Batch { expire: keys(rng), ..calls },
+        // Parts that fit are rare among random numbers.
+        6 => Batch { part: Some(Box::new(part(rng))), ..calls },
         3..=5 => Batch { moves: Some(Box::new(moves(rng))), ..calls },
         _ => calls,
     }
+}
+
+fn part(rng: &mut StdRng) -> Part {
+    let bytes: Bytes =
+        Entry { batches: vec![Batch::of(vec![any_call(rng)])], ..Entry::default() }.encode_to_vec().into();
+    let total = if rng.random() { bytes.len() as u64 } else { rng.random() };
+    let position = if rng.random() { 0 } else { rng.random_range(0..4) };
+    Part { id: rng.random_range(0..2), position, total, batches: 1, bytes }
 }
 
 /// Changes users, mostly.

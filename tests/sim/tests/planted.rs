@@ -51,6 +51,7 @@ fn faults(bug: Bug) -> &'static [&'static str] {
         | Bug::SkipNoop
         | Bug::SlotOwnedTwice
         | Bug::SnapshotWithoutMembership
+        | Bug::SnapshotWithoutParts
         | Bug::SnapshotWithoutWaiters
         | Bug::WatchIgnored => &[],
     }

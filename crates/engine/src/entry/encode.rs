@@ -3,7 +3,12 @@
 //!
 //! The bytes are those that generated code writes.
 
-use super::{Batch, Call, Message, Stamp, delimited};
+use bytes::Bytes;
+
+use super::{Batch, Call, Message, Part, Stamp, WITH_PARTS, delimited};
+
+/// Key and value of an entry's version.
+const VERSION_BYTES: usize = 2;
 
 /// Batches that wait to become part of an entry, as it will have them: who makes the entry need not look at their words, and who
 /// has made the batches keeps them.
@@ -12,6 +17,8 @@ pub struct Draft {
     bytes: Vec<u8>,
     batches: usize,
     calls: usize,
+    /// The rules that an entry needs which has it.
+    version: u32,
 }
 
 impl Draft {
@@ -26,7 +33,7 @@ impl Draft {
             put_head(&mut bytes, delimited::ENTRY_BATCHES, field_length(call_length(call)));
             put_call(&mut bytes, call);
         }
-        Draft { bytes, batches: calls.len(), calls: calls.len() }
+        Draft { bytes, batches: calls.len(), calls: calls.len(), version: 0 }
     }
 
     /// How many batches there are.
@@ -44,11 +51,36 @@ impl Draft {
         self.bytes.len()
     }
 
+    /// Its batches, cut into parts of at most so many bytes: drafts that are to be written in this order, each with one outcome, but
+    /// for the last, which has those of the batches. `id` is a number that no other write in parts has.
+    pub fn in_parts(self, id: u64, part_bytes: usize) -> impl Iterator<Item = Draft> + Send + use<> {
+        let Draft { bytes, batches, calls, .. } = self;
+        let bytes = Bytes::from(bytes);
+        (0..bytes.len()).step_by(part_bytes.max(1)).map(move |from| {
+            let to = bytes.len().min(from + part_bytes);
+            let is_last = to == bytes.len();
+            let batches = if is_last { batches } else { 1 };
+            let (position, total) = (from as u64, bytes.len() as u64);
+            let part = Part { id, position, total, batches: batches as u32, bytes: bytes.slice(from..to) };
+            let draft = Draft::from(Batch { part: Some(Box::new(part)), ..Batch::default() });
+            Draft { batches, calls: if is_last { calls } else { 0 }, version: WITH_PARTS, ..draft }
+        })
+    }
+
+    /// Has what has come of a write in parts forgotten, for no more will come. It has no outcome.
+    pub fn without_parts() -> Draft {
+        // Of no bytes, and so whole at once.
+        let draft = Draft::from(Batch { part: Some(Box::default()), ..Batch::default() });
+        Draft { batches: 0, version: WITH_PARTS, ..draft }
+    }
+
     fn push(&mut self, batch: &Batch) {
-        put_head(&mut self.bytes, delimited::ENTRY_BATCHES, batch_length(batch));
+        let length = batch_length(batch);
+        self.bytes.reserve(field_length(length));
+        put_head(&mut self.bytes, delimited::ENTRY_BATCHES, length);
         match is_calls_alone(batch) {
             true => batch.calls.iter().for_each(|call| put_call(&mut self.bytes, call)),
-            false => self.bytes.extend_from_slice(&batch.encode_to_vec()),
+            false => batch.encode(&mut self.bytes).expect("a vector has room"),
         }
         self.batches += 1;
         self.calls += batch.calls.len();
@@ -79,18 +111,26 @@ impl From<Batch> for Draft {
 pub fn encode<'a>(stamp: &Stamp, drafts: impl Iterator<Item = &'a Draft> + Clone) -> Vec<u8> {
     let stamp_bytes = stamp.encode_to_vec();
     let size: usize = drafts.clone().map(Draft::size).sum();
-    let mut out = Vec::with_capacity(field_length(stamp_bytes.len()) + size);
+    let mut out = Vec::with_capacity(field_length(stamp_bytes.len()) + size + VERSION_BYTES);
     put_field(&mut out, delimited::ENTRY_STAMP, &stamp_bytes);
-    drafts.for_each(|draft| out.extend_from_slice(&draft.bytes));
+    let mut version = 0;
+    for draft in drafts {
+        out.extend_from_slice(&draft.bytes);
+        version = version.max(draft.version);
+    }
+    if version > 0 {
+        put_head(&mut out, delimited::ENTRY_VERSION, version as usize);
+    }
     out
 }
 
 /// Whether it has nothing but calls.
 fn is_calls_alone(batch: &Batch) -> bool {
-    let Batch { calls: _, watches, transaction, cancel, origin, evict, tracked, expire, moves, rights } =
+    let Batch { calls: _, watches, transaction, cancel, origin, evict, tracked, expire, moves, rights, part } =
         batch;
-    let is_marked = *transaction || *cancel != 0 || *origin != 0 || *tracked || moves.is_some();
-    !is_marked && rights.is_none() && watches.is_empty() && evict.is_empty() && expire.is_empty()
+    let is_marked = *transaction || *cancel != 0 || *origin != 0 || *tracked;
+    let is_rare = moves.is_some() || rights.is_some() || part.is_some();
+    !is_marked && !is_rare && watches.is_empty() && evict.is_empty() && expire.is_empty()
 }
 
 fn batch_length(batch: &Batch) -> usize {

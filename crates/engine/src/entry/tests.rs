@@ -30,6 +30,7 @@ fn batches() -> impl Strategy<Value = Vec<Batch>> {
         expire: vec!["e".into(); n as usize],
         moves: some
             .then(|| Box::new(Moves { forget: vec![SlotEpoch { slot: 1, epoch: 2 }], ..Moves::default() })),
+        part: (n == 2).then(|| Box::new(Part { id: 1, bytes: "p".into(), ..Part::default() })),
         rights: (n == 1)
             .then(|| Box::new(UserState { name: "u".into(), rules: vec!["+get".into(); usize::from(some)] })),
         ..Batch::default()
@@ -87,6 +88,21 @@ proptest! {
         let entry = Entry { stamp: Some(Stamp::default()), batches: apart, ..Entry::default() };
         prop_assert_eq!(encode(&Stamp::default(), [draft].iter()), entry.encode_to_vec());
     }
+}
+
+#[test]
+fn parts_are_the_batches_together() {
+    let draft = Draft::of_each(&[Call::new(["SET", "k", "v"]), Call::new(["GET", "k"])], 0);
+    let whole = encode(&Stamp::default(), [&draft].into_iter());
+    let parts: Vec<Draft> = draft.in_parts(7, 10).collect();
+    let entries = parts.iter().map(|part| encode(&Stamp::default(), [part].into_iter()));
+    let entries: Vec<Entry> = entries.map(|bytes| Entry::decode(&bytes[..]).expect("an entry")).collect();
+    assert!(entries.iter().all(|entry| entry.version == VERSION));
+    let bytes = entries.iter().map(|entry| entry.batches[0].part.as_ref().expect("a part").bytes.clone());
+    let head = encode(&Stamp::default(), std::iter::empty()).len();
+    assert_eq!(bytes.collect::<Vec<_>>().concat(), &whole[head..]);
+    let outcomes: Vec<usize> = parts.iter().map(Draft::batches).collect();
+    assert_eq!(outcomes, [1, 1, 2]);
 }
 
 #[test]
