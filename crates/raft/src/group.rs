@@ -105,7 +105,7 @@ impl Group {
             waiting,
         ));
         let write_timeout = Duration::from_millis(config.timing.write_timeout_ms);
-        let carrier = LongWrites { env: env.clone(), proposals: proposals.clone(), write_timeout };
+        let carrier = LongWrites { rng: Arc::clone(&env.rng), proposals: proposals.clone(), write_timeout };
         tokio::spawn(carrier.run(long_waiting));
         tokio::spawn(read_gate.run(readers));
         let group = Arc::new(Group {

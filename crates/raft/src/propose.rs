@@ -84,10 +84,9 @@ impl Caller {
         self.stage.0.load(Ordering::Acquire) == WITHDRAWN
     }
 
-    /// Tells the caller that nothing was done.
-    pub fn refuse(self, refusal: Refusal) {
-        // Who has stopped waiting has said the same.
-        let _ = self.tell.send(WriteOutcome::Refused(refusal));
+    /// Tells the caller what became of the write, if that still waits.
+    pub fn tell(self, outcome: WriteOutcome) {
+        let _ = self.tell.send(outcome);
     }
 }
 

@@ -65,8 +65,6 @@ pub enum Event {
     NodeRemoved,
     /// Two nodes came back at each other's addresses.
     NodesExchanged,
-    /// A long write was refused because a part of it was missing.
-    PartMissing,
     /// The power failed during an operation of the disk.
     PowerCutInOperation,
     /// The power failed while a node's data were being set aside.
@@ -117,7 +115,7 @@ pub enum Event {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Event; 54] = [
+    pub const ALL: [Event; 53] = [
         Event::BlockedDropped,
         Event::BlockedServed,
         Event::BlockedTimedOut,
@@ -148,7 +146,6 @@ impl Event {
         Event::NodeJoined,
         Event::NodeRemoved,
         Event::NodesExchanged,
-        Event::PartMissing,
         Event::PowerCutInOperation,
         Event::PowerCutInRejoin,
         Event::PowerCutOfAll,

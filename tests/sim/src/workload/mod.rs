@@ -98,7 +98,6 @@ fn note(coverage: &mut Coverage, outcome: &Outcome) {
         Outcome::Refused(line) if line.starts_with("MOVED") => coverage.count(Event::Moved),
         Outcome::Refused(line) if line.starts_with("a watched key") => coverage.count(Event::WatchFailed),
         Outcome::Refused(line) if line.contains("log is full") => coverage.count(Event::LogFull),
-        Outcome::Refused(line) if line.contains("long write") => coverage.count(Event::PartMissing),
         Outcome::Unknown(line) if line.contains("forwarded") => coverage.count(Event::ForwardLost),
         _ => {}
     }
