@@ -64,9 +64,11 @@ static int luaB_tonumber (lua_State *L) {
     char *s2;
     unsigned long n;
     luaL_argcheck(L, 2 <= base && base <= 36, 2, "base out of range");
-    n = strtoul(s1, &s2, base);
+    s2 = (char *)s1;
+    n = lua_charge(0) ? strtoul(s1, &s2, base) : 0;
     if (s1 != s2) {  /* at least one valid digit? */
       while (isspace((unsigned char)(*s2))) s2++;  /* skip trailing spaces */
+      lua_charge((s2 - s1) / LUA_BYTESREAD);
       if (*s2 == '\0') {  /* no invalid trailing characters? */
         lua_pushnumber(L, (lua_Number)n);
         return 1;

@@ -108,15 +108,40 @@ void luaD_throw (lua_State *L, int errcode) {
 }
 
 
+/* whose code this processor's thread runs, if anybody's */
+static __thread lua_State *running = NULL;
+
+
+/*
+** What fits is taken off what the count hook waits for; what does not is
+** owed, and the hook comes with the next instruction.
+*/
+LUA_API int lua_charge (size_t n) {
+  lua_State *L = running;
+  if (L == NULL) return 1;
+  if (L->hookcount > 1) {
+    size_t free = cast(size_t, L->hookcount - 1);
+    if (n < free) free = n;
+    L->hookcount -= cast_int(free);
+    n -= free;
+  }
+  G(L)->work.owed += n;
+  return G(L)->work.owed <= G(L)->work.left;
+}
+
+
 int luaD_rawrunprotected (lua_State *L, Pfunc f, void *ud) {
+  lua_State *before = running;
   struct lua_longjmp lj;
   lj.status = 0;
+  running = L;
   lj.previous = L->errorJmp;  /* chain new error handler */
   L->errorJmp = &lj;
   LUAI_TRY(L, &lj,
     (*f)(L, ud);
   );
   L->errorJmp = lj.previous;  /* restore old error handler */
+  running = before;
   return lj.status;
 }
 

@@ -94,6 +94,20 @@ typedef lu_int32 Instruction;
 
 
 
+/*
+** What one instruction may do by size for the price of one (some 10 ns), or
+** what more of it costs: in bytes, values of the stack, places of a table
+*/
+#define PIECECOMPARED	512
+#define PIECECOST	4
+#define SHORTTEXT	500
+#define BYTESCOPIED	16	/* into a new string */
+#define VALUESCOPIED	4
+#define PLACESSEEN	8	/* of an array or a hash */
+#define PLACECOST	4	/* of a hash that is built anew */
+#define CHAIN		16	/* nodes that share a place */
+
+
 /* minimum size for the string table (must be power of 2) */
 #ifndef MINSTRTABSIZE
 #define MINSTRTABSIZE	32

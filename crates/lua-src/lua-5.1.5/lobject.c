@@ -87,16 +87,27 @@ int luaO_rawequalObj (const TValue *t1, const TValue *t2) {
 }
 
 
-int luaO_str2d (const char *s, lua_Number *result) {
+static int str2d (const char *s, lua_Number *result, char **end) {
   char *endptr;
   *result = lua_str2number(s, &endptr);
+  *end = endptr;
   if (endptr == s) return 0;  /* conversion failed */
   if (*endptr == 'x' || *endptr == 'X')  /* maybe an hexadecimal constant? */
     *result = cast_num(strtoul(s, &endptr, 16));
-  if (*endptr == '\0') return 1;  /* most common case */
   while (isspace(cast(unsigned char, *endptr))) endptr++;
+  *end = endptr;
   if (*endptr != '\0') return 0;  /* invalid trailing characters? */
   return 1;
+}
+
+
+int luaO_str2d (const char *s, lua_Number *result) {
+  char *end;
+  int ok;
+  if (!lua_charge(0)) return 0;
+  ok = str2d(s, result, &end);
+  lua_charge(cast(size_t, end - s) / LUA_BYTESREAD);
+  return ok;
 }
 
 

@@ -126,6 +126,7 @@ lua_State *luaE_newthread (lua_State *L) {
   L1->basehookcount = L->basehookcount;
   L1->hook = L->hook;
   resethookcount(L1);
+  L1->serial = luaE_serial(L);
   lua_assert(iswhite(obj2gco(L1)));
   return L1;
 }
@@ -154,6 +155,10 @@ LUA_API lua_State *lua_newstate (lua_Alloc f, void *ud) {
   L->marked = luaC_white(g);
   set2bits(L->marked, FIXEDBIT, SFIXEDBIT);
   preinit_state(L, g);
+  g->work.owed = 0;
+  g->work.left = MAX_SIZET;
+  g->work.serial = 0;
+  L->serial = luaE_serial(L);
   g->frealloc = f;
   g->ud = ud;
   g->mainthread = L;
@@ -162,6 +167,7 @@ LUA_API lua_State *lua_newstate (lua_Alloc f, void *ud) {
   g->GCthreshold = 0;  /* mark it as unfinished state */
   g->strt.size = 0;
   g->strt.nuse = 0;
+  g->strt.key = 0;
   g->strt.hash = NULL;
   setnilvalue(registry(L));
   luaZ_initbuffer(L, &g->buff);
@@ -187,6 +193,11 @@ LUA_API lua_State *lua_newstate (lua_Alloc f, void *ud) {
   else
     luai_userstateopen(L);
   return L;
+}
+
+
+LUA_API lua_Work *lua_work (lua_State *L) {
+  return &G(L)->work;
 }
 
 

@@ -39,6 +39,7 @@ typedef struct stringtable {
   GCObject **hash;
   lu_int32 nuse;  /* number of elements */
   int size;
+  unsigned long key;  /* what places are found by, unless 0: by `hash' */
 } stringtable;
 
 
@@ -91,6 +92,7 @@ typedef struct global_State {
   UpVal uvhead;  /* head of double-linked list of all open upvalues */
   struct Table *mt[NUM_TAGS];  /* metatables for basic types */
   TString *tmname[TM_N];  /* array with tag-method names */
+  lua_Work work;  /* what is to be counted */
 } global_State;
 
 
@@ -100,6 +102,7 @@ typedef struct global_State {
 struct lua_State {
   CommonHeader;
   lu_byte status;
+  unsigned int serial;
   StkId top;  /* first free slot in the stack */
   StkId base;  /* base of current function */
   global_State *l_G;
@@ -128,6 +131,9 @@ struct lua_State {
 
 
 #define G(L)	(L->l_G)
+
+/* a number for an object that tables may hash */
+#define luaE_serial(L)	(G(L)->work.serial++)
 
 
 /*

@@ -6,6 +6,7 @@
 
 
 #include <string.h>
+#include <sys/random.h>
 
 #define lstring_c
 #define LUA_CORE
@@ -17,6 +18,61 @@
 #include "lstate.h"
 #include "lstring.h"
 
+
+
+/*
+** The place of a string. By `hash' as long as that serves: it leaves out most
+** bytes of long strings and is no secret, so that a script can make any number
+** of strings that share one. No script sees where a string lies.
+*/
+static unsigned int place (const stringtable *tb, const char *str, size_t l,
+                           unsigned int hash) {
+  const unsigned long prime = (1ul << 61) - 1;
+  unsigned long sum = l;
+  if (tb->key == 0) return hash;
+  /* a polynomial at a place that nobody knows, by seven bytes at a time */
+  for (;;) {
+    size_t n = l < 7 ? l : 7;
+    unsigned long piece = 0;
+    unsigned __int128 product;
+    memcpy(&piece, str, n);
+    product = (unsigned __int128)(sum + piece) * tb->key;
+    sum = (unsigned long)(product & prime) + (unsigned long)(product >> 61);
+    sum = (sum & prime) + (sum >> 61);
+    if ((l -= n) == 0) return (unsigned int)(sum ^ (sum >> 32));
+    str += n;
+  }
+}
+
+
+/* puts the strings where nobody can foresee */
+static void spread (global_State *g) {
+  stringtable *tb = &g->strt;
+  GCObject *all = NULL;
+  int i;
+  if (g->gcstate == GCSsweepstring)
+    return;  /* cannot move them during GC traverse */
+  if (getrandom(&tb->key, sizeof(tb->key), 0) != sizeof(tb->key))
+    tb->key = cast(unsigned long, cast(size_t, g));
+  tb->key = (tb->key >> 4) | 1;
+  for (i=0; i<tb->size; i++) {
+    while (tb->hash[i]) {
+      GCObject *p = tb->hash[i];
+      tb->hash[i] = p->gch.next;
+      p->gch.next = all;
+      all = p;
+    }
+  }
+  while (all) {
+    GCObject *p = all;
+    TString *ts = rawgco2ts(p);
+    GCObject **to = &tb->hash[lmod(place(tb, getstr(ts), ts->tsv.len,
+                                         ts->tsv.hash), tb->size)];
+    all = p->gch.next;
+    p->gch.next = *to;
+    *to = p;
+  }
+}
 
 
 void luaS_resize (lua_State *L, int newsize) {
@@ -33,7 +89,8 @@ void luaS_resize (lua_State *L, int newsize) {
     GCObject *p = tb->hash[i];
     while (p) {  /* for each node in the list */
       GCObject *next = p->gch.next;  /* save next */
-      unsigned int h = gco2ts(p)->hash;
+      TString *ts = rawgco2ts(p);
+      unsigned int h = place(tb, getstr(ts), ts->tsv.len, ts->tsv.hash);
       int h1 = lmod(h, newsize);  /* new position */
       lua_assert(cast_int(h%newsize) == lmod(h, newsize));
       p->gch.next = newhash[h1];  /* chain it */
@@ -48,7 +105,7 @@ void luaS_resize (lua_State *L, int newsize) {
 
 
 static TString *newlstr (lua_State *L, const char *str, size_t l,
-                                       unsigned int h) {
+                                       unsigned int h, unsigned int at) {
   TString *ts;
   stringtable *tb;
   if (l+1 > (MAX_SIZET - sizeof(TString))/sizeof(char))
@@ -62,9 +119,9 @@ static TString *newlstr (lua_State *L, const char *str, size_t l,
   memcpy(ts+1, str, l*sizeof(char));
   ((char *)(ts+1))[l] = '\0';  /* ending 0 */
   tb = &G(L)->strt;
-  h = lmod(h, tb->size);
-  ts->tsv.next = tb->hash[h];  /* chain new entry */
-  tb->hash[h] = obj2gco(ts);
+  at = lmod(at, tb->size);
+  ts->tsv.next = tb->hash[at];  /* chain new entry */
+  tb->hash[at] = obj2gco(ts);
   tb->nuse++;
   if (tb->nuse > cast(lu_int32, tb->size) && tb->size <= MAX_INT/2)
     luaS_resize(L, tb->size*2);  /* too crowded */
@@ -74,12 +131,16 @@ static TString *newlstr (lua_State *L, const char *str, size_t l,
 
 TString *luaS_newlstr (lua_State *L, const char *str, size_t l) {
   GCObject *o;
+  stringtable *tb = &G(L)->strt;
+  int seen = 0;
+  unsigned int at;
   unsigned int h = cast(unsigned int, l);  /* seed */
   size_t step = (l>>5)+1;  /* if string is too long, don't hash all its chars */
   size_t l1;
   for (l1=l; l1>=step; l1-=step)  /* compute hash */
     h = h ^ ((h<<5)+(h>>2)+cast(unsigned char, str[l1-1]));
-  for (o = G(L)->strt.hash[lmod(h, G(L)->strt.size)];
+  at = place(tb, str, l, h);
+  for (o = tb->hash[lmod(at, tb->size)];
        o != NULL;
        o = o->gch.next) {
     TString *ts = rawgco2ts(o);
@@ -88,8 +149,13 @@ TString *luaS_newlstr (lua_State *L, const char *str, size_t l) {
       if (isdead(G(L), o)) changewhite(o);
       return ts;
     }
+    seen++;
   }
-  return newlstr(L, str, l, h);  /* not found */
+  if (seen > CHAIN && tb->key == 0) {
+    spread(G(L));
+    at = place(tb, str, l, h);
+  }
+  return newlstr(L, str, l, h, at);  /* not found */
 }
 
 
@@ -100,6 +166,7 @@ Udata *luaS_newudata (lua_State *L, size_t s, Table *e) {
   u = cast(Udata *, luaM_malloc(L, s + sizeof(Udata)));
   u->uv.marked = luaC_white(G(L));  /* is not finalized */
   u->uv.tt = LUA_TUSERDATA;
+  u->uv.serial = luaE_serial(L);
   u->uv.len = s;
   u->uv.metatable = NULL;
   u->uv.env = e;

@@ -79,6 +79,18 @@ static const Node dummynode_ = {
 
 
 /*
+** the next of the nodes that share a place, of which there may be as many as
+** a script has found keys for
+*/
+#define nextinchain(n,seen) \
+	((void)((++(seen) % CHAIN == 0) && lua_charge(CHAIN)), gnext(n))
+
+/* a place that a walk finds nothing in */
+#define emptyplace(seen) \
+	((void)((++(seen) % PLACESSEEN == 0) && lua_charge(1)))
+
+
+/*
 ** hash for lua_Numbers
 */
 static Node *hashnum (const Table *t, lua_Number n) {
@@ -107,6 +119,15 @@ static Node *mainposition (const Table *t, const TValue *key) {
       return hashboolean(t, bvalue(key));
     case LUA_TLIGHTUSERDATA:
       return hashpointer(t, pvalue(key));
+    /* by address, an object's place would differ from one process to the next */
+    case LUA_TTABLE:
+      return hashmod(t, hvalue(key)->serial);
+    case LUA_TFUNCTION:
+      return hashmod(t, clvalue(key)->c.serial);
+    case LUA_TUSERDATA:
+      return hashmod(t, uvalue(key)->serial);
+    case LUA_TTHREAD:
+      return hashmod(t, thvalue(key)->serial);
     default:
       return hashpointer(t, gcvalue(key));
   }
@@ -142,6 +163,7 @@ static int findindex (lua_State *L, Table *t, StkId key) {
     return i-1;  /* yes; that's the index (corrected to C) */
   else {
     Node *n = mainposition(t, key);
+    int seen = 0;
     do {  /* check whether `key' is somewhere in the chain */
       /* key may be dead already, but it is ok to use it in `next' */
       if (luaO_rawequalObj(key2tval(n), key) ||
@@ -151,7 +173,7 @@ static int findindex (lua_State *L, Table *t, StkId key) {
         /* hash elements are numbered after array ones */
         return i + t->sizearray;
       }
-      else n = gnext(n);
+      else n = nextinchain(n, seen);
     } while (n);
     luaG_runerror(L, "invalid key to " LUA_QL("next"));  /* key not found */
     return 0;  /* to avoid warnings */
@@ -160,6 +182,7 @@ static int findindex (lua_State *L, Table *t, StkId key) {
 
 
 int luaH_next (lua_State *L, Table *t, StkId key) {
+  int seen = 0;
   int i = findindex(L, t, key);  /* find original element */
   for (i++; i < t->sizearray; i++) {  /* try first array part */
     if (!ttisnil(&t->array[i])) {  /* a non-nil value? */
@@ -167,6 +190,7 @@ int luaH_next (lua_State *L, Table *t, StkId key) {
       setobj2s(L, key+1, &t->array[i]);
       return 1;
     }
+    emptyplace(seen);
   }
   for (i -= t->sizearray; i < sizenode(t); i++) {  /* then hash part */
     if (!ttisnil(gval(gnode(t, i)))) {  /* a non-nil value? */
@@ -174,6 +198,7 @@ int luaH_next (lua_State *L, Table *t, StkId key) {
       setobj2s(L, key+1, gval(gnode(t, i)));
       return 1;
     }
+    emptyplace(seen);
   }
   return 0;  /* no more elements */
 }
@@ -335,6 +360,7 @@ static void rehash (lua_State *L, Table *t, const TValue *ek) {
   int nums[MAXBITS+1];  /* nums[i] = number of keys between 2^(i-1) and 2^i */
   int i;
   int totaluse;
+  lua_charge(t->sizearray / PLACESSEEN + sizenode(t) * PLACECOST);
   for (i=0; i<=MAXBITS; i++) nums[i] = 0;  /* reset counts */
   nasize = numusearray(t, nums);  /* count keys in array part */
   totaluse = nasize;  /* all those keys are integer keys */
@@ -358,6 +384,7 @@ static void rehash (lua_State *L, Table *t, const TValue *ek) {
 Table *luaH_new (lua_State *L, int narray, int nhash) {
   Table *t = luaM_new(L, Table);
   luaC_link(L, obj2gco(t), LUA_TTABLE);
+  t->serial = luaE_serial(L);
   t->metatable = NULL;
   t->flags = cast_byte(~0);
   /* temporary values (kept only if some malloc fails) */
@@ -409,7 +436,8 @@ static TValue *newkey (lua_State *L, Table *t, const TValue *key) {
     othern = mainposition(t, key2tval(mp));
     if (othern != mp) {  /* is colliding node out of its main position? */
       /* yes; move colliding node into free position */
-      while (gnext(othern) != mp) othern = gnext(othern);  /* find previous */
+      int seen = 0;
+      while (gnext(othern) != mp) othern = nextinchain(othern, seen);
       gnext(othern) = n;  /* redo the chain with `n' in place of `mp' */
       *n = *mp;  /* copy colliding node into free pos. (mp->next also goes) */
       gnext(mp) = NULL;  /* now `mp' is free */
@@ -439,10 +467,11 @@ const TValue *luaH_getnum (Table *t, int key) {
   else {
     lua_Number nk = cast_num(key);
     Node *n = hashnum(t, nk);
+    int seen = 0;
     do {  /* check whether `key' is somewhere in the chain */
       if (ttisnumber(gkey(n)) && luai_numeq(nvalue(gkey(n)), nk))
         return gval(n);  /* that's it */
-      else n = gnext(n);
+      else n = nextinchain(n, seen);
     } while (n);
     return luaO_nilobject;
   }
@@ -454,10 +483,11 @@ const TValue *luaH_getnum (Table *t, int key) {
 */
 const TValue *luaH_getstr (Table *t, TString *key) {
   Node *n = hashstr(t, key);
+  int seen = 0;
   do {  /* check whether `key' is somewhere in the chain */
     if (ttisstring(gkey(n)) && rawtsvalue(gkey(n)) == key)
       return gval(n);  /* that's it */
-    else n = gnext(n);
+    else n = nextinchain(n, seen);
   } while (n);
   return luaO_nilobject;
 }
@@ -480,10 +510,11 @@ const TValue *luaH_get (Table *t, const TValue *key) {
     }
     default: {
       Node *n = mainposition(t, key);
+      int seen = 0;
       do {  /* check whether `key' is somewhere in the chain */
         if (luaO_rawequalObj(key2tval(n), key))
           return gval(n);  /* that's it */
-        else n = gnext(n);
+        else n = nextinchain(n, seen);
       } while (n);
       return luaO_nilobject;
     }
@@ -539,7 +570,10 @@ static int unbound_search (Table *t, unsigned int j) {
     if (j > cast(unsigned int, MAX_INT)) {  /* overflow? */
       /* table was built with bad purposes: resort to linear search */
       i = 1;
-      while (!ttisnil(luaH_getnum(t, i))) i++;
+      while (!ttisnil(luaH_getnum(t, i))) {
+        if (i % PLACESSEEN == 0) lua_charge(1);
+        i++;
+      }
       return i - 1;
     }
   }

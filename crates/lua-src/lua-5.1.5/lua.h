@@ -361,6 +361,23 @@ struct lua_Debug {
 /* }====================================================================== */
 
 
+/*
+** What instructions do by size (quoris; ../README.md).
+*/
+typedef struct lua_Work {
+  size_t owed;  /* instructions that the count hook has not been told of */
+  size_t left;  /* how many may be owed before nothing long is begun */
+  unsigned int serial;  /* of the next object that tables may hash */
+} lua_Work;
+
+LUA_API lua_Work *(lua_work) (lua_State *L);
+
+/* counts `n' instructions of the script that runs; whether it has any left */
+LUA_API int (lua_charge) (size_t n);
+
+#define LUA_BYTESREAD	4	/* of a number's text, for one instruction */
+
+
 /******************************************************************************
 * Copyright (C) 1994-2012 Lua.org, PUC-Rio.  All rights reserved.
 *

@@ -200,25 +200,22 @@ static int call_orderTM (lua_State *L, const TValue *p1, const TValue *p2,
 }
 
 
+/* by bytes, as strcoll compares in the C locale */
 static int l_strcmp (const TString *ls, const TString *rs) {
   const char *l = getstr(ls);
-  size_t ll = ls->tsv.len;
   const char *r = getstr(rs);
+  size_t ll = ls->tsv.len;
   size_t lr = rs->tsv.len;
-  for (;;) {
-    int temp = strcoll(l, r);
+  size_t len = ll < lr ? ll : lr;
+  int temp;
+  for (; len > PIECECOMPARED; len -= PIECECOMPARED) {
+    if (!lua_charge(PIECECOST)) return 0;
+    temp = memcmp(l, r, PIECECOMPARED);
     if (temp != 0) return temp;
-    else {  /* strings are equal up to a `\0' */
-      size_t len = strlen(l);  /* index of first `\0' in both strings */
-      if (len == lr)  /* r is finished? */
-        return (len == ll) ? 0 : 1;
-      else if (len == ll)  /* l is finished? */
-        return -1;  /* l is smaller than r (because r is not finished) */
-      /* both strings longer than `len'; go on comparing (after the `\0') */
-      len++;
-      l += len; ll -= len; r += len; lr -= len;
-    }
+    l += PIECECOMPARED; r += PIECECOMPARED;
   }
+  temp = memcmp(l, r, len);
+  return (temp != 0) ? temp : (ll > lr) - (ll < lr);
 }
 
 
@@ -299,6 +296,7 @@ void luaV_concat (lua_State *L, int total, int last) {
         if (l >= MAX_SIZET - tl) luaG_runerror(L, "string length overflow");
         tl += l;
       }
+      if (tl > SHORTTEXT) lua_charge(tl / BYTESCOPIED);
       buffer = luaZ_openspace(L, &G(L)->buff, tl);
       tl = 0;
       for (i=n; i>0; i--) {  /* concat all strings */
@@ -750,6 +748,7 @@ void luaV_execute (lua_State *L, int nexeccalls) {
           ra = RA(i);  /* previous call may change the stack */
           b = n;
           L->top = ra + n;
+          if (n > VALUESCOPIED) lua_charge(cast(size_t, n) / VALUESCOPIED);
         }
         for (j = 0; j < b; j++) {
           if (j < n) {
