@@ -25,18 +25,20 @@
 ** bytes of long strings and is no secret, so that a script can make any number
 ** of strings that share one. No script sees where a string lies.
 */
-static unsigned int place (const stringtable *tb, const char *str, size_t l,
-                           unsigned int hash) {
+#define place(tb,str,l,hash) \
+	((tb)->key == 0 ? (hash) : secretplace((tb)->key, str, l))
+
+/* a polynomial of seven bytes at a time, at a point that nobody knows */
+static __attribute__((noinline))
+unsigned int secretplace (unsigned long key, const char *str, size_t l) {
   const unsigned long prime = (1ul << 61) - 1;
   unsigned long sum = l;
-  if (tb->key == 0) return hash;
-  /* a polynomial at a place that nobody knows, by seven bytes at a time */
   for (;;) {
     size_t n = l < 7 ? l : 7;
     unsigned long piece = 0;
     unsigned __int128 product;
     memcpy(&piece, str, n);
-    product = (unsigned __int128)(sum + piece) * tb->key;
+    product = (unsigned __int128)(sum + piece) * key;
     sum = (unsigned long)(product & prime) + (unsigned long)(product >> 61);
     sum = (sum & prime) + (sum >> 61);
     if ((l -= n) == 0) return (unsigned int)(sum ^ (sum >> 32));

@@ -458,6 +458,39 @@ static TValue *newkey (lua_State *L, Table *t, const TValue *key) {
 
 
 /*
+** goes on along a chain of which CHAIN nodes have been seen, for the three
+** below: functions of their own, as those need no frame without a call
+*/
+static __attribute__((noinline))
+const TValue *along (Node *n, const TValue *key) {
+  int seen = 0;
+  lua_charge(CHAIN);
+  do {
+    if (luaO_rawequalObj(key2tval(n), key))
+      return gval(n);  /* that's it */
+    else n = nextinchain(n, seen);
+  } while (n);
+  return luaO_nilobject;
+}
+
+
+static __attribute__((noinline))
+const TValue *alongnum (Node *n, lua_Number nk) {
+  TValue key;
+  setnvalue(&key, nk);
+  return along(n, &key);
+}
+
+
+static __attribute__((noinline))
+const TValue *alongstr (Node *n, TString *str) {
+  TValue key;
+  setsvalue(NULL, &key, str);
+  return along(n, &key);
+}
+
+
+/*
 ** search function for integers
 */
 const TValue *luaH_getnum (Table *t, int key) {
@@ -467,13 +500,13 @@ const TValue *luaH_getnum (Table *t, int key) {
   else {
     lua_Number nk = cast_num(key);
     Node *n = hashnum(t, nk);
-    int seen = 0;
+    int left = CHAIN;
     do {  /* check whether `key' is somewhere in the chain */
       if (ttisnumber(gkey(n)) && luai_numeq(nvalue(gkey(n)), nk))
         return gval(n);  /* that's it */
-      else n = nextinchain(n, seen);
-    } while (n);
-    return luaO_nilobject;
+      else n = gnext(n);
+    } while (n && --left);
+    return n ? alongnum(n, nk) : luaO_nilobject;
   }
 }
 
@@ -483,13 +516,13 @@ const TValue *luaH_getnum (Table *t, int key) {
 */
 const TValue *luaH_getstr (Table *t, TString *key) {
   Node *n = hashstr(t, key);
-  int seen = 0;
+  int left = CHAIN;
   do {  /* check whether `key' is somewhere in the chain */
     if (ttisstring(gkey(n)) && rawtsvalue(gkey(n)) == key)
       return gval(n);  /* that's it */
-    else n = nextinchain(n, seen);
-  } while (n);
-  return luaO_nilobject;
+    else n = gnext(n);
+  } while (n && --left);
+  return n ? alongstr(n, key) : luaO_nilobject;
 }
 
 
@@ -510,13 +543,13 @@ const TValue *luaH_get (Table *t, const TValue *key) {
     }
     default: {
       Node *n = mainposition(t, key);
-      int seen = 0;
+      int left = CHAIN;
       do {  /* check whether `key' is somewhere in the chain */
         if (luaO_rawequalObj(key2tval(n), key))
           return gval(n);  /* that's it */
-        else n = nextinchain(n, seen);
-      } while (n);
-      return luaO_nilobject;
+        else n = gnext(n);
+      } while (n && --left);
+      return n ? along(n, key) : luaO_nilobject;
     }
   }
 }

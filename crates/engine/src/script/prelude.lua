@@ -518,7 +518,7 @@ setmetatable(library_globals, { __index = missing })
 -- What the host calls -----------------------------------------------------------------------------------------------
 
 local function begin(keys, args)
-    walk, spreads = NO_WALK, false
+    walk = NO_WALK
     globals.KEYS, globals.ARGV = keys, args
 end
 
