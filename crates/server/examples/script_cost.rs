@@ -28,6 +28,9 @@ const BATCHES_PER_ENTRY: usize = 50;
 const ACCOUNTS: usize = 1000;
 const LIMITS: DecodeLimits = DecodeLimits { bulk_bytes: 1 << 29, call_bytes: 1 << 30, authenticated: true };
 
+/// Nanoseconds for each batch of a bank's entries.
+type Way = fn(&mut Bank, Vec<Vec<Batch>>) -> f64;
+
 struct Bank {
     machine: Machine,
     index: u64,
@@ -210,8 +213,7 @@ fn main() {
     let calls: usize = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(20_000);
     let entries = calls / BATCHES_PER_ENTRY;
     let sha = quoris_engine::script::scripts::sha1_hex(SCRIPT.as_bytes());
-    let ways: [(&str, fn(&mut Bank, Vec<Vec<Batch>>) -> f64); 2] =
-        [("apply", Bank::time_apply), ("leader", Bank::time_leader)];
+    let ways: [(&str, Way); 2] = [("apply", Bank::time_apply), ("leader", Bank::time_leader)];
     for (name, time) in ways {
         let (mut scripted, mut plain) = (Bank::new(), Bank::new());
         let (mut script_ns, mut multi_ns) = (Vec::new(), Vec::new());
