@@ -14,7 +14,7 @@ use quoris_engine::{Batch, Call, Entry, Machine, Reply, SLOT_COUNT, Stamp};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const SCRIPTS: [(&str, &str); 30] = [
+const SCRIPTS: [(&str, &str); 47] = [
     ("nothing", "while true do end"),
     ("arithmetic", "local n = 0 while true do n = (n * 3 + 1) % 7 end"),
     ("power", "local n = 1 while true do n = 2 ^ 0.5 end"),
@@ -25,10 +25,51 @@ const SCRIPTS: [(&str, &str); 30] = [
     ("concatenation of short ones", "local a = 'x' while true do local b = a .. 'y' end"),
     ("comparison", "local a = string.rep('x', 4000000) local b = a .. 'b' while a < b do end"),
     (
-        "comparison, unnoticed",
+        "comparison of 64 KB",
         "local a = string.rep('x', 65535) local b = string.rep('x', 65535) .. 'b' while a < b do end",
     ),
+    (
+        "comparison of 512 bytes",
+        "local a = string.rep('x', 511) .. 'a' local b = string.rep('x', 511) .. 'b' while a < b do end",
+    ),
+    ("comparison of 50 MB", "local a = string.rep('x', 50000000) local b = a .. 'b' while a < b do end"),
+    ("comparison of words", "local a, b = 'word', 'work' while a < b do end"),
+    (
+        "sort of long ones",
+        "local a = string.rep('x', 1000000) local b = {a .. 'a', a .. 'b'} local t = {} for i = 1, 10000 do t[i] = b[i % 2 + 1] end table.sort(t)",
+    ),
     ("digits", "local a = string.rep('1', 65000) while true do local b = a + 1 end"),
+    ("digits of a fraction", "local a = '0.' .. string.rep('1', 65000) while true do local b = a + 1 end"),
+    ("digits, a few hundred", "local a = '0.' .. string.rep('1', 700) while true do local b = a + 1 end"),
+    ("digits, in base 16", "local a = '0x1.' .. string.rep('1', 65000) while true do local b = a + 1 end"),
+    ("a number and spaces", "local a = '1' .. string.rep(' ', 65000) while true do local b = a + 1 end"),
+    ("digits by tonumber", "local a = string.rep('1', 65000) while true do local b = tonumber(a, 2) end"),
+    (
+        "a full table",
+        "local t = {} for i = 1, 1048576 do t[-i] = i end local i = 0 while true do i = i + 1 t[-i] = nil t[-1048576 - i] = 1 end",
+    ),
+    (
+        "a full table of a hundred",
+        "local t = {} for i = 1, 128 do t[-i] = i end local i = 0 while true do i = i + 1 t[-i] = nil t[-128 - i] = 1 end",
+    ),
+    (
+        "a full table with a long list",
+        "local t = {} for i = 1, 4000000 do t[i] = i end while true do t.a = 1 t.b = 1 t.c = 1 t.a = nil t.b = nil t.c = nil t.d = 1 t.e = 1 t.d = nil t.e = nil end",
+    ),
+    (
+        "an emptied list",
+        "local t = {} for i = 1, 1000000 do t[i] = i end for i = 1, 1000000 do t[i] = nil end while true do next(t) end",
+    ),
+    (
+        "keys that share a place",
+        "local t, i = {}, 0 while true do i = i + 1 t[2 ^ 52 + i * 2 ^ 32 + 2 ^ 31 - i] = 1 end",
+    ),
+    (
+        "strings that share a place",
+        "local n, f = 0, math.floor while true do n = n + 1 local s = string.format('x%02dx%02dx%02dxyyxyyxyyxyyxyyxyyxyyxyyxyyxyyxyyxyyxyyxyyxyyxyyxyyxyyx', n % 100, f(n / 100) % 100, f(n / 10000) % 100) end",
+    ),
+    ("maxn", "local t = {} for i = 1, 1000000 do t[-i] = i end while true do table.maxn(t) end"),
+    ("code", "local a = '--' .. string.rep('x', 1000000) while true do loadstring(a) end"),
     (
         "many arguments",
         "local t = {} for i = 1, 7000 do t[i] = i end local function f(...) return f(...) end f(unpack(t))",

@@ -50,7 +50,11 @@ pub fn functions(lua: &Lua, world: &Rc<World>) -> mlua::Result<Table> {
     host.set("pcall", pcall)?;
     host.set("tonumber", lua.create_function(|lua, original| raw::tonumber(lua, &original))?)?;
     host.set("raised", lua.create_function(raised)?)?;
-    host.set("look", lua.create_function(|lua, ()| Ok(with(lua, Host::look)))?)?;
+    let look = |lua: &Lua, ()| {
+        let owed = raw::owed(lua);
+        Ok(with(lua, |host| host.look(owed)))
+    };
+    host.set("look", lua.create_function(look)?)?;
     host.set("where", lua.create_function(locate)?)?;
     host.set("must_end", lua.create_function(|lua, ()| Ok(must_end(lua)))?)?;
     host.set("patterns", lib::patterns(lua)?)?;
@@ -58,11 +62,6 @@ pub fn functions(lua: &Lua, world: &Rc<World>) -> mlua::Result<Table> {
     host.set("spend", lua.create_function(spend)?)?;
     let made = |lua: &Lua, bytes: f64| Ok(with(lua, |host| host.made(bytes as usize)));
     host.set("made", lua.create_function(made)?)?;
-    let met = |lua: &Lua, text: mlua::LuaString| {
-        with(lua, |host| host.met(&text.as_bytes()));
-        Ok(())
-    };
-    host.set("met", lua.create_function(met)?)?;
     let out_of_memory = |lua: &Lua, ()| {
         with(lua, Host::run_out_of_memory);
         Ok(())
@@ -135,9 +134,11 @@ impl World {
         look(self.host.borrow_mut().as_deref_mut())
     }
 
-    /// Called every [`super::host::INSTRUCTIONS_PER_LOOK`] instructions. Whether the script must end.
-    pub fn look(&self) -> bool {
-        self.with(Host::look).unwrap_or_default()
+    /// Called every [`super::host::INSTRUCTIONS_PER_LOOK`] instructions, with what Lua has counted besides. How many are left: with
+    /// none the script must end.
+    pub fn look(&self, owed: u64) -> u64 {
+        let look = |host: &mut Host| if host.look(owed) { 0 } else { host.instructions_left().max(1) };
+        self.with(look).unwrap_or(u64::MAX)
     }
 
     /// Runs the command that `words` call, and says how its reply is handed over.
@@ -259,8 +260,9 @@ fn gather(
 /// to at most twice its size or by what a C function may ask for, an error means nothing else only while as much is left.
 fn must_end(lua: &Lua) -> bool {
     const ASKED_BYTES: usize = 256 << 10;
-    let used = lua.used_memory();
+    let (used, owed) = (lua.used_memory(), raw::owed(lua));
     with(lua, |host| {
+        host.spend(owed);
         if 2 * used + ASKED_BYTES > host.bytes_limit {
             host.run_out_of_memory();
         }

@@ -21,12 +21,6 @@ use crate::rng::Rng;
 /// How often a script looks whether it is over, in instructions.
 pub const INSTRUCTIONS_PER_LOOK: u32 = 1000;
 
-/// Each of Lua's instructions counts once more for every so many bytes of the longest string.
-const LONG_BYTES: usize = 16 << 10;
-
-/// Reading a number takes so many times as long as Lua's instructions count for comparing strings of its length.
-const DIGITS_COST: usize = 30;
-
 /// Why a script must end, whatever it catches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Over {
@@ -49,8 +43,6 @@ pub struct Host {
     looks: u64,
     /// Instructions for work that Lua does not count.
     spent: u64,
-    /// The longest string that there has been, in bytes.
-    longest: usize,
     stop: Option<Stop>,
     pub over: Option<Over>,
     /// What the interpreter may hold, with what it held before; for whoever lifts the limit for a moment.
@@ -122,7 +114,6 @@ impl Host {
             budget,
             looks: 0,
             spent: 0,
-            longest: 0,
             stop: None,
             over: None,
             bytes_limit: 0,
@@ -156,7 +147,6 @@ impl Host {
             budget: allowed,
             looks,
             spent,
-            longest,
             stop,
             over,
             bytes_limit,
@@ -173,7 +163,7 @@ impl Host {
         } = self;
         *random = Rng::for_call(rng.next_u64(), 0);
         (*for_calls, *allowed) = (rng, budget);
-        (*looks, *spent, *longest, *calls, *slept_ms, *bytes_limit) = (0, 0, 0, 0, 0, 0);
+        (*looks, *spent, *calls, *slept_ms, *bytes_limit) = (0, 0, 0, 0, 0);
         (*stop, *over, *slot, *loading, *rights) = (None, None, None, None, None);
         (*may_write, *may_not_grow, *any_slot, *resp3) = (false, false, false, false);
         *json = JsonSettings::default();
@@ -182,7 +172,6 @@ impl Host {
     fn prepare(&mut self, run: &ScriptRun) {
         self.may_write = run.may_write();
         self.may_not_grow = self.budget.out_of_memory && !run.flags.contains(ScriptFlags::ALLOW_OOM);
-        run.keys.iter().chain(run.args).for_each(|word| self.met(word));
         self.slot = run.slot();
         self.any_slot = run.flags.intersects(ScriptFlags::COMPAT | ScriptFlags::ALLOW_CROSS_SLOT_KEYS);
     }
@@ -202,27 +191,15 @@ impl Host {
         self.keys
     }
 
-    /// Called every [`INSTRUCTIONS_PER_LOOK`] instructions. Whether the script must end.
-    pub fn look(&mut self) -> bool {
+    /// Called every [`INSTRUCTIONS_PER_LOOK`] instructions, with what Lua has counted besides. Whether the script must end.
+    pub fn look(&mut self, owed: u64) -> bool {
         self.looks += 1;
-        // One of Lua's own instructions may go over a whole string: a comparison, arithmetic with digits.
-        let dearer = (self.longest / LONG_BYTES) as u64;
-        self.spend(dearer * u64::from(INSTRUCTIONS_PER_LOOK))
+        self.spend(owed)
     }
 
     /// Counts a string that the script has made. Whether the script must end.
     pub fn made(&mut self, bytes: usize) -> bool {
-        self.longest = self.longest.max(bytes);
         self.spend(cost::of_bytes(bytes))
-    }
-
-    /// Notes a string that the script may work with.
-    pub fn met(&mut self, text: &[u8]) {
-        // It would make nothing dearer if it were one number.
-        if text.len() < LONG_BYTES / DIGITS_COST {
-            return;
-        }
-        self.longest = self.longest.max(text.len()).max(number_len(text).saturating_mul(DIGITS_COST));
     }
 
     /// Counts work that is done outside of Lua's instructions. Whether the script must end.
@@ -266,9 +243,6 @@ impl Host {
 
     /// Counts what it takes to hand a reply to the script.
     fn saw(&mut self, reply: &Reply) {
-        if let Reply::Bulk(text) = reply {
-            self.met(text);
-        }
         self.spend(cost::of_reply(reply));
     }
 
@@ -422,27 +396,6 @@ const SESSION_VERBS: [Verb; 8] = [
     Verb::Time,
 ];
 
-/// How far arithmetic would read `text`, whether or not it turns out to be a number.
-fn number_len(text: &[u8]) -> usize {
-    let run = |from: usize, of: fn(&u8) -> bool| {
-        text.get(from..).map_or(0, |rest| rest.iter().take_while(|byte| of(byte)).count())
-    };
-    let is = |at: usize, of: &[u8]| text.get(at).is_some_and(|byte| of.contains(byte));
-    let mut at = run(0, |byte| matches!(byte, b' ' | b'\t'..=b'\r'));
-    at += usize::from(is(at, b"+-"));
-    if is(at, b"0") && is(at + 1, b"xX") {
-        at += 2 + run(at + 2, |byte| byte.is_ascii_hexdigit() || *byte == b'.');
-    } else {
-        at += run(at, |byte| byte.is_ascii_digit() || *byte == b'.');
-    }
-    if is(at, b"eEpP") {
-        at += 1;
-        at += usize::from(is(at, b"+-"));
-        at += run(at, u8::is_ascii_digit);
-    }
-    at
-}
-
 const NOT_ALLOWED: CommandError = CommandError::Text("ERR This Redis command is not allowed from script");
 
 fn is_publish(row: &Command) -> bool {
@@ -464,27 +417,4 @@ fn is_closed(container: &[u8]) -> bool {
 
 fn unknown() -> CommandError {
     CommandError::Text("ERR Unknown Redis command called from script")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_number_is_as_long_as_arithmetic_reads_it() {
-        for (text, len) in [
-            ("", 0),
-            ("word", 0),
-            ("xxxx", 0),
-            ("-----", 1),
-            ("12 apples", 2),
-            (" \t-12.50", 8),
-            ("1e-007", 6),
-            ("0xFF.8p+2z", 9),
-            ("fade", 0),
-            ("12e", 3),
-        ] {
-            assert_eq!(number_len(text.as_bytes()), len, "{text}");
-        }
-    }
 }

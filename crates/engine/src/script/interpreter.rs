@@ -134,6 +134,7 @@ impl Interpreter {
             }
             Code::Function { name, library } => {
                 let made = self.compile_library(library);
+                self.entrance.number_anew();
                 let made = made.and_then(|code| Ok((code, self.list(run.keys)?, self.list(run.args)?)));
                 self.within(host, |interpreter| {
                     let (code, keys, args) = made?;
@@ -148,6 +149,7 @@ impl Interpreter {
         let mut host = host;
         host.loading = Some(Vec::new());
         let chunk = self.compile_library(code);
+        self.entrance.number_anew();
         let (mut host, ended) =
             self.within(host, |interpreter| interpreter.register(chunk?).map(|_| Ended::Value(Reply::OK)));
         match ended {
@@ -165,12 +167,13 @@ impl Interpreter {
     ) -> (Box<Host>, Ended) {
         let limit = self.used_bytes() + host.budget.bytes;
         host.bytes_limit = limit;
+        self.entrance.watch(host.budget.instructions);
         self.world.begin(host);
-        self.entrance.watch();
         let limited = self.lua.set_memory_limit(limit).is_ok();
         assert!(limited, "a state of our own has a limit of its own");
         let ended = run(self).unwrap_or_else(Ended::Error);
-        let host = self.world.end();
+        let mut host = self.world.end();
+        host.spend(self.entrance.unwatch());
         let ended = match host.over {
             None => ended,
             Some(Over::Instructions) => Ended::OutOfInstructions,
@@ -197,8 +200,10 @@ impl Interpreter {
 
     /// Compiles the script if it has not been yet, and hands it its lists.
     fn make_ready(&mut self, sha: &str, body: &Bytes, run: &Run) -> Result<(), CommandError> {
+        self.entrance.number_anew();
         if !self.entrance.enter(sha, run.keys, run.args) {
             self.compile_script(sha, body)?;
+            self.entrance.number_anew();
             assert!(self.entrance.enter(sha, run.keys, run.args), "it has just been compiled");
         }
         Ok(())

@@ -410,11 +410,22 @@ mod tests {
     }
 
     fn ended_within(interpreter: &mut Interpreter, body: &'static str, budget: Budget) -> Ended {
+        ran(interpreter, body, budget).1
+    }
+
+    fn ran(interpreter: &mut Interpreter, body: &'static str, budget: Budget) -> (Box<Host>, Ended) {
         let (keys, args) = (&[][..], &[][..]);
         let code = Code::Script { sha: scripts::sha1_hex(body.as_bytes()), body: Bytes::from(body) };
         let run = Run { code, flags: ScriptFlags::COMPAT, keys, args, read_only: false };
         let host = Host::new(Keyspace::new(1), Rng::for_call(1, 1), budget, &run, None);
-        interpreter.run(host, &run).1
+        interpreter.run(host, &run)
+    }
+
+    /// How many instructions a script takes that comes to its end.
+    fn counted(interpreter: &mut Interpreter, body: String) -> u64 {
+        let (host, ended) = ran(interpreter, Box::leak(body.clone().into_boxed_str()), Budget::default());
+        assert_eq!(ended, Ended::Value(Reply::Null), "{body}");
+        Budget::default().instructions - host.instructions_left()
     }
 
     /// What an interpreter has run before must not decide whether a script keeps to its budget.
@@ -460,6 +471,95 @@ mod tests {
         let mut interpreter = Interpreter::new();
         for script in SCRIPTS {
             assert_eq!(ended(&mut interpreter, script, 1_000_000), Ended::OutOfInstructions, "{script}");
+        }
+    }
+
+    /// What Lua itself does by size, in a hundred rounds: at least so many instructions more than in none, and at most three times
+    /// as many.
+    #[test]
+    fn what_lua_does_by_size_counts_by_size() {
+        const LONG: &str =
+            "local a = string.rep('x', 1000000) local b, n = a .. 'b', string.rep('1', 100000)";
+        const LISTED: &str = "local t = {} for i = 1, 100000 do t[i] = i end";
+        const HASHED: &str = "local t = {} for i = 1, 65536 do t[-i] = i end";
+        const CLASHING: &str = "local t = {} local function k(i) return 2 ^ 52 + i * 2 ^ 32 + 2 ^ 31 - i end for i = 1, 1000 do t[k(i)] = i end";
+        const SCRIPTS: [(&str, &str, u64); 19] = [
+            (LONG, "local c = a < b", 7_800),
+            (LONG, "local c = b <= a", 7_800),
+            (LONG, "pcall(function() return a > b end)", 7_800),
+            (LONG, "coroutine.wrap(function() return a > b end)()", 7_800),
+            (LONG, "table.sort({a, b})", 7_800),
+            (LONG, "local c = n + 1", 25_000),
+            (LONG, "local c = -n", 25_000),
+            (LONG, "for i = n, 1 do end", 25_000),
+            (LONG, "local c = math.floor(n)", 25_000),
+            (LONG, "local c = tonumber(n, 2)", 25_000),
+            (LONG, "local c = a .. b", 125_000),
+            (LISTED, "t['k' .. r] = r t['k' .. r - 1] = nil", 4_000),
+            (LISTED, "local c = {unpack(t, 1, 7000)}", 1_750),
+            (LISTED, "(function(...) return select('#', ...) end)(unpack(t, 1, 7000))", 3_500),
+            (
+                "local t = {} for i = 1, 100000 do t[i] = i end for i = 1, 100000 do t[i] = nil end",
+                "next(t)",
+                12_500,
+            ),
+            (HASHED, "t[-r] = nil t[-65536 - r] = r", 262_144),
+            (HASHED, "table.maxn(t)", 262_144),
+            (CLASHING, "local c = t[k(1001)]", 900),
+            ("local a = string.rep(' ', 100000)", "local f = loadstring(a)", 100_000),
+        ];
+        let mut interpreter = Interpreter::new();
+        for (head, body, least) in SCRIPTS {
+            let mut run =
+                |rounds| counted(&mut interpreter, format!("{head} for r = 1, {rounds} do {body} end"));
+            let more = run(100) - run(0);
+            let counts = (100 * least..300 * least + 10_000).contains(&more);
+            assert!(counts, "{body}: {more} more instructions");
+        }
+    }
+
+    /// What ends early, or is short, costs no more than it is.
+    #[test]
+    fn what_is_short_counts_as_one_instruction() {
+        const HEAD: &str =
+            "local a, b, c, d = 'word', 'work', string.rep('a', 100000), string.rep('b', 100000)";
+        for body in
+            ["local e = a < b", "local e = c < d", "local e = c == d", "local e = '12' + 1", "local e = #c"]
+        {
+            let run = |rounds| {
+                let script = format!("{HEAD} for r = 1, {rounds} do {body} end");
+                counted(&mut Interpreter::new(), script)
+            };
+            assert!(run(100_000) - run(0) <= 900_000, "{body}");
+        }
+    }
+
+    /// Objects lie elsewhere in each process, and in each interpreter by what it has run.
+    #[test]
+    fn where_objects_lie_does_not_count() {
+        const SCRIPT: &str = "local t, keys = {}, {} for i = 1, 30000 do
+            local key = i % 3 == 0 and {} or i % 3 == 1 and function() end or coroutine.create(function() end)
+            t[key], keys[i] = i, key
+            if i > 1500 then t[keys[i - 1500]] = nil end
+        end";
+        let expected = counted(&mut Interpreter::new(), SCRIPT.to_string());
+        for n in [1, 100, 5000] {
+            let mut used = Interpreter::new();
+            counted(&mut used, format!("local t = {{}} for i = 1, {n} do t[i] = {{function() end}} end"));
+            assert_eq!(counted(&mut used, SCRIPT.to_string()), expected);
+        }
+    }
+
+    /// Strings are found by a hash that leaves out most of a long one, until too many share a place.
+    #[test]
+    fn strings_that_share_a_place_are_found() {
+        const SCRIPT: &str = "local t, s = {}, 'x%02dx%02dx%02dx' .. string.rep('yyx', 18)
+            local function make(n) return s:format(n % 100, n / 100 % 100, n / 10000 % 100) end
+            for n = 1, 3000 do t[n] = make(n) end
+            for n = 1, 3000 do if t[n] ~= make(n) or #t[n] ~= 64 then return n end end";
+        let mut interpreter = Interpreter::new();
+        for _ in 0..3 {
+            counted(&mut interpreter, SCRIPT.to_string());
         }
     }
 

@@ -118,33 +118,18 @@ local function spend(instructions)
     if instructions > 500 and host.spend(instructions) then error("the script has used up its budget", 0) end
 end
 
--- Counts a string that has been made. A long one also makes later instructions dearer (host.rs).
+-- Counts a string that has been made.
 local function made(text)
-    if #text > 500 then
-        host.met(text)
-        if host.made(#text) then error("the script has used up its budget", 0) end
-    end
+    if #text > 500 and host.made(#text) then error("the script has used up its budget", 0) end
     return text
 end
 
--- Whether the code has a function with any number of arguments: then each call of it copies those that it is given.
-local spreads = false
-local function given_out(n)
-    if n > 200 and spreads and host.made(n * 128) then error("the script has used up its budget", 0) end
-end
-
--- What source.rs has written: MARK() in front of code that says `...`; MARK .. a .. b, of which MARK is handed a .. b; and a ^ b as a ^ MARK ^ b: first MARK keeps the
--- exponent, then the rest takes the base.
+-- What source.rs has written, a ^ b as a ^ MARK ^ b: first MARK keeps the exponent, then the rest takes the base.
 local MARK, KEPT, kept = {}, {}, nil
 local function number(value)
     return tonumber(value) or error("attempt to perform arithmetic on a " .. type(value) .. " value", 3)
 end
 local marked = {
-    __call = function() spreads = true end,
-    __concat = function(_, text)
-        if type(text) == "string" then return made(text) end
-        return text
-    end,
     __pow = function(base, exponent)
         if rawequal(base, MARK) then
             if not rawequal(exponent, KEPT) then kept = exponent end
@@ -245,6 +230,7 @@ locked[env] = true
 local function loadstring(text, name)
     if type(text) == "string" and byte(text, 1) == 27 then return nil, "binary chunks are not loaded" end
     if type(text) == "string" then
+        spend(#text)
         -- What stands before the text must not become its name.
         text, name = host.prepared(text), name or text
     end
@@ -361,9 +347,7 @@ string.rep = function(text, ...)
     if kind == "string" and n * #text > 4000 and host.made(n * #text) then
         error("the script has used up its budget", 0)
     end
-    local repeated = through("rep", raw_pcall(raw_rep, text, ...))
-    if #repeated > 500 then host.met(repeated) end
-    return repeated
+    return through("rep", raw_pcall(raw_rep, text, ...))
 end
 
 string.sub = function(text, ...)
@@ -387,7 +371,6 @@ string.byte = function(text, ...)
     if to == nil then return through("byte", raw_pcall(byte, text, ...)) end
     local n = (count_of(to, 0) - count_of(from, 1)) % (type(text) == "string" and #text + 1 or 1)
     spend(n / 4)
-    given_out(n)
     return through("byte", raw_pcall(byte, text, ...))
 end
 
@@ -411,8 +394,12 @@ local counted = {
         return through("insert", raw_pcall(insert, t, ...))
     end,
     maxn = function(t)
-        if type(t) == "table" then spend(#t / 4) end
-        return through("maxn", raw_pcall(maxn, t))
+        if type(t) ~= "table" then return through("maxn", raw_pcall(maxn, t)) end
+        local most = 0
+        for key in raw_next, t do
+            if type(key) == "number" and key > most then most = key end
+        end
+        return most
     end,
     remove = function(t, ...)
         if type(t) == "table" and select("#", ...) > 0 then spend((#t - count_of((...), 1)) / 4) end
@@ -431,7 +418,6 @@ local function counted_unpack(t, ...)
     local n = count_of(to, #t) - count_of(from, 1) + 1
     if n >= 8000 then error("too many results to unpack", 2) end
     spend(n / 4)
-    given_out(n)
     return unpack(t, ...)
 end
 
@@ -532,7 +518,7 @@ setmetatable(library_globals, { __index = missing })
 -- What the host calls -----------------------------------------------------------------------------------------------
 
 local function begin(keys, args)
-    walk, spreads = NO_WALK, false
+    walk = NO_WALK
     globals.KEYS, globals.ARGV = keys, args
 end
 

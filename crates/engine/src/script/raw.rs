@@ -16,7 +16,8 @@
 //! 4. **Pointers into Lua's strings** are used while the string lies on the stack, and nothing runs in between.
 #![allow(unsafe_code)]
 
-use std::ffi::c_int;
+use std::cell::Cell;
+use std::ffi::{c_int, c_uint};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
@@ -250,6 +251,40 @@ unsafe fn push(state: *mut lua_State, text: &[u8]) {
     unsafe { lua_pushlstring_(state, text.as_ptr().cast(), text.len()) }
 }
 
+/// What Lua counts besides instructions (crates/lua-src).
+#[repr(C)]
+struct Work {
+    /// Instructions that the hook has not been told of.
+    owed: Cell<usize>,
+    /// How many may be owed: beyond that, Lua begins nothing long.
+    left: Cell<usize>,
+    /// The number of the next object.
+    serial: Cell<c_uint>,
+}
+
+/// Objects that are older than a run have lower numbers than its own, whatever their number is.
+const FIRST_OF_A_RUN: c_uint = 1 << 20;
+
+unsafe extern "C" {
+    /// `lua_Work *lua_work (lua_State *L)`
+    fn lua_work(state: *mut lua_State) -> *const Work;
+}
+
+/// What `state` counts.
+///
+/// # Safety
+/// The state is alive for `'a`.
+unsafe fn work_of<'a>(state: *mut lua_State) -> &'a Work {
+    // SAFETY: it is a part of the state, and of this thread alone. Lua writes to it only when it is called.
+    unsafe { &*lua_work(state) }
+}
+
+/// What is owed, which is paid by that.
+pub fn owed(lua: &Lua) -> u64 {
+    // SAFETY: the state is alive, as `lua` is.
+    lua.exec_raw_lua(|raw| unsafe { work_of(raw.state()) }.owed.take()) as u64
+}
+
 /// Lua's hook: has the host look at the script.
 unsafe extern "C-unwind" fn look(state: *mut lua_State, _: *mut lua_Debug) {
     // SAFETY: `commands` has put the world there, which lives as long as the state. Neither call raises an error, as the
@@ -261,13 +296,16 @@ unsafe extern "C-unwind" fn look(state: *mut lua_State, _: *mut lua_Debug) {
         lua_pop(state, 1);
         &*world
     };
-    let ends = catch_unwind(AssertUnwindSafe(|| world.look()));
-    let ends = ends.map_err(|panic| world.panicked(panic)).ok();
+    // SAFETY: Lua has called this with a state that is alive.
+    let work = unsafe { work_of(state) };
+    let looked = catch_unwind(AssertUnwindSafe(|| world.look(work.owed.take() as u64)));
+    let left = looked.map_err(|panic| world.panicked(panic)).ok();
+    work.left.set(left.unwrap_or(0) as usize);
     // SAFETY: nothing is left to drop here, so these may raise errors; a place of the stack is free.
     unsafe {
-        match ends {
-            Some(false) => {}
-            Some(true) => {
+        match left {
+            Some(1..) => {}
+            Some(0) => {
                 push(state, SPENT.as_bytes());
                 lua_error(state);
             }
@@ -355,11 +393,30 @@ impl Entrance {
         true
     }
 
-    /// Has the host look at what runs now and then. Set anew, so that Lua begins to count anew: what it has counted since its
-    /// last look is another script's.
-    pub fn watch(&mut self) {
+    /// Has the host look at what runs now and then, and sooner when something long has been done. Set anew, so that Lua begins to
+    /// count anew: what it has counted since its last look is another script's.
+    pub fn watch(&mut self, left: u64) {
         // SAFETY: the state is alive and at rest. `look` keeps to what a hook may do.
-        unsafe { lua_sethook(self.state, Some(look), LUA_MASKCOUNT, INSTRUCTIONS_PER_LOOK as c_int) };
+        let work = unsafe {
+            lua_sethook(self.state, Some(look), LUA_MASKCOUNT, INSTRUCTIONS_PER_LOOK as c_int);
+            work_of(self.state)
+        };
+        work.owed.set(0);
+        work.left.set(left as usize);
+    }
+
+    /// Ends the watch. What is still owed.
+    pub fn unwatch(&mut self) -> u64 {
+        // SAFETY: the state is alive and at rest.
+        let work = unsafe { work_of(self.state) };
+        work.left.set(usize::MAX);
+        work.owed.take() as u64
+    }
+
+    /// Numbers what is made from now on as in any other run: tables hash functions and tables by these.
+    pub fn number_anew(&mut self) {
+        // SAFETY: the state is alive and at rest.
+        unsafe { work_of(self.state) }.serial.set(FIRST_OF_A_RUN);
     }
 
     /// Runs what [`Entrance::enter`] has made ready.

@@ -71,16 +71,11 @@ fn charge(lua: &Lua, values: &MultiValue) -> bool {
     const FREE_BYTES: usize = 1000;
     const FREE_VALUES: usize = 50;
     let len = |value: &Value| value.as_string().map_or(0, |text| text.as_bytes().len());
-    let longest = values.iter().map(len).max().unwrap_or(0);
-    if longest <= FREE_BYTES && values.len() <= FREE_VALUES {
+    let bytes: usize = values.iter().map(len).sum();
+    if bytes <= FREE_BYTES && values.len() <= FREE_VALUES {
         return true;
     }
-    let others = values.iter().map(len).sum::<usize>() - longest;
-    api::with(lua, |host| {
-        values.iter().filter_map(Value::as_string).for_each(|text| host.met(&text.as_bytes()));
-        host.spend(values.len() as u64 + cost::of_bytes(others));
-        !host.made(longest)
-    })
+    !api::with(lua, |host| host.spend(values.len() as u64 + cost::of_bytes(bytes)))
 }
 
 /// What a function of a library may do yet: it is bounded while it works, not only when it is done, as a table that holds

@@ -206,7 +206,7 @@ fn a_panic_goes_through_lua() {
     let mut entrance = Entrance::new(&lua, &prelude, &chunks).expect("an entrance");
     for chunk in ["calls", "loops"] {
         assert!(entrance.enter(chunk, &[], &[]));
-        entrance.watch();
+        entrance.watch(u64::MAX);
         // Whoever asks the host while somebody is at it panics.
         let ran = catch_unwind(AssertUnwindSafe(|| world.ask(|_| drop(entrance.run()))));
         assert!(ran.is_err(), "{chunk}");
