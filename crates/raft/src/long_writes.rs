@@ -99,7 +99,7 @@ mod tests {
         tokio::spawn(LongWrites { rng: Arc::new(Seven), proposals, write_timeout }.run(waiting));
         let word = vec![b'x'; (parts - 1) * limits::PART_BYTES];
         let (proposal, waiter) = Proposal::new(Batch::of(vec![Call::new([word])]).into());
-        long_writes.try_send(proposal).ok().expect("room");
+        long_writes.try_send(proposal).expect("room");
         (long_writes, proposed, waiter)
     }
 
