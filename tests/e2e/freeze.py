@@ -43,10 +43,10 @@ SMALL_FORMS = {
     "stream_node_max_entries": 5,
     "stream_node_max_bytes": 200,
 }
-# More of a slot than this is not moved by one entry (`MOVE_BYTES`), so that there are several.
+# More of a slot than this is not moved by one write (`MOVE_BYTES`), so that there are several; each goes in parts.
 BIG_BYTES, BIG_STRINGS = 1 << 20, 3
-# Until the middle of the arrivals: the leave and the seal of the other slot, and some of these.
-ENTRIES_BEFORE_ARRIVALS = 5
+# Until the middle of the arrivals: the leave and the seal of the other slot, all parts of the first ones, and some of the next.
+ENTRIES_BEFORE_ARRIVALS = 16
 # Tags of slots, by what becomes of these; the first half of the slots is group 0's. The tests of all fixtures go by them, by the
 # password and by the loaded script: they stay as they are.
 STAYS_0, LATE_0, GOES_TO_1 = (tag_for(slot) for slot in (100, 101, 200))
