@@ -20,7 +20,7 @@ fn faults(bug: Bug) -> &'static [&'static str] {
         Bug::ForwardLostIsRefused => &["Kill", "PowerCut"],
         Bug::FoundTwice | Bug::NewcomerFollows => &["Isolate", "Wipe"],
         Bug::FsyncErrorIgnored => &["DiskError", "PowerCut", "PowerCutOfAll"],
-        Bug::FullDiskIgnored => &["DiskFull"],
+        Bug::FullDiskIgnored => &["DiskFull", "PowerCutOfAll"],
         Bug::HelloUnchecked => &["Exchange"],
         Bug::JointLeftBehind => &["Isolate"],
         Bug::LearnerUnready | Bug::RemovedRemains => &["Kill"],
@@ -57,6 +57,15 @@ fn faults(bug: Bug) -> &'static [&'static str] {
     }
 }
 
+/// How many seeds the simulator may take to find the bug.
+fn seeds(bug: Bug) -> u64 {
+    match bug {
+        // What is dropped must be just what a node that has lost its power misses: one run in 150.
+        Bug::FullDiskIgnored => 3 * SEEDS,
+        _ => SEEDS,
+    }
+}
+
 /// Part of what the simulator must say of the bug.
 fn proof(bug: Bug) -> &'static str {
     match bug {
@@ -72,7 +81,7 @@ fn every_planted_bug_is_found() {
     let mut missed = Vec::new();
     for bug in Bug::ALL {
         let mut command = Command::new(env!("CARGO_BIN_EXE_quoris-sim"));
-        command.arg(format!("1..{}", SEEDS + 1)).arg(format!("--plant={bug:?}"));
+        command.arg(format!("1..{}", seeds(bug) + 1)).arg(format!("--plant={bug:?}"));
         command.args(faults(bug).iter().map(|kind| format!("--only={kind}")));
         let output = command.output().expect("the simulator runs");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -83,5 +92,5 @@ fn every_planted_bug_is_found() {
             missed.push(bug);
         }
     }
-    assert!(missed.is_empty(), "{SEEDS} seeds did not find {missed:?}");
+    assert!(missed.is_empty(), "not found: {missed:?}");
 }
