@@ -27,6 +27,7 @@ pub use crate::propose::Waiter;
 use crate::propose::{self, Proposal};
 use crate::read_gate::{self, ReadGate};
 use crate::storage::Replica;
+use crate::thrifty::Thrifty;
 use crate::trust::Trust;
 use crate::types::{GroupId, GroupStatus, NodeId, ReadOutcome, Refusal, Watcher, WriteOutcome};
 use crate::vacancy::Vacancy;
@@ -53,6 +54,7 @@ pub struct Group {
     /// See [`Group::last_leader`]; 0 if there was none.
     last_leader: AtomicU64,
     pub(crate) trust: Arc<Trust>,
+    pub(crate) thrifty: Thrifty,
     /// For how many ticks there has been no leader.
     leaderless: AtomicU32,
     /// Whether the replica's state is being replaced: then its log keeps what it has.
@@ -69,6 +71,7 @@ pub(crate) struct Ground {
     pub log: SharedLog,
     pub watcher: Arc<dyn Watcher>,
     pub trust: Arc<Trust>,
+    pub thrifty: Thrifty,
 }
 
 impl Group {
@@ -80,7 +83,7 @@ impl Group {
         ground: Ground,
         config: &NodeConfig,
     ) -> Arc<Group> {
-        let Ground { env, links, log, watcher, trust } = ground;
+        let Ground { env, links, log, watcher, trust, thrifty } = ground;
         let (proposals, waiting) = mpsc::channel(limits::WAITING_WRITES);
         let (long_writes, long_waiting) = mpsc::channel(limits::WAITING_WRITES);
         let (reads, readers) = mpsc::channel(limits::WAITING_WRITES);
@@ -92,6 +95,7 @@ impl Group {
             vacancy: vacancy.clone(),
             log: log.group(id),
             links: links.clone(),
+            thrifty: thrifty.clone(),
             mode: config.read_mode,
             settled: None,
         };
@@ -125,6 +129,7 @@ impl Group {
             entries_behind_snapshot: config.limits.entries_behind_snapshot,
             last_leader: AtomicU64::new(0),
             trust,
+            thrifty,
             leaderless: AtomicU32::new(0),
             rebuilding: AtomicBool::new(false),
             snapshots_not_needed: AtomicU64::new(0),
@@ -207,8 +212,13 @@ impl Group {
     /// Waits for a leader as long as calls may, and in all at most the write timeout; what has not entered the log by
     /// then never will.
     pub async fn write(&self, batches: impl Into<Draft>) -> WriteOutcome {
+        self.write_within(self.write_timeout, batches).await
+    }
+
+    /// [`Group::write`] with another limit.
+    pub(crate) async fn write_within(&self, limit: Duration, batches: impl Into<Draft>) -> WriteOutcome {
         match self.propose(batches) {
-            Ok(mut waiter) => waiter.wait(self.write_timeout).await,
+            Ok(mut waiter) => waiter.wait(limit).await,
             Err(refusal) => WriteOutcome::Refused(refusal),
         }
     }

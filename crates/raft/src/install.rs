@@ -98,6 +98,7 @@ mod tests {
     use crate::slot_map::SlotMap;
     use crate::snapshot_store::SnapshotStore;
     use crate::storage::{LogStore, Picture, Replica};
+    use crate::thrifty::Thrifty;
     use crate::trust::Trust;
 
     const TERM: u64 = 4;
@@ -127,8 +128,8 @@ mod tests {
         let (slots, trust) = (Arc::new(SlotMap::new(&Topology::default())), Arc::new(Trust::new(None)));
         let picture = Picture { slots, members: Members::new(id, "test", Topology::default()) };
         let machine = Replica::new(0, machine, store, Arc::new(()), trust, picture, id);
-        let links = Links::default();
-        let network = Network { cluster_id: "test".into(), group: 0, links, log: log.clone() };
+        let (links, thrifty) = (Links::default(), Thrifty::new(0, id, true));
+        let network = Network { cluster_id: "test".into(), group: 0, links, log: log.clone(), thrifty };
         let log = LogStore::new(log);
         let config =
             Config { snapshot_policy: SnapshotPolicy::Never, enable_elect: false, ..Config::default() };

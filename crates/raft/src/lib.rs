@@ -44,6 +44,7 @@ pub mod snapshot_store;
 mod standing;
 #[allow(missing_docs)]
 mod storage;
+mod thrifty;
 pub mod trust;
 pub mod types;
 mod upkeep;

@@ -47,6 +47,20 @@ pub const APPENDS_IN_FLIGHT: usize = 8;
 /// the runtime's next one to fire costs a system call when it is set.
 pub const COMMIT_NEWS_DELAY: Duration = Duration::from_millis(10);
 
+/// For how long at most a follower that no quorum needs is left without new entries, which then come together. Longer in the
+/// simulator, where messages and disks are slower.
+pub const THRIFTY_HOLD: Duration = Duration::from_millis(if planted::POSSIBLE { 50 } else { 5 });
+/// Who has not answered an append after so long is not waited for: the others are asked, too. Likewise.
+pub const THRIFTY_LATE: Duration = Duration::from_millis(if planted::POSSIBLE { 40 } else { 2 });
+/// How often who is left without looks whether that still holds.
+pub const THRIFTY_CHECK: Duration = Duration::from_millis(1);
+/// How long the question whether there is a newer leader waits for those asked first, before all are.
+pub const THRIFTY_QUESTION: Duration = Duration::from_millis(if planted::POSSIBLE { 30 } else { 1 });
+/// Who is behind another follower by so many entries is not among those asked first.
+pub const THRIFTY_LAG: u64 = 64;
+/// Entries that have so many bytes, as a rule, go to all at once: it is their bytes that cost then, and not their number.
+pub const THRIFTY_BYTES: usize = 8 << 10;
+
 /// What takes a copy of so many bytes is done beside the runtime's tasks: a megabyte takes half a millisecond, or so.
 pub const BESIDE_BYTES: usize = 1 << 20;
 
@@ -132,6 +146,10 @@ pub const MEMBERS_CHECK: Duration = Duration::from_millis(500);
 
 /// How often those who bring slots from group to group look whether there is anything to do that no change has told of.
 pub const MOVE_CHECK: Duration = Duration::from_millis(100);
+
+/// How long what is written of slots that move may take: as long as the longest value takes a slow disk. Each of its parts has the
+/// write timeout.
+pub const MOVE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// About how many bytes of slots that move are written at once.
 pub const MOVE_BYTES: usize = 1 << 20;

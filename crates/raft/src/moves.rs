@@ -177,7 +177,10 @@ async fn take_in(node: &Node, to: &Group) {
             return;
         }
         let sent = pieces.len();
-        let WriteOutcome::Applied(outcomes) = to.write(pieces).await else { return };
+        // A long value takes longer than a client would wait, and has to arrive all the same.
+        let WriteOutcome::Applied(outcomes) = to.write_within(limits::MOVE_TIMEOUT, pieces).await else {
+            return;
+        };
         let error = outcomes.iter().find_map(|outcome| match outcome {
             BatchOutcome::Ran(replies) => replies.iter().find(|reply| reply.is_error()),
             BatchOutcome::WatchFailed | BatchOutcome::PartMissing => None,

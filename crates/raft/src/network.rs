@@ -25,6 +25,7 @@ use crate::pieces;
 use crate::replication::{self, Said};
 use crate::snapshot_store::{SnapshotFile, SnapshotStore};
 use crate::storage::Snapshot;
+use crate::thrifty::Thrifty;
 use crate::types::{GroupId, NodeId};
 use crate::wire::proto::{SnapshotPart, frame, peer_client::PeerClient};
 use crate::wire::{self, proto};
@@ -35,6 +36,7 @@ pub struct Network {
     pub group: GroupId,
     pub links: Links,
     pub log: GroupLog,
+    pub thrifty: Thrifty,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -47,6 +49,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
             target,
             links: self.links.clone(),
             log: self.log.clone(),
+            thrifty: self.thrifty.clone(),
         }
     }
 }
@@ -59,9 +62,20 @@ pub struct PeerNetwork {
     /// Asked each time: the link to who has just become a member may begin later than this does.
     links: Links,
     log: GroupLog,
+    thrifty: Thrifty,
 }
 
 impl PeerNetwork {
+    /// The peer's number.
+    pub fn target(&self) -> NodeId {
+        self.target
+    }
+
+    /// Whom the group's leader asks first.
+    pub fn thrifty(&self) -> &Thrifty {
+        &self.thrifty
+    }
+
     fn link(&self) -> Result<Link, Unreachable<TypeConfig>> {
         self.links.get(self.target).ok_or_else(|| self.unreachable())
     }

@@ -35,6 +35,7 @@ use crate::slot_map::SlotMap;
 use crate::snapshot_store::{SnapshotStore, SnapshotStoreError};
 use crate::standing::Standing;
 use crate::storage::{LogStore, Picture, Replica};
+use crate::thrifty::Thrifty;
 use crate::trust::Trust;
 use crate::types::{GroupId, NodeId, Watcher};
 use crate::upkeep;
@@ -61,6 +62,8 @@ pub struct NodeConfig {
     pub limits: Limits,
     /// How reads are made safe.
     pub read_mode: ReadMode,
+    /// Whether a leader asks no more followers at once than it needs for a quorum.
+    pub thrifty: bool,
 }
 
 /// Timeouts, in milliseconds.
@@ -513,11 +516,13 @@ async fn start_group(env: &Env, config: &NodeConfig, parts: GroupParts) -> Resul
     let raft_config = Arc::new(raft_config(config).validate().map_err(|error| failed(error.to_string()))?);
     let hash_seed = env.rng.next_u64();
     let machine = Arc::new(RwLock::new(Machine::new(hash_seed)));
+    let thrifty = Thrifty::new(id, config.node_id, config.thrifty);
     let network = Network {
         cluster_id: config.cluster_id.clone(),
         group: id,
         links: links.clone(),
         log: log.group(id),
+        thrifty: thrifty.clone(),
     };
     let store = LogStore::new(log.group(id));
     let trust = Arc::new(Trust::new(distrusted));
@@ -534,7 +539,8 @@ async fn start_group(env: &Env, config: &NodeConfig, parts: GroupParts) -> Resul
     let raft = raft.map_err(|error| failed(error.to_string()))?;
     raft.runtime_config().elect(may_elect && distrusted.is_none());
     raft.run();
-    let ground = Ground { env: env.clone(), links, log, watcher, trust };
+    thrifty.follow(raft.server_metrics());
+    let ground = Ground { env: env.clone(), links, log, watcher, trust, thrifty };
     Ok(Group::start(id, raft, machine, ground, config))
 }
 

@@ -32,6 +32,9 @@ pub struct Position {
     pub snapshot: u64,
     /// Snapshots that leaders have sent, and that were not installed because its log had all that they cover.
     pub snapshots_not_needed: u64,
+    /// How often a follower of this node was left without new entries for a moment, and how often it was sent them sooner, as
+    /// those that are asked first were late.
+    pub held_back: (u64, u64),
 }
 
 /// Which entry a log has at an index.
@@ -58,6 +61,7 @@ impl Group {
             committed: metrics.local_committed.map_or(0, |id| id.index),
             snapshot: metrics.snapshot.map_or(0, |id| id.index),
             snapshots_not_needed: self.snapshots_not_needed.load(Ordering::Relaxed),
+            held_back: self.thrifty.counts(),
         }
     }
 

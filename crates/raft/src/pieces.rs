@@ -21,11 +21,16 @@ use crate::wire::proto::{AppendRequest, Frame, LogEntry, Piece, frame};
 
 /// Whether an append is to go in pieces.
 pub fn is_long(append: &AppendEntriesRequest<TypeConfig>) -> bool {
+    len(append) > limits::PIECE_BYTES
+}
+
+/// How many bytes its entries have.
+pub fn len(append: &AppendEntriesRequest<TypeConfig>) -> usize {
     let bytes = |entry: &Entry| match &entry.payload {
         EntryPayload::Normal(data) => data.0.len(),
         EntryPayload::Blank | EntryPayload::Membership(_) => 0,
     };
-    append.entries.iter().map(bytes).sum::<usize>() > limits::PIECE_BYTES
+    append.entries.iter().map(bytes).sum()
 }
 
 /// The request without its entries, which says how long they are, and their pieces.

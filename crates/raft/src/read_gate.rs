@@ -15,6 +15,7 @@ use openraft::ReadPolicy;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{LinearizableReadError, RaftError};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::group::GroupRaft;
 use crate::limits;
@@ -25,6 +26,7 @@ use crate::peer::Link;
 use crate::planted::{Bug, is_planted};
 use crate::propose::turns;
 use crate::storage::stored_vote;
+use crate::thrifty::Thrifty;
 use crate::types::{GroupId, NodeId, Refusal};
 use crate::vacancy::Vacancy;
 use crate::wire::proto::{Confirm, frame};
@@ -40,6 +42,7 @@ pub struct ReadGate {
     pub vacancy: Vacancy,
     pub log: GroupLog,
     pub links: Links,
+    pub thrifty: Thrifty,
     pub mode: ReadMode,
     /// The term of this node's in which openraft has confirmed a read.
     pub settled: Option<u64>,
@@ -105,21 +108,28 @@ impl ReadGate {
             (*id, link.request(self.group, frame::Body::Confirm(Confirm {})).await)
         };
         let voters = links.iter().filter(|(id, _)| configs.iter().any(|voters| voters.contains(id)));
-        let mut asked: FuturesUnordered<_> = voters.map(ask).collect();
+        let (first, mut rest): (Vec<_>, Vec<_>) = voters.partition(|(id, _)| self.thrifty.is_first(**id));
+        let mut asked: FuturesUnordered<_> = first.into_iter().map(ask).collect();
         let agreed = async {
             while !is_quorum(configs, &agree) {
-                match asked.next().await {
+                let answer = match rest.is_empty() {
+                    true => asked.next().await,
+                    false => timeout(limits::THRIFTY_QUESTION, asked.next()).await.ok().flatten(),
+                };
+                match answer {
                     Some((id, Ok(frame::Body::ConfirmReply(reply)))) if reply.term <= term => {
                         agree.insert(id);
                     }
-                    // It cannot tell, or cannot be reached.
-                    Some((_, Ok(frame::Body::Refused(_)) | Err(_))) => {}
-                    Some(_) | None => return false,
+                    Some((_, Ok(frame::Body::ConfirmReply(_)))) => return false,
+                    // It cannot tell, or cannot be reached, or not at once.
+                    _ if !rest.is_empty() => asked.extend(rest.drain(..).map(ask)),
+                    Some(_) => {}
+                    None => return false,
                 }
             }
             true
         };
-        tokio::time::timeout(limits::CONFIRMATION_TIMEOUT, agreed).await.unwrap_or(false)
+        timeout(limits::CONFIRMATION_TIMEOUT, agreed).await.unwrap_or(false)
     }
 
     async fn ask_openraft(&self, policy: ReadPolicy) -> Result<(), Refusal> {

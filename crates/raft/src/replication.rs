@@ -15,18 +15,23 @@ use crate::consensus::{LogId, TypeConfig};
 use crate::limits;
 use crate::network::PeerNetwork;
 use crate::peer::Sent;
+use crate::pieces;
+use crate::thrifty::Thrifty;
+use crate::types::NodeId;
 
 /// What a follower says to one append.
 pub type Said = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>;
 
-/// Sends what `input` yields over `network`, and yields the follower's replies, each within `ttl` of its append; ends
-/// with the first that is none, or says no.
+/// Sends what `input` yields over `network` when it is the follower's turn, and yields the follower's replies, each within `ttl`
+/// of its append; ends with the first that is none, or says no.
 pub fn pipeline<'s>(
     network: &'s PeerNetwork,
     input: impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     ttl: Duration,
 ) -> impl Stream<Item = Said> + Send + 's {
-    let said = without_stale_news(input)
+    // What went before has no more answers to give.
+    network.thrifty().begins(network.target());
+    let said = in_turn(network.thrifty().clone(), network.target(), input)
         .then(|append| OnItsWay::send(network, append))
         .map(move |append| append.said(ttl))
         .buffered(limits::APPENDS_IN_FLIGHT);
@@ -46,6 +51,9 @@ struct OnItsWay<'s> {
 impl<'s> OnItsWay<'s> {
     async fn send(network: &'s PeerNetwork, append: AppendEntriesRequest<TypeConfig>) -> OnItsWay<'s> {
         let before = append.prev_log_id;
+        if !append.entries.is_empty() {
+            network.thrifty().sent(network.target());
+        }
         let last = append.entries.last().map(|entry| entry.log_id).or(before);
         let sent = match network.check_goes_on(&append) {
             Ok(()) => network.send_append(&append).await,
@@ -55,9 +63,42 @@ impl<'s> OnItsWay<'s> {
     }
 
     async fn said(self, ttl: Duration) -> Said {
-        let reply = self.network.append_reply(self.sent?, ttl).await?;
-        Ok(reply.into_stream_result(self.before, self.last))
+        let (thrifty, target) = (self.network.thrifty(), self.network.target());
+        let reply = async { self.network.append_reply(self.sent?, ttl).await }.await;
+        match (&reply, self.last) {
+            (Ok(_), Some(last)) if self.last > self.before => thrifty.answered(target, last.index),
+            (Ok(_), _) => {}
+            (Err(_), _) => thrifty.failed(target),
+        }
+        Ok(reply?.into_stream_result(self.before, self.last))
     }
+}
+
+/// `input`, asked for more when it is `target`'s turn: what openraft has by then is one append. No further news of commits than
+/// it needs.
+fn in_turn(
+    thrifty: Thrifty,
+    target: NodeId,
+    input: impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin,
+) -> impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send {
+    let input = Box::pin(without_stale_news(input));
+    // How long entries are, smoothed: long ones cost by their bytes, so that it is no use to send them together.
+    let usual = limits::THRIFTY_BYTES;
+    stream::unfold((input, None, usual), move |(mut input, sent, usual)| {
+        let thrifty = thrifty.clone();
+        async move {
+            if let Some(sent) = sent {
+                thrifty.turn_of(target, sent).await;
+            }
+            let append = input.next().await?;
+            if append.entries.is_empty() {
+                return Some((append, (input, None, usual)));
+            }
+            let usual = (usual * 7 + pieces::len(&append) / append.entries.len()) / 8;
+            let sent = (usual < limits::THRIFTY_BYTES).then(Instant::now);
+            Some((append, (input, sent, usual)))
+        }
+    })
 }
 
 /// `input`, but for appends without entries that the next one comes soon enough to make needless: all that they carry is

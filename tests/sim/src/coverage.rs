@@ -29,6 +29,10 @@ pub enum Event {
     DiskFailed,
     /// A node lost its disk.
     DiskWiped,
+    /// A follower that no quorum needed was sent entries sooner, as one that was asked first was late.
+    FirstWasLate,
+    /// A follower that no quorum needed was left without new entries for a moment.
+    FollowerHeldBack,
     /// A forwarded call's fate became unknown because the node it went to was lost.
     ForwardLost,
     /// A leader made an entry while its clock was behind that of its log.
@@ -115,7 +119,7 @@ pub enum Event {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Event; 53] = [
+    pub const ALL: [Event; 55] = [
         Event::BlockedDropped,
         Event::BlockedServed,
         Event::BlockedTimedOut,
@@ -128,6 +132,8 @@ impl Event {
         Event::DigestCompared,
         Event::DiskFailed,
         Event::DiskWiped,
+        Event::FirstWasLate,
+        Event::FollowerHeldBack,
         Event::ForwardLost,
         Event::LeaderBehindLog,
         Event::LeaderDiskFaulted,

@@ -354,6 +354,12 @@ fn note_position(observed: &mut Observed, node: NodeId, group: GroupId, known: &
     if was.is_some_and(|was| was.snapshots_not_needed < is.snapshots_not_needed) {
         observed.coverage.count(Event::SnapshotNotNeeded);
     }
+    if was.is_some_and(|was| was.held_back.0 < is.held_back.0) {
+        observed.coverage.count(Event::FollowerHeldBack);
+    }
+    if was.is_some_and(|was| was.held_back.1 < is.held_back.1) {
+        observed.coverage.count(Event::FirstWasLate);
+    }
     if was.is_some_and(|was| was.is_leader && !is.is_leader && was.last_index > was.committed) {
         observed.coverage.count(Event::DeposedMidFlight);
     }

@@ -66,6 +66,7 @@ pub struct Config {
     pub initial_cluster: Vec<Member>,
     pub groups: u64,
     pub read_mode: ReadMode,
+    pub thrifty: bool,
     pub forward: Forward,
     pub threads: u64,
     pub log_level: String,
@@ -123,6 +124,7 @@ impl Config {
             initial_cluster: Vec::new(),
             groups: 0,
             read_mode: ReadMode::ReadIndex,
+            thrifty: true,
             forward: Forward::Never,
             threads: 0,
             log_level: String::new(),
@@ -226,6 +228,7 @@ impl Config {
                 move_piece_bytes: self.move_piece_bytes as usize,
             },
             read_mode: self.read_mode,
+            thrifty: self.thrifty,
         }
     }
 }

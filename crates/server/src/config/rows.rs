@@ -136,6 +136,14 @@ pub const ROWS: &[Row] = &[
          machine is paused. `local`: connections that said READONLY read what this replica has, which may be stale.",
         |c| Field::ReadMode(&mut c.read_mode),
     ),
+    fixed(
+        "thrifty",
+        "yes",
+        "Whether a leader asks no more followers at once than make a quorum with it, the quickest ones. The others are sent \
+         what is written up to 5 ms later, or as soon as one of those is late. With `no` all are, at once: each write then \
+         waits for the quickest that there is at that moment, and costs more processor time and more fsyncs.",
+        |c| Field::YesNo(&mut c.thrifty),
+    ),
     live(
         "forward",
         "auto",
