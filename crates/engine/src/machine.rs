@@ -134,6 +134,8 @@ pub struct Machine {
     pub(crate) users: KnownUsers,
     pub(crate) parts: Parts,
     lookups: Lookups,
+    /// Room for the next entry.
+    received: Received,
 }
 
 impl Machine {
@@ -150,6 +152,7 @@ impl Machine {
             users: KnownUsers::default(),
             parts: Parts::default(),
             lookups: Lookups::default(),
+            received: Received::default(),
         }
     }
 
@@ -222,13 +225,17 @@ impl Machine {
         bytes: Bytes,
         replies: Replies,
     ) -> Result<Applied, ApplyError> {
-        let received = Received::decode(&bytes).map_err(|error| ApplyError::NotAnEntry(at.index, error))?;
+        let room = std::mem::take(&mut self.received);
+        let received = room.decode_here(&bytes).map_err(|error| ApplyError::NotAnEntry(at.index, error))?;
         match received.entry.version {
             0..=entry::VERSION => {}
             newer => return Err(ApplyError::NewerVersion(at.index, newer)),
         }
         self.digest.note(&bytes);
-        Ok(self.apply_received(at, &received, replies))
+        let applied = self.apply_received(at, &received, replies);
+        self.received = received;
+        self.received.clear();
+        Ok(applied)
     }
 
     /// Applies the entry at `at`.

@@ -20,12 +20,17 @@ use super::{Batch, Call, DecodeError, Entry};
 pub(crate) struct Received {
     /// All but its batches.
     pub entry: Entry,
-    /// All but their calls, and where each one's end among `calls`.
-    batches: Vec<(Batch, usize)>,
+    /// What each has besides calls, if anything, and where its calls end among `calls`.
+    batches: Vec<(Option<Box<Batch>>, usize)>,
+    /// What a batch has that is nothing but calls.
+    plain: Batch,
     /// Where each call's words end among `words`.
     calls: Vec<usize>,
     words: Vec<Bytes>,
 }
+
+/// What is kept of an entry with more words than these is no room for the next one.
+const WORDS_KEPT: usize = 64 << 10;
 
 /// A batch of [`Received`], and its calls.
 pub(crate) struct ReceivedBatch<'a> {
@@ -38,18 +43,34 @@ pub(crate) struct ReceivedBatch<'a> {
 impl Received {
     /// The entry in `bytes`, as [`Message::decode`] reads it.
     pub fn decode(bytes: &Bytes) -> Result<Received, DecodeError> {
-        let mut received = Received::default();
+        Received::default().decode_here(bytes)
+    }
+
+    /// [`Received::decode`] in the room of an entry that is done with.
+    pub fn decode_here(mut self, bytes: &Bytes) -> Result<Received, DecodeError> {
+        self.clear();
         let mut fields = Fields::of(bytes, 0, bytes.len());
         while let Some((key, from, to)) = fields.next([ENTRY_STAMP, ENTRY_BATCHES]) {
             match key {
-                ENTRY_BATCHES => received.read_batch(bytes, from, to)?,
+                ENTRY_BATCHES => self.read_batch(bytes, from, to)?,
                 // Twice is once with the fields of both.
-                _ => received.entry.stamp.get_or_insert_default().merge(&bytes[from..to])?,
+                _ => self.entry.stamp.get_or_insert_default().merge(&bytes[from..to])?,
             }
         }
-        fields.merge_rest(&mut received.entry)?;
-        received.take_batches();
-        Ok(received)
+        fields.merge_rest(&mut self.entry)?;
+        self.take_batches();
+        Ok(self)
+    }
+
+    /// Lets go of all it has, which pins the entry's bytes, and keeps the room.
+    pub fn clear(&mut self) {
+        if self.words.len() > WORDS_KEPT {
+            *self = Received::default();
+        }
+        self.entry = Entry::default();
+        self.batches.clear();
+        self.calls.clear();
+        self.words.clear();
     }
 
     fn read_batch(&mut self, bytes: &Bytes, from: usize, to: usize) -> Result<(), DecodeError> {
@@ -57,9 +78,8 @@ impl Received {
         while let Some((_, from, to)) = fields.next([BATCH_CALLS]) {
             self.read_call(bytes, from, to)?;
         }
-        let mut batch = Batch::default();
-        fields.merge_rest(&mut batch)?;
-        self.end_batch(batch);
+        let rest = fields.rest()?.map(Box::new);
+        self.end_batch(rest);
         Ok(())
     }
 
@@ -68,34 +88,36 @@ impl Received {
         while let Some((_, from, to)) = fields.next([CALL_ARGS]) {
             self.words.push(bytes.slice(from..to));
         }
-        let mut call = Call::default();
-        fields.merge_rest(&mut call)?;
-        self.end_call(call);
+        let rest = fields.rest()?;
+        self.end_call(rest);
         Ok(())
     }
 
     /// Ends the call whose first words have been read.
-    fn end_call(&mut self, rest: Call) {
-        self.words.extend(rest.args);
+    fn end_call(&mut self, rest: Option<Call>) {
+        self.words.extend(rest.into_iter().flat_map(|call| call.args));
         self.calls.push(self.words.len());
     }
 
     /// Ends the batch whose first calls have been read.
-    fn end_batch(&mut self, mut batch: Batch) {
-        batch.calls.drain(..).for_each(|call| self.end_call(call));
-        self.batches.push((batch, self.calls.len()));
+    fn end_batch(&mut self, mut rest: Option<Box<Batch>>) {
+        if let Some(rest) = &mut rest {
+            rest.calls.drain(..).for_each(|call| self.end_call(Some(call)));
+        }
+        self.batches.push((rest, self.calls.len()));
     }
 
     fn take_batches(&mut self) {
         let batches = std::mem::take(&mut self.entry.batches);
-        batches.into_iter().for_each(|batch| self.end_batch(batch));
+        batches.into_iter().for_each(|batch| self.end_batch(Some(Box::new(batch))));
     }
 
     /// Its batches.
     pub fn batches(&self) -> impl ExactSizeIterator<Item = ReceivedBatch<'_>> {
         let mut from = 0;
-        self.batches.iter().map(move |(batch, end)| {
+        self.batches.iter().map(move |(rest, end)| {
             let calls = std::mem::replace(&mut from, *end)..*end;
+            let batch = rest.as_deref().unwrap_or(&self.plain);
             ReceivedBatch { batch, calls, of: self }
         })
     }
@@ -150,6 +172,13 @@ impl<'a> Fields<'a> {
         let from = self.end - rest.len();
         self.at = from + len;
         Some((*key, from, self.at))
+    }
+
+    /// What is left, as generated code reads it; none if nothing is.
+    fn rest<M: Message + Default>(self) -> Result<Option<M>, DecodeError> {
+        let mut message = (self.at < self.end).then(M::default);
+        message.as_mut().map_or(Ok(()), |message| self.merge_rest(message))?;
+        Ok(message)
     }
 
     /// Has generated code read what is left, if anything is.
