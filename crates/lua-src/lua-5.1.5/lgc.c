@@ -634,7 +634,9 @@ void luaC_step (lua_State *L) {
 
 void luaC_fullgc (lua_State *L) {
   global_State *g = G(L);
-  if (g->gcstate <= GCSpropagate) {
+  if (g->gcstate == GCSpause)
+    g->gcstate = GCSfinalize;  /* all is white, with nothing to sweep before */
+  else if (g->gcstate == GCSpropagate) {
     /* reset sweep marks to sweep all elements (returning them to white) */
     g->sweepstrgc = 0;
     g->sweepgc = &g->rootgc;

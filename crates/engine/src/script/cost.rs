@@ -12,8 +12,12 @@ use crate::value::Value;
 const CALL: u64 = 20;
 /// Each word of a call, each element of a reply.
 const WORD: u64 = 8;
-/// Each value that a library reads or writes.
+/// Each value that an answer is made of.
 pub const VALUE: u64 = 16;
+/// Each value that a library reads or writes.
+pub const CODED: u64 = 48;
+/// A call of a library's function, whatever it does.
+pub const CROSSING: u32 = 10;
 /// DEBUG SLEEP, though nobody sleeps while the script runs (`ReadOnly`).
 pub const MILLISECOND: u64 = 100_000;
 /// Each key, for what goes over all keys of a group.
