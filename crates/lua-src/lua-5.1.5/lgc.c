@@ -571,7 +571,10 @@ static l_mem singlestep (lua_State *L) {
     }
     case GCSsweepstring: {
       lu_mem old = g->totalbytes;
-      sweepwholelist(L, &g->strt.hash[g->sweepstrgc++]);
+      GCObject **place = &g->strt.hash[g->sweepstrgc++];
+      while (*place == NULL && g->sweepstrgc < g->strt.size)
+        place = &g->strt.hash[g->sweepstrgc++];  /* many have no string */
+      sweepwholelist(L, place);
       if (g->sweepstrgc >= g->strt.size)  /* nothing more to sweep? */
         g->gcstate = GCSsweep;  /* end sweep-string phase */
       lua_assert(old >= g->totalbytes);
