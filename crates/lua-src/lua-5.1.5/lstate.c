@@ -159,6 +159,7 @@ LUA_API lua_State *lua_newstate (lua_Alloc f, void *ud) {
   g->work.owed = 0;
   g->work.left = MAX_SIZET;
   g->work.serial = 0;
+  g->work.few = MAX_INT;
   g->work.strings = 0;
   g->work.run = 1;
   L->serial = luaE_serial(L);
@@ -209,6 +210,7 @@ LUA_API lua_Work *lua_work (lua_State *L) {
 LUA_API void lua_newrun (lua_State *L, unsigned int serial) {
   lua_Work *work = &G(L)->work;
   work->serial = serial;
+  work->few = serial + FEWOBJECTS;
   work->strings = 0;
   if (++work->run == 0) {  /* what had this number is long over */
     luaS_forget(L);

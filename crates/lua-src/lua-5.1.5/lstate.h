@@ -140,8 +140,15 @@ struct lua_State {
 
 #define G(L)	(L->l_G)
 
-/* a number for an object that tables may hash */
-#define luaE_serial(L)	(G(L)->work.serial++)
+/*
+** a number for an object that tables may hash: a run that has made many pays for
+** each, whose memory no processor's cache has any more
+*/
+#define FEWOBJECTS	10000
+#define OBJECTCOST	16
+#define luaE_serial(L) \
+	((void)(G(L)->work.serial >= G(L)->work.few && lua_charge(OBJECTCOST)), \
+	 G(L)->work.serial++)
 
 
 /*

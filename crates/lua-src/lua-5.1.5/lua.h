@@ -368,6 +368,7 @@ typedef struct lua_Work {
   size_t owed;  /* instructions that the count hook has not been told of */
   size_t left;  /* how many may be owed before nothing long is begun */
   unsigned int serial;  /* of the next object that tables may hash */
+  unsigned int few;  /* the first one that is charged has this number */
   unsigned int strings;  /* that the run has made, or found for the first time */
   unsigned char run;  /* a number for what runs */
 } lua_Work;

@@ -17,7 +17,7 @@ const WORD: u64 = 8;
 /// Each value that an answer is made of.
 pub const VALUE: u64 = 16;
 /// Each value that a library reads or writes.
-pub const CODED: u64 = 48;
+pub const CODED: u64 = 32;
 /// A call of a library's function, whatever it does.
 pub const CROSSING: u32 = 10;
 /// DEBUG SLEEP, though nobody sleeps while the script runs (`ReadOnly`).

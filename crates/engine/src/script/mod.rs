@@ -550,9 +550,9 @@ mod tests {
         }
     }
 
-    /// A run counts the strings that it makes, not those that nobody has left there.
+    /// A run that makes many pays for each, whatever earlier ones have left.
     #[test]
-    fn strings_that_are_there_already_count_as_well() {
+    fn many_strings_and_objects_count() {
         const SCRIPT: &str = "for i = 1, 30000 do local s = i .. 'x' end";
         let mut interpreter = Interpreter::new();
         let expected = counted(&mut interpreter, SCRIPT.to_string());
@@ -565,6 +565,10 @@ mod tests {
             }
             assert_eq!(counted(&mut interpreter, SCRIPT.to_string()), expected, "{runs}");
         }
+        let few = "for i = 1, 9000 do local t = {} end";
+        assert!(counted(&mut interpreter, few.to_string()) < 100_000);
+        let many = "for i = 1, 30000 do local t = {} end";
+        assert!(counted(&mut interpreter, many.to_string()) > 300_000);
         let few = "for i = 1, 30000 do local s = i % 5000 .. 'x' end";
         assert!(counted(&mut interpreter, few.to_string()) < 500_000);
     }
