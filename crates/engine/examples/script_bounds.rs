@@ -14,7 +14,7 @@ use quoris_engine::{Batch, Call, Entry, Machine, Reply, SLOT_COUNT, Stamp};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const SCRIPTS: [(&str, &str); 47] = [
+const SCRIPTS: [(&str, &str); 52] = [
     ("nothing", "while true do end"),
     ("arithmetic", "local n = 0 while true do n = (n * 3 + 1) % 7 end"),
     ("power", "local n = 1 while true do n = 2 ^ 0.5 end"),
@@ -68,6 +68,14 @@ const SCRIPTS: [(&str, &str); 47] = [
         "strings that share a place",
         "local n, f = 0, math.floor while true do n = n + 1 local s = string.format('x%02dx%02dx%02dxyyxyyxyyxyyxyyxyyxyyxyyxyyxyyxyyxyyxyyxyyxyyxyyxyyxyyx', n % 100, f(n / 100) % 100, f(n / 10000) % 100) end",
     ),
+    ("new strings by ..", "local n = 0 while true do n = n + 1 local s = n .. 'x' end"),
+    (
+        "new strings by sub",
+        "local t, n = {}, 0 for i = 1, 100000 do t[i] = i end local a = table.concat(t) while true do n = (n + 1) % 400000 local s = a:sub(n, n + 20) end",
+    ),
+    ("new strings by tostring", "local n = 0 while true do n = n + 1 local s = tostring(n) end"),
+    ("bit", "while true do bit.bor(1, 2) end"),
+    ("tables that are kept", "local t, n = {}, 0 while true do n = n + 1 t[n] = {n} end"),
     ("maxn", "local t = {} for i = 1, 1000000 do t[-i] = i end while true do table.maxn(t) end"),
     ("code", "local a = '--' .. string.rep('x', 1000000) while true do loadstring(a) end"),
     (

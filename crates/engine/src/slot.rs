@@ -113,6 +113,14 @@ impl Slot {
         self.place(key).map(|place| self.at_mut(place))
     }
 
+    /// The same; `place` is where it stood.
+    pub(crate) fn get_mut_near(&mut self, key: &[u8], place: usize) -> Option<&mut Object> {
+        match self.at(place) {
+            Some((at, _)) if **at == *key => Some(self.at_mut(place)),
+            _ => self.get_mut(key),
+        }
+    }
+
     /// The object at `place`, to change.
     pub(crate) fn at_mut(&mut self, place: usize) -> &mut Object {
         match self.edit() {

@@ -680,6 +680,7 @@ LUA_API void lua_rawset (lua_State *L, int idx) {
   api_checknelems(L, 2);
   t = index2adr(L, idx);
   api_check(L, ttistable(t));
+  if (hvalue(t)->readonly) luaG_runerror(L, LUA_READONLY);
   setobj2t(L, luaH_set(L, hvalue(t), L->top-2), L->top-1);
   luaC_barriert(L, hvalue(t), L->top-1);
   L->top -= 2;
@@ -693,10 +694,56 @@ LUA_API void lua_rawseti (lua_State *L, int idx, int n) {
   api_checknelems(L, 1);
   o = index2adr(L, idx);
   api_check(L, ttistable(o));
+  if (hvalue(o)->readonly) luaG_runerror(L, LUA_READONLY);
   setobj2t(L, luaH_setnum(L, hvalue(o), n), L->top-1);
   luaC_barriert(L, hvalue(o), L->top-1);
   L->top--;
   lua_unlock(L);
+}
+
+
+LUA_API void lua_setreadonly (lua_State *L, int idx, int readonly) {
+  StkId o;
+  lua_lock(L);
+  o = index2adr(L, idx);
+  api_check(L, ttistable(o));
+  hvalue(o)->readonly = cast_byte(readonly != 0);
+  lua_unlock(L);
+}
+
+
+LUA_API void lua_fill (lua_State *L, int from, const lua_Word *words, int n) {
+  int i;
+  Table *t;
+  lua_lock(L);
+  api_checknelems(L, 1);
+  t = hvalue(L->top - 1);
+  api_check(L, from + n <= t->sizearray);
+  for (i = 0; i < n; i++) {
+    TValue *o = &t->array[from + i];
+    setsvalue2n(L, o, luaS_newlstr(L, words[i].text, words[i].len));
+    luaC_barriert(L, t, o);
+  }
+  lua_unlock(L);
+}
+
+
+LUA_API int lua_words (lua_State *L, int from, lua_Word *words, int most) {
+  int n;
+  StkId o = L->base + from;
+  for (n = 0; n < most && o < L->top; n++, o++) {
+    words[n].text = NULL;
+    words[n].len = 0;
+    if (ttisstring(o)) {
+      words[n].text = svalue(o);
+      words[n].len = tsvalue(o)->len;
+    }
+    else if (ttisnumber(o)) {
+      words[n].number = nvalue(o);
+      words[n].len = 1;
+    }
+  }
+  return n;
 }
 
 
@@ -715,6 +762,7 @@ LUA_API int lua_setmetatable (lua_State *L, int objindex) {
   }
   switch (ttype(obj)) {
     case LUA_TTABLE: {
+      if (hvalue(obj)->readonly) luaG_runerror(L, LUA_READONLY);
       hvalue(obj)->metatable = mt;
       if (mt)
         luaC_objbarriert(L, hvalue(obj), mt);

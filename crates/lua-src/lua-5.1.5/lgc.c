@@ -571,7 +571,10 @@ static l_mem singlestep (lua_State *L) {
     }
     case GCSsweepstring: {
       lu_mem old = g->totalbytes;
-      sweepwholelist(L, &g->strt.hash[g->sweepstrgc++]);
+      GCObject **place = &g->strt.hash[g->sweepstrgc++];
+      while (*place == NULL && g->sweepstrgc < g->strt.size)
+        place = &g->strt.hash[g->sweepstrgc++];  /* many have no string */
+      sweepwholelist(L, place);
       if (g->sweepstrgc >= g->strt.size)  /* nothing more to sweep? */
         g->gcstate = GCSsweep;  /* end sweep-string phase */
       lua_assert(old >= g->totalbytes);
@@ -634,7 +637,9 @@ void luaC_step (lua_State *L) {
 
 void luaC_fullgc (lua_State *L) {
   global_State *g = G(L);
-  if (g->gcstate <= GCSpropagate) {
+  if (g->gcstate == GCSpause)
+    g->gcstate = GCSfinalize;  /* all is white, with nothing to sweep before */
+  else if (g->gcstate == GCSpropagate) {
     /* reset sweep marks to sweep all elements (returning them to white) */
     g->sweepstrgc = 0;
     g->sweepgc = &g->rootgc;

@@ -71,16 +71,60 @@ void *luaM_toobig (lua_State *L) {
 
 
 /*
-** generic allocation routine.
+** What a block of `n' bytes takes: small ones are as large as others of their
+** kind, so that one can be had for another.
+*/
+#define taken(n) \
+	((n) <= MAXKEPT ? ((n) + KEPTSTEP - 1) / KEPTSTEP * KEPTSTEP : (n))
+#define issmall(n)	((n) - 1 < MAXKEPT)  /* and not 0 */
+#define keptof(g,n)	(&(g)->kept[((n) - 1) / KEPTSTEP])
+
+/* a block that is free, and where the next one of its kind is */
+typedef struct Kept { struct Kept *next; } Kept;
+
+
+/*
+** generic allocation routine. Small blocks that are free are kept for the next
+** of their kind: what frees and allocates behind `frealloc' takes ten times as
+** long.
 */
 void *luaM_realloc_ (lua_State *L, void *block, size_t osize, size_t nsize) {
   global_State *g = G(L);
+  size_t from = taken(osize);
+  size_t to = taken(nsize);
   lua_assert((osize == 0) == (block == NULL));
-  block = (*g->frealloc)(g->ud, block, osize, nsize);
-  if (block == NULL && nsize > 0)
-    luaD_throw(L, LUA_ERRMEM);
+  if (osize == 0 && issmall(nsize) && *keptof(g, nsize) != NULL) {
+    block = *keptof(g, nsize);
+    *keptof(g, nsize) = ((Kept *)block)->next;
+    g->keptbytes -= to;
+  }
+  else if (nsize == 0 && issmall(osize) && g->keptbytes < MOSTKEPT) {
+    ((Kept *)block)->next = *keptof(g, osize);
+    *keptof(g, osize) = block;
+    g->keptbytes += from;
+    block = NULL;
+  }
+  else if (from != to) {
+    block = (*g->frealloc)(g->ud, block, from, to);
+    if (block == NULL && nsize > 0)
+      luaD_throw(L, LUA_ERRMEM);
+  }
   lua_assert((nsize == 0) == (block == NULL));
   g->totalbytes = (g->totalbytes - osize) + nsize;
   return block;
 }
 
+
+/* lets go of all that is kept */
+void luaM_release (lua_State *L) {
+  global_State *g = G(L);
+  size_t size;
+  for (size = KEPTSTEP; size <= MAXKEPT; size += KEPTSTEP) {
+    while (*keptof(g, size) != NULL) {
+      Kept *block = *keptof(g, size);
+      *keptof(g, size) = block->next;
+      (*g->frealloc)(g->ud, block, size, 0);
+    }
+  }
+  g->keptbytes = 0;
+}

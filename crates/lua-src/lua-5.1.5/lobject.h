@@ -201,6 +201,7 @@ typedef union TString {
   struct {
     CommonHeader;
     lu_byte reserved;
+    lu_byte run;  /* the run that had it last made, or found */
     unsigned int hash;
     size_t len;
   } tsv;
@@ -348,6 +349,7 @@ typedef struct Table {
   Node *lastfree;  /* any free position is before this position */
   GCObject *gclist;
   int sizearray;  /* size of `array' array */
+  lu_byte readonly;  /* whether nobody may change it */
 } Table;
 
 

@@ -112,6 +112,7 @@ static void close_state (lua_State *L) {
   luaZ_freebuffer(L, &g->buff);
   freestack(L, L);
   lua_assert(g->totalbytes == sizeof(LG));
+  luaM_release(L);
   (*g->frealloc)(g->ud, fromstate(L), state_size(LG), 0);
 }
 
@@ -158,6 +159,9 @@ LUA_API lua_State *lua_newstate (lua_Alloc f, void *ud) {
   g->work.owed = 0;
   g->work.left = MAX_SIZET;
   g->work.serial = 0;
+  g->work.few = MAX_INT;
+  g->work.strings = 0;
+  g->work.run = 1;
   L->serial = luaE_serial(L);
   g->frealloc = f;
   g->ud = ud;
@@ -184,6 +188,8 @@ LUA_API lua_State *lua_newstate (lua_Alloc f, void *ud) {
   g->gcpause = LUAI_GCPAUSE;
   g->gcstepmul = LUAI_GCMUL;
   g->gcdept = 0;
+  for (i=0; i<MAXKEPT/KEPTSTEP; i++) g->kept[i] = NULL;
+  g->keptbytes = 0;
   for (i=0; i<NUM_TAGS; i++) g->mt[i] = NULL;
   if (luaD_rawrunprotected(L, f_luaopen, NULL) != 0) {
     /* memory allocation error: free partial state */
@@ -198,6 +204,18 @@ LUA_API lua_State *lua_newstate (lua_Alloc f, void *ud) {
 
 LUA_API lua_Work *lua_work (lua_State *L) {
   return &G(L)->work;
+}
+
+
+LUA_API void lua_newrun (lua_State *L, unsigned int serial) {
+  lua_Work *work = &G(L)->work;
+  work->serial = serial;
+  work->few = serial + FEWOBJECTS;
+  work->strings = 0;
+  if (++work->run == 0) {  /* what had this number is long over */
+    luaS_forget(L);
+    work->run = 1;
+  }
 }
 
 

@@ -66,6 +66,12 @@ typedef struct CallInfo {
 /*
 ** `global state', shared by all threads of this state
 */
+/* what of free memory is kept (`luaM_realloc_'): blocks, and in all */
+#define KEPTSTEP	16
+#define MAXKEPT		256
+#define MOSTKEPT	(256 * 1024)
+
+
 typedef struct global_State {
   stringtable strt;  /* hash table for strings */
   lua_Alloc frealloc;  /* function to reallocate memory */
@@ -93,6 +99,8 @@ typedef struct global_State {
   struct Table *mt[NUM_TAGS];  /* metatables for basic types */
   TString *tmname[TM_N];  /* array with tag-method names */
   lua_Work work;  /* what is to be counted */
+  struct Kept *kept[MAXKEPT / KEPTSTEP];  /* free blocks, by their size */
+  size_t keptbytes;  /* of all these */
 } global_State;
 
 
@@ -132,8 +140,15 @@ struct lua_State {
 
 #define G(L)	(L->l_G)
 
-/* a number for an object that tables may hash */
-#define luaE_serial(L)	(G(L)->work.serial++)
+/*
+** a number for an object that tables may hash: a run that has made many pays for
+** each, whose memory no processor's cache has any more
+*/
+#define FEWOBJECTS	10000
+#define OBJECTCOST	16
+#define luaE_serial(L) \
+	((void)(G(L)->work.serial >= G(L)->work.few && lua_charge(OBJECTCOST)), \
+	 G(L)->work.serial++)
 
 
 /*

@@ -106,6 +106,32 @@ void luaS_resize (lua_State *L, int newsize) {
 }
 
 
+/*
+** Counts a string that a run makes, whether or not an earlier one has left it:
+** how long a string takes grows with how many there are, mostly because none of
+** this is in the processor's caches any more. Few cost nothing.
+*/
+#define FEWSTRINGS	10000
+#define STRINGCOST	96
+
+static void countstring (global_State *g, TString *ts) {
+  ts->tsv.run = g->work.run;
+  if (++g->work.strings > FEWSTRINGS) lua_charge(STRINGCOST);
+}
+
+
+/* no string is any run's */
+void luaS_forget (lua_State *L) {
+  stringtable *tb = &G(L)->strt;
+  int i;
+  for (i=0; i<tb->size; i++) {
+    GCObject *o;
+    for (o = tb->hash[i]; o != NULL; o = o->gch.next)
+      rawgco2ts(o)->tsv.run = 0;
+  }
+}
+
+
 static TString *newlstr (lua_State *L, const char *str, size_t l,
                                        unsigned int h, unsigned int at) {
   TString *ts;
@@ -118,6 +144,7 @@ static TString *newlstr (lua_State *L, const char *str, size_t l,
   ts->tsv.marked = luaC_white(G(L));
   ts->tsv.tt = LUA_TSTRING;
   ts->tsv.reserved = 0;
+  countstring(G(L), ts);
   memcpy(ts+1, str, l*sizeof(char));
   ((char *)(ts+1))[l] = '\0';  /* ending 0 */
   tb = &G(L)->strt;
@@ -149,6 +176,7 @@ TString *luaS_newlstr (lua_State *L, const char *str, size_t l) {
     if (ts->tsv.len == l && (memcmp(str, getstr(ts), l) == 0)) {
       /* string may be dead */
       if (isdead(G(L), o)) changewhite(o);
+      if (ts->tsv.run != G(L)->work.run) countstring(G(L), ts);
       return ts;
     }
     seen++;

@@ -368,9 +368,36 @@ typedef struct lua_Work {
   size_t owed;  /* instructions that the count hook has not been told of */
   size_t left;  /* how many may be owed before nothing long is begun */
   unsigned int serial;  /* of the next object that tables may hash */
+  unsigned int few;  /* the first one that is charged has this number */
+  unsigned int strings;  /* that the run has made, or found for the first time */
+  unsigned char run;  /* a number for what runs */
 } lua_Work;
 
 LUA_API lua_Work *(lua_work) (lua_State *L);
+
+/* from now on objects and strings are another run's: objects from `serial' on */
+LUA_API void (lua_newrun) (lua_State *L, unsigned int serial);
+
+/* one that nobody may change, by whatever way, until it is told otherwise */
+LUA_API void (lua_setreadonly) (lua_State *L, int idx, int readonly);
+
+#define LUA_READONLY	"Attempt to modify a readonly table"
+
+/*
+** What an argument is: a string, where it lies; a number, which has no text and
+** a length; or neither.
+*/
+typedef struct lua_Word {
+  const char *text;
+  size_t len;
+  lua_Number number;
+} lua_Word;
+
+/* what up to `most' arguments are, from number `from' on, which counts from 0 */
+LUA_API int (lua_words) (lua_State *L, int from, lua_Word *words, int most);
+
+/* puts strings into a list that has room for them, on top of the stack */
+LUA_API void (lua_fill) (lua_State *L, int from, const lua_Word *words, int n);
 
 /* counts `n' instructions of the script that runs; whether it has any left */
 LUA_API int (lua_charge) (size_t n);

@@ -138,7 +138,9 @@ void luaV_settable (lua_State *L, const TValue *t, TValue *key, StkId val) {
     const TValue *tm;
     if (ttistable(t)) {  /* `t' is a table? */
       Table *h = hvalue(t);
-      TValue *oldval = luaH_set(L, h, key); /* do a primitive set */
+      TValue *oldval;
+      if (h->readonly) luaG_runerror(L, LUA_READONLY);
+      oldval = luaH_set(L, h, key); /* do a primitive set */
       if (!ttisnil(oldval) ||  /* result is no nil? */
           (tm = fasttm(L, h->metatable, TM_NEWINDEX)) == NULL) { /* or no TM? */
         setobj2t(L, oldval, val);
@@ -372,6 +374,25 @@ static void Arith (lua_State *L, StkId ra, const TValue *rb,
 
 
 
+/*
+** what a table holds at a string, or at a place of its list: most of what is
+** looked up, which luaV_gettable finds by way of three calls. `nil' says nothing
+*/
+static const TValue *plainly (Table *t, const TValue *key) {
+  if (ttisstring(key))
+    return luaH_getstr(t, rawtsvalue(key));
+  if (ttisnumber(key)) {
+    lua_Number n = nvalue(key);
+    int k;
+    lua_number2int(k, n);
+    if (luai_numeq(cast_num(k), n) &&
+        cast(unsigned int, k-1) < cast(unsigned int, t->sizearray))
+      return &t->array[k-1];
+  }
+  return luaO_nilobject;
+}
+
+
 void luaV_execute (lua_State *L, int nexeccalls) {
   LClosure *cl;
   StkId base;
@@ -430,13 +451,28 @@ void luaV_execute (lua_State *L, int nexeccalls) {
       case OP_GETGLOBAL: {
         TValue g;
         TValue *rb = KBx(i);
-        sethvalue(L, &g, cl->env);
+        const TValue *found;
         lua_assert(ttisstring(rb));
+        found = luaH_getstr(cl->env, rawtsvalue(rb));
+        if (!ttisnil(found)) {
+          setobj2s(L, ra, found);
+          continue;
+        }
+        sethvalue(L, &g, cl->env);
         Protect(luaV_gettable(L, &g, rb, ra));
         continue;
       }
       case OP_GETTABLE: {
-        Protect(luaV_gettable(L, RB(i), RKC(i), ra));
+        TValue *rb = RB(i);
+        TValue *rc = RKC(i);
+        if (ttistable(rb)) {
+          const TValue *found = plainly(hvalue(rb), rc);
+          if (!ttisnil(found)) {
+            setobj2s(L, ra, found);
+            continue;
+          }
+        }
+        Protect(luaV_gettable(L, rb, rc, ra));
         continue;
       }
       case OP_SETGLOBAL: {

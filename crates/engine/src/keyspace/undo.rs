@@ -28,7 +28,8 @@ impl Keyspace {
     pub(crate) fn keep(&mut self) {
         let Some(mut undo) = self.undo.take() else { return };
         for (key, earlier) in &undo.journal {
-            if let (Earlier::Noted { .. }, Some(object)) = (earlier, self.slot_mut(key).get_mut(key)) {
+            let Earlier::Noted { spot, .. } = earlier else { continue };
+            if let Some(object) = self.slots.get_mut(spot.slot).get_mut_near(key, spot.place) {
                 object.value.forget_changes();
             }
         }
@@ -136,7 +137,7 @@ impl Keyspace {
         let object = self.slots.get_mut(spot.slot).at_mut(spot.place);
         match undo.journal.get(key) {
             None if object.value.note_changes() => {
-                undo.journal.insert(Key::from(key), Earlier::Noted { version: object.version });
+                undo.journal.insert(Key::from(key), Earlier::Noted { version: object.version, spot });
             }
             Some(Earlier::Noted { .. }) if object.value.changes().is_some_and(|noted| noted < MOST_NOTED) => {
             }
@@ -186,6 +187,8 @@ enum Earlier {
     Noted {
         /// The object's version.
         version: u64,
+        /// Where it stood.
+        spot: Spot,
     },
 }
 
@@ -195,7 +198,7 @@ impl Earlier {
         match self {
             Earlier::Absent => {}
             Earlier::Was(was) => *object = was,
-            Earlier::Noted { version } => {
+            Earlier::Noted { version, .. } => {
                 object.value.take_back_changes();
                 object.version = version;
             }

@@ -48,6 +48,9 @@ pub fn functions(lua: &Lua, world: &Rc<World>) -> mlua::Result<Table> {
     let [call, pcall] = raw::commands(lua, world)?;
     host.set("call", call)?;
     host.set("pcall", pcall)?;
+    let [lock, charge] = raw::marks(lua)?;
+    host.set("lock", lock)?;
+    host.set("charge", charge)?;
     host.set("tonumber", lua.create_function(|lua, original| raw::tonumber(lua, &original))?)?;
     host.set("raised", lua.create_function(raised)?)?;
     let look = |lua: &Lua, ()| {
@@ -58,10 +61,6 @@ pub fn functions(lua: &Lua, world: &Rc<World>) -> mlua::Result<Table> {
     host.set("where", lua.create_function(locate)?)?;
     host.set("must_end", lua.create_function(|lua, ()| Ok(must_end(lua)))?)?;
     host.set("patterns", lib::patterns(lua)?)?;
-    let spend = |lua: &Lua, instructions: f64| Ok(with(lua, |host| host.spend(instructions as u64)));
-    host.set("spend", lua.create_function(spend)?)?;
-    let made = |lua: &Lua, bytes: f64| Ok(with(lua, |host| host.made(bytes as usize)));
-    host.set("made", lua.create_function(made)?)?;
     let out_of_memory = |lua: &Lua, ()| {
         with(lua, Host::run_out_of_memory);
         Ok(())
@@ -239,9 +238,9 @@ fn gather(
         *text = BytesMut::with_capacity(BYTES_OF_SEVERAL);
     }
     lens.clear();
-    for i in 0..words.count() {
+    words.each(|word| {
         let before = text.len();
-        match words.get(i) {
+        match word {
             Word::Text(word) => text.extend_from_slice(word),
             Word::Number(number) => lib::put_word(number, text),
             Word::Other => return Err(CommandError::Text(OTHER)),
@@ -250,8 +249,8 @@ fn gather(
         if text.len() > FREE_BYTES && text.len() > bytes_limit.saturating_sub(words.used_bytes()) {
             return Err(CommandError::OutOfMemory);
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Asked at each error: whether the script is at its end, whatever it catches.

@@ -1,9 +1,11 @@
 //! What work outside of Lua's own instructions counts as, in instructions: what commands touch, what is copied. Functions of
 //! the script, its data and the keys alone, so that a budget ends on every replica alike. One instruction stands for some 10 ns.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 
-use crate::command::{Command, Flags};
+use crate::command::{self, Command, Flags};
 use crate::keyspace::Keyspace;
 use crate::reply::Reply;
 use crate::value::Value;
@@ -12,15 +14,19 @@ use crate::value::Value;
 const CALL: u64 = 20;
 /// Each word of a call, each element of a reply.
 const WORD: u64 = 8;
-/// Each value that a library reads or writes.
+/// Each value that an answer is made of.
 pub const VALUE: u64 = 16;
+/// Each value that a library reads or writes.
+pub const CODED: u64 = 32;
+/// A call of a library's function, whatever it does.
+pub const CROSSING: u32 = 10;
 /// DEBUG SLEEP, though nobody sleeps while the script runs (`ReadOnly`).
 pub const MILLISECOND: u64 = 100_000;
 /// Each key, for what goes over all keys of a group.
 const KEY: u64 = 8;
 
 /// What is bounded by a call's words and its reply, or frees what was made before, though Redis does not call it fast. Whatever
-/// is neither here nor fast is taken to go over all that its keys hold. Sorted, for it is searched at each call.
+/// is neither here nor fast is taken to go over all that its keys hold. Sorted, for it is searched.
 const BY_WORDS: [&str; 62] = [
     "append",
     "bitfield",
@@ -97,10 +103,19 @@ pub fn of_call(row: &Command, words: &[Bytes], keys: &Keyspace) -> u64 {
     CALL + text + walked(row, words, keys)
 }
 
+/// Whether a call's words and its reply bound what it does, for each row by its place.
+static BOUNDED: LazyLock<Vec<bool>> = LazyLock::new(|| {
+    let bounded =
+        |row: &Command| row.flags.contains(Flags::FAST) || BY_WORDS.binary_search(&row.name).is_ok();
+    command::rows().iter().map(|row| bounded(row.command)).collect()
+});
+
 fn walked(row: &Command, words: &[Bytes], keys: &Keyspace) -> u64 {
+    if BOUNDED[row.id] {
+        return 0;
+    }
     let sizes = || row.keys.of(words).filter_map(|key| keys.get(key)).map(|object| of_value(&object.value));
     match row.name {
-        _ if row.flags.contains(Flags::FAST) || BY_WORDS.binary_search(&row.name).is_ok() => 0,
         "scan" | "sscan" | "hscan" | "zscan" => looked_at(words).saturating_mul(WORD),
         "lcs" => sizes().fold(1, u64::saturating_mul).saturating_mul(16),
         _ if row.keys.any() => sizes().sum(),

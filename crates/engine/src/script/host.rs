@@ -197,11 +197,6 @@ impl Host {
         self.spend(owed)
     }
 
-    /// Counts a string that the script has made. Whether the script must end.
-    pub fn made(&mut self, bytes: usize) -> bool {
-        self.spend(cost::of_bytes(bytes))
-    }
-
     /// Counts work that is done outside of Lua's instructions. Whether the script must end.
     pub fn spend(&mut self, instructions: u64) -> bool {
         self.spent = self.spent.saturating_add(instructions);

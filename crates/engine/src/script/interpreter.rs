@@ -24,7 +24,7 @@ const COMPILED: usize = 1000;
 
 /// An interpreter that has come to hold so much more when a script has ended collects its garbage. Beyond what stays after that:
 /// the code of many scripts alone may be more, and would have each of them collect in vain.
-const GARBAGE_BYTES: usize = 128 << 10;
+const GARBAGE_BYTES: usize = 256 << 10;
 
 /// How a run ended.
 #[derive(Debug, PartialEq)]
@@ -74,13 +74,15 @@ pub struct Interpreter {
     fcall: Function,
     load: Function,
     world: Rc<World>,
-    env: Table,
+    /// What scripts see, and what the code of libraries does.
+    globals: Table,
+    library_globals: Table,
     /// Chunks by the SHA-1 of their text, in hexadecimal digits. Lua's own table, as Lua lends out few values at a time: how
     /// many arguments a call can take must not depend on what has been compiled.
     compiled: Table,
     /// How many of them.
     compiled_count: usize,
-    /// What it held when garbage was last collected.
+    /// What it used when garbage was last collected.
     kept_bytes: usize,
     /// The host of an earlier run, whose room the next one may use.
     pub room: Option<Box<Host>>,
@@ -98,19 +100,21 @@ impl Interpreter {
         let world = Rc::<World>::default();
         let prelude = lua.load(PRELUDE).set_name("@quoris").set_mode(ChunkMode::Text).into_function()?;
         let api: Table = prelude.call((api::functions(&lua, &world)?, lib::math(&lua)?, lib::all(&lua)?))?;
-        let env: Table = api.get("env")?;
-        lua.set_globals(env.clone())?;
+        let globals: Table = api.get("globals")?;
+        lua.set_globals(globals.clone())?;
         let compiled = lua.create_table()?;
         let entrance = Entrance::new(&lua, &api, &compiled)?;
         lua.gc_collect()?;
         // The collector rests: else what a weak table still holds would depend on what the state has run before.
         lua.gc_stop();
+        let kept_bytes = entrance.used_bytes();
         Ok(Interpreter {
             entrance,
             fcall: api.get("fcall")?,
             load: api.get("load")?,
-            env,
-            kept_bytes: lua.used_memory(),
+            globals,
+            library_globals: api.get("library_globals")?,
+            kept_bytes,
             lua,
             world,
             compiled,
@@ -134,6 +138,7 @@ impl Interpreter {
             }
             Code::Function { name, library } => {
                 let made = self.compile_library(library);
+                self.entrance.enter_library();
                 self.entrance.number_anew();
                 let made = made.and_then(|code| Ok((code, self.list(run.keys)?, self.list(run.args)?)));
                 self.within(host, |interpreter| {
@@ -149,6 +154,7 @@ impl Interpreter {
         let mut host = host;
         host.loading = Some(Vec::new());
         let chunk = self.compile_library(code);
+        self.entrance.enter_library();
         self.entrance.number_anew();
         let (mut host, ended) =
             self.within(host, |interpreter| interpreter.register(chunk?).map(|_| Ended::Value(Reply::OK)));
@@ -189,12 +195,13 @@ impl Interpreter {
 
     /// Collects garbage if there is enough of it, while nothing runs.
     fn collect(&mut self) {
-        if self.used_bytes() > self.kept_bytes + GARBAGE_BYTES.max(self.kept_bytes / 2) {
+        let used = self.entrance.used_bytes();
+        if used > self.kept_bytes + GARBAGE_BYTES.max(self.kept_bytes / 2) {
             // A finalizer could fail; there are none.
             let _ = self.lua.gc_collect();
             // That has woken it.
             self.lua.gc_stop();
-            self.kept_bytes = self.used_bytes();
+            self.kept_bytes = self.entrance.used_bytes();
         }
     }
 
@@ -252,13 +259,13 @@ impl Interpreter {
 
     /// Compiles a script. The error says where it is wrong.
     pub fn compile_script(&mut self, sha: &str, body: &Bytes) -> Result<Function, CommandError> {
-        self.chunk(sha, body, "@user_script").map_err(|text| {
+        self.chunk(sha, body, "@user_script", self.globals.clone()).map_err(|text| {
             CommandError::Message(format!("ERR Error compiling script (new function): {text}"))
         })
     }
 
     fn compile_library(&mut self, code: &Bytes) -> Result<Function, CommandError> {
-        let chunk = self.chunk(&sha1_hex(code), code, "@user_function");
+        let chunk = self.chunk(&sha1_hex(code), code, "@user_function", self.library_globals.clone());
         chunk.map_err(|text| CommandError::Message(format!("ERR Error compiling function: {text}")))
     }
 
@@ -276,7 +283,7 @@ impl Interpreter {
     }
 
     /// The function that runs `text`, without its first line if that is a `#!` one.
-    fn chunk(&mut self, sha: &str, text: &Bytes, name: &str) -> Result<Function, String> {
+    fn chunk(&mut self, sha: &str, text: &Bytes, name: &str, env: Table) -> Result<Function, String> {
         if let Ok(Some(function)) = self.compiled.raw_get(sha) {
             return Ok(function);
         }
@@ -287,11 +294,10 @@ impl Interpreter {
         };
         let prepared = source::prepared(&text[shebang..]);
         let chunk = self.lua.load(&*prepared).set_name(name).set_mode(ChunkMode::Text);
-        let function =
-            chunk.set_environment(self.env.clone()).into_function().map_err(|error| match error {
-                mlua::Error::SyntaxError { message, .. } => message,
-                other => other.to_string(),
-            })?;
+        let function = chunk.set_environment(env).into_function().map_err(|error| match error {
+            mlua::Error::SyntaxError { message, .. } => message,
+            other => other.to_string(),
+        })?;
         if self.compiled_count >= COMPILED {
             self.compiled.clear().map_err(|error| error.to_string())?;
             self.compiled_count = 0;

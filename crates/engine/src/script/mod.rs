@@ -504,7 +504,7 @@ mod tests {
                 12_500,
             ),
             (HASHED, "t[-r] = nil t[-65536 - r] = r", 262_144),
-            (HASHED, "table.maxn(t)", 262_144),
+            ("local t = {} for i = 1, 32768 do t[-i] = i end", "table.maxn(t)", 131_072),
             (CLASHING, "local c = t[k(1001)]", 900),
             ("local a = string.rep(' ', 100000)", "local f = loadstring(a)", 100_000),
         ];
@@ -547,6 +547,61 @@ mod tests {
             let mut used = Interpreter::new();
             counted(&mut used, format!("local t = {{}} for i = 1, {n} do t[i] = {{function() end}} end"));
             assert_eq!(counted(&mut used, SCRIPT.to_string()), expected);
+        }
+    }
+
+    /// A run that makes many pays for each, whatever earlier ones have left.
+    #[test]
+    fn many_strings_and_objects_count() {
+        const SCRIPT: &str = "for i = 1, 30000 do local s = i .. 'x' end";
+        let mut interpreter = Interpreter::new();
+        let expected = counted(&mut interpreter, SCRIPT.to_string());
+        assert!(expected > 1_500_000, "{expected}");
+        // Few enough to stay there, and then as many runs as Lua tells from one another, more or less.
+        for runs in (0..2).chain(250..260) {
+            counted(&mut interpreter, "for i = 1, 3000 do local s = i .. 'x' end".to_string());
+            for _ in 0..runs {
+                counted(&mut interpreter, "local a".to_string());
+            }
+            assert_eq!(counted(&mut interpreter, SCRIPT.to_string()), expected, "{runs}");
+        }
+        let few = "for i = 1, 9000 do local t = {} end";
+        assert!(counted(&mut interpreter, few.to_string()) < 100_000);
+        let many = "for i = 1, 30000 do local t = {} end";
+        assert!(counted(&mut interpreter, many.to_string()) > 300_000);
+        let few = "for i = 1, 30000 do local s = i % 5000 .. 'x' end";
+        assert!(counted(&mut interpreter, few.to_string()) < 500_000);
+    }
+
+    /// What all scripts see is changed by none of them, by whatever way.
+    #[test]
+    fn locked_tables_keep_what_they_hold() {
+        const CHANGES: [&str; 10] = [
+            "t.x = 1",
+            "t[1] = 1",
+            "rawset(t, 'x', 1)",
+            "setmetatable(t, {})",
+            "table.insert(t, 1)",
+            "table.insert(t, 1, 1)",
+            "table.sort(t, function() t[1] = 1 end) t.x = nil",
+            "redis.call, t[1] = 1, 1",
+            "coroutine.wrap(function() t[1] = 1 end)()",
+            "setfenv(function() x = 1 end, t)()",
+        ];
+        let mut interpreter = Interpreter::new();
+        for table in
+            ["_G", "redis", "math", "string", "cjson", "coroutine", "getmetatable('')", "getmetatable(redis)"]
+        {
+            for change in CHANGES {
+                let script = format!(
+                    "local t = {table} local ok, why = pcall(function() {change} end)
+                    if ok or not why:find('Attempt to modify a readonly table$') then return why or 'changed' end
+                    if rawget(t, 1) or rawget(t, 'x') then return 'there' end
+                    return type(redis.call)"
+                );
+                let kept = ended(&mut interpreter, Box::leak(script.into_boxed_str()), 1_000_000);
+                assert_eq!(kept, Ended::Value(Reply::bulk("function")), "{table}: {change}");
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 -- Runs once in each interpreter, before any script: what scripts may see, and what keeps replicas alike.
 --
--- `host` holds quoris's own functions (host.rs). Scripts never see a table of this file itself, only locked stand-ins.
+-- `host` holds quoris's own functions (host.rs). Scripts see no table of this file but locked ones.
 -- What would differ between replicas is replaced: the order of pairs and next (tables hash by address where keys are tables
 -- or functions), addresses in tostring, the collector's figures, random numbers, the platform's maths.
 local host, math_of_host, libraries = ...
@@ -16,21 +16,22 @@ local raw_resume, create, original = coroutine.resume, coroutine.create, _G
 -- Locked tables -----------------------------------------------------------------------------------------------------
 
 local READONLY = "Attempt to modify a readonly table"
-local function refuse() error(READONLY, 2) end
 
 -- What getmetatable shows of a locked table.
 local LOCK = {}
-local locked = { [LOCK] = true }
-setmetatable(LOCK, { __newindex = refuse, __metatable = LOCK })
+local LOCKED = { __metatable = LOCK }
+local locked = {}
+
+-- Lua itself refuses what would change such a table, by whatever way. rawset and setmetatable do so in the caller's name.
+local function lock(t)
+    if not getmetatable(t) then setmetatable(t, LOCKED) end
+    locked[t] = true
+    return host.lock(t)
+end
+lock(LOCK)
 
 local function missing(_, name)
     error("Script attempted to access nonexistent global variable '" .. raw_tostring(name) .. "'", 2)
-end
-
-local function lock(contents)
-    local proxy = setmetatable({}, { __index = contents, __newindex = refuse, __metatable = LOCK })
-    locked[proxy] = true
-    return proxy
 end
 
 getmetatable("").__metatable = LOCK
@@ -113,14 +114,12 @@ local function tostring(value)
     return kind .. ": 0x0"
 end
 
--- What takes long in one instruction is counted as more of them.
-local function spend(instructions)
-    if instructions > 500 and host.spend(instructions) then error("the script has used up its budget", 0) end
-end
+-- What takes long in one instruction is counted as more of them: a script that has none left ends with the next one.
+local charge = host.charge
 
 -- Counts a string that has been made.
 local function made(text)
-    if #text > 500 and host.made(#text) then error("the script has used up its budget", 0) end
+    charge(#text / 16)
     return text
 end
 
@@ -141,13 +140,9 @@ local marked = {
         local _, result = math_of_host.pow(number(base), number(kept))
         return result
     end,
-    __newindex = refuse,
     __metatable = LOCK,
 }
-for _, mark in ipairs({ MARK, KEPT }) do
-    setmetatable(mark, marked)
-    locked[mark] = true
-end
+for _, mark in ipairs({ MARK, KEPT }) do lock(setmetatable(mark, marked)) end
 
 -- Errors ------------------------------------------------------------------------------------------------------------
 
@@ -221,22 +216,22 @@ end
 
 -- Loading more code -------------------------------------------------------------------------------------------------
 
-local globals = {}
-local library_globals = {}
-local env_meta = { __index = globals, __newindex = refuse, __metatable = LOCK }
-local env = setmetatable({}, env_meta)
-locked[env] = true
+-- What scripts see; and what the code of libraries does, which sees less while it registers its functions.
+local globals = setmetatable({}, { __index = missing, __metatable = LOCK })
+local registering = setmetatable({}, { __index = missing })
+local library_meta = { __index = globals, __metatable = LOCK }
+local library_globals = lock(setmetatable({}, library_meta))
 
 local function loadstring(text, name)
     if type(text) == "string" and byte(text, 1) == 27 then return nil, "binary chunks are not loaded" end
     if type(text) == "string" then
-        spend(#text)
+        charge(#text)
         -- What stands before the text must not become its name.
         text, name = host.prepared(text), name or text
     end
     local f, failure = raw_loadstring(text, name)
     if not f then return nil, seen(failure) end
-    return raw_setfenv(f, env)
+    return raw_setfenv(f, globals)
 end
 
 local function load(reader, name)
@@ -253,7 +248,7 @@ local function getfenv(f)
     if f == nil then f = 1 end
     if type(f) == "number" and f > 0 then f = f + 1 end
     local found = raw_getfenv(f)
-    if found == original then return env end
+    if found == original or found == library_globals then return globals end
     return found
 end
 
@@ -296,7 +291,7 @@ for _, of in ipairs({ redis, library_redis }) do
     of.LOG_DEBUG, of.LOG_VERBOSE, of.LOG_NOTICE, of.LOG_WARNING = 0, 1, 2, 3
     of.REDIS_VERSION, of.REDIS_VERSION_NUM = host.version, host.version_num
 end
-setmetatable(library_redis, { __index = missing })
+setmetatable(library_redis, { __index = missing, __metatable = LOCK })
 
 -- What scripts see --------------------------------------------------------------------------------------------------
 
@@ -342,11 +337,9 @@ end
 local raw_rep, insert, remove, maxn, foreachi = string.rep, table.insert, table.remove, table.maxn, table.foreachi
 string.rep = function(text, ...)
     local n = count_of((...), 0)
-    spend(n / 4)
+    charge(n / 4)
     local kind = type(text)
-    if kind == "string" and n * #text > 4000 and host.made(n * #text) then
-        error("the script has used up its budget", 0)
-    end
+    if kind == "string" then charge(n * #text / 16) end
     return through("rep", raw_pcall(raw_rep, text, ...))
 end
 
@@ -361,7 +354,10 @@ end
 for _, name in ipairs({ "lower", "upper", "reverse" }) do
     local raw = string[name]
     string[name] = function(text, ...)
-        if type(text) == "string" then return made(raw(text)) end
+        if type(text) == "string" then
+            charge(#text / 16)
+            return made(raw(text))
+        end
         return through(name, raw_pcall(raw, text, ...))
     end
 end
@@ -370,44 +366,52 @@ string.byte = function(text, ...)
     local from, to = ...
     if to == nil then return through("byte", raw_pcall(byte, text, ...)) end
     local n = (count_of(to, 0) - count_of(from, 1)) % (type(text) == "string" and #text + 1 or 1)
-    spend(n / 4)
+    charge(n / 4)
     return through("byte", raw_pcall(byte, text, ...))
 end
 
 local format = string.format
-string.format = function(...) return made(through("format", raw_pcall(format, ...))) end
+string.format = function(...)
+    charge(16)
+    return made(through("format", raw_pcall(format, ...)))
+end
+
+-- An element that makes room for another one, or takes its place.
+local MOVED = 3 / 4
 
 local counted = {
     concat = function(t, ...)
         local _, from, to = ...
-        if type(t) == "table" then spend((count_of(to, #t) - count_of(from, 1)) / 4) end
+        if type(t) == "table" then charge((count_of(to, #t) - count_of(from, 1)) / 4) end
         local ok, text = raw_pcall(concat, t, ...)
         return made(through("concat", ok, text))
     end,
     foreach = foreach,
     foreachi = function(t, f)
-        if type(t) == "table" then spend(#t / 4) end
+        if type(t) == "table" then charge(#t / 4) end
         return foreachi(t, f)
     end,
     insert = function(t, ...)
-        if type(t) == "table" and select("#", ...) > 1 then spend((#t - count_of((...), 1)) / 4) end
+        if type(t) == "table" and select("#", ...) > 1 then charge((#t - count_of((...), 1)) * MOVED) end
         return through("insert", raw_pcall(insert, t, ...))
     end,
     maxn = function(t)
         if type(t) ~= "table" then return through("maxn", raw_pcall(maxn, t)) end
-        local most = 0
+        local most, seen = 0, 0
         for key in raw_next, t do
+            seen = seen + 1
             if type(key) == "number" and key > most then most = key end
         end
+        charge(seen)
         return most
     end,
     remove = function(t, ...)
-        if type(t) == "table" and select("#", ...) > 0 then spend((#t - count_of((...), 1)) / 4) end
+        if type(t) == "table" and select("#", ...) > 0 then charge((#t - count_of((...), 1)) * MOVED) end
         return through("remove", raw_pcall(remove, t, ...))
     end,
     sort = function(t, ...)
         local n = type(t) == "table" and #t or 0
-        if n > 100 then spend(n * #raw_tostring(n) * 4) end
+        if n > 100 then charge(n * #raw_tostring(n) * 4) end
         return sort(t, ...)
     end,
 }
@@ -417,7 +421,7 @@ local function counted_unpack(t, ...)
     local from, to = ...
     local n = count_of(to, #t) - count_of(from, 1) + 1
     if n >= 8000 then error("too many results to unpack", 2) end
-    spend(n / 4)
+    charge(n / 2)
     return unpack(t, ...)
 end
 
@@ -485,7 +489,7 @@ string.match = function(...) return got(2, patterns.match(...)) end
 string.gmatch, string.gfind, string.gsub = gmatch, gmatch, gsub
 
 local visible = {
-    _G = env, _VERSION = _VERSION,
+    _G = globals, _VERSION = _VERSION,
     assert = assert, error = error, ipairs = ipairs, rawequal = rawequal, rawget = rawget, select = select,
     tonumber = host.tonumber(tonumber), type = type, unpack = counted_unpack, pairs = pairs, next = next, tostring = tostring,
     pcall = pcall, xpcall = xpcall, loadstring = loadstring, load = load, getfenv = getfenv, setfenv = setfenv,
@@ -509,18 +513,14 @@ local visible = {
 }
 for name, library in raw_pairs(libraries) do visible[name] = lock(erring(library)) end
 for key, value in raw_pairs(visible) do globals[key] = value end
-library_globals.redis = lock(library_redis)
+registering.redis = lock(library_redis)
 -- Where source.rs finds it, whatever the environment of the code is.
 string.__mark = MARK
-setmetatable(globals, { __index = missing })
-setmetatable(library_globals, { __index = missing })
+lock(globals)
 
 -- What the host calls -----------------------------------------------------------------------------------------------
 
-local function begin(keys, args)
-    walk = NO_WALK
-    globals.KEYS, globals.ARGV = keys, args
-end
+local function begin() walk = NO_WALK end
 
 -- Lua calls no handler when memory is short.
 local function ended(ok, value)
@@ -529,22 +529,21 @@ local function ended(ok, value)
 end
 
 return {
-    env = env,
+    globals = globals,
+    library_globals = library_globals,
     pairs = pairs,
-    -- A script runs as xpcall(script, located), once `begin` has put its lists in their places (raw.rs).
+    -- A script runs as xpcall(script, located), once `begin` has been called and its lists are in their places (raw.rs).
     begin = begin,
     xpcall = raw_xpcall,
     located = located,
     fcall = function(callback, keys, args)
-        begin()
         return ended(raw_xpcall(function() return callback(keys, args) end, located))
     end,
     -- Runs a library's code, which registers its functions.
     load = function(chunk)
-        begin()
-        env_meta.__index = library_globals
+        library_meta.__index = registering
         local ok, failure = raw_xpcall(chunk, located)
-        env_meta.__index = globals
+        library_meta.__index = globals
         return ended(ok, failure)
     end,
 }

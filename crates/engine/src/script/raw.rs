@@ -26,7 +26,7 @@ use mlua::ffi::{
     LUA_GCCOUNT, LUA_GCCOUNTB, LUA_MASKCOUNT, LUA_OK, LUA_REGISTRYINDEX, LUA_TBOOLEAN, LUA_TFUNCTION,
     LUA_TNIL, LUA_TNUMBER, LUA_TSTRING, lua_Debug, lua_State, lua_call, lua_createtable, lua_error, lua_gc,
     lua_gettop, lua_pcall, lua_pop, lua_pushboolean, lua_pushcclosure, lua_pushlightuserdata,
-    lua_pushlstring_, lua_pushnumber, lua_pushvalue, lua_rawget_, lua_rawgeti_, lua_rawset, lua_rawseti_,
+    lua_pushlstring_, lua_pushnil, lua_pushnumber, lua_pushvalue, lua_rawget_, lua_rawgeti_, lua_rawset,
     lua_remove, lua_sethook, lua_settop, lua_toboolean, lua_tocfunction, lua_tolstring, lua_tonumber,
     lua_touserdata, lua_type, lua_upvalueindex,
 };
@@ -51,27 +51,60 @@ pub struct Words {
     count: c_int,
 }
 
+/// So many words cross the border to C at a time.
+const SOME: usize = 8;
+
+/// What `lua_words` tells of an argument: where its text lies; a number, if it has no text but a length; or neither.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct RawWord {
+    text: *const u8,
+    len: usize,
+    number: f64,
+}
+
 impl Words {
     /// How many there are.
     pub fn count(&self) -> usize {
         self.count as usize
     }
 
-    /// Bytes that the state holds.
+    /// Bytes that the state uses.
     pub fn used_bytes(&self) -> usize {
-        // SAFETY: these two do nothing but tell a number, of kilobytes and of what is left beside them.
-        let (kilobytes, rest) =
-            unsafe { (lua_gc(self.state, LUA_GCCOUNT, 0), lua_gc(self.state, LUA_GCCOUNTB, 0)) };
-        ((kilobytes as usize) << 10) + rest as usize
+        // SAFETY: the state is alive.
+        unsafe { used_bytes(self.state) }
     }
 
-    /// Word `i`, from 0.
-    pub fn get(&self, i: usize) -> Word<'_> {
-        assert!(i < self.count());
-        // SAFETY: the place is one of the function's arguments, which stay on its stack while `self` is borrowed: nobody else
-        // has the state meanwhile.
-        unsafe { word_at(self.state, i as c_int + 1) }
+    /// Hands each to `take`, in their order, until that fails.
+    pub fn each<E>(&self, mut take: impl FnMut(Word) -> Result<(), E>) -> Result<(), E> {
+        let mut some = [RawWord { text: std::ptr::null(), len: 0, number: 0.0 }; SOME];
+        for from in (0..self.count).step_by(SOME) {
+            // SAFETY: there is room for so many. It raises no error.
+            let known = unsafe { lua_words(self.state, from, some.as_mut_ptr(), SOME as c_int) };
+            for word in &some[..known as usize] {
+                take(match word {
+                    RawWord { text, len: 0, .. } if text.is_null() => Word::Other,
+                    RawWord { text, number, .. } if text.is_null() => Word::Number(*number),
+                    // SAFETY: the function's arguments stay on its stack while `self` is borrowed: nobody else has the state
+                    // meanwhile.
+                    RawWord { text, len, .. } => {
+                        Word::Text(unsafe { std::slice::from_raw_parts(*text, *len) })
+                    }
+                })?;
+            }
+        }
+        Ok(())
     }
+}
+
+/// Bytes that `state` uses: what it holds without what it keeps of free memory.
+///
+/// # Safety
+/// The state is alive.
+unsafe fn used_bytes(state: *mut lua_State) -> usize {
+    // SAFETY: these two do nothing but tell a number, of kilobytes and of what is left beside them.
+    let (kilobytes, rest) = unsafe { (lua_gc(state, LUA_GCCOUNT, 0), lua_gc(state, LUA_GCCOUNTB, 0)) };
+    ((kilobytes as usize) << 10) + rest as usize
 }
 
 /// The value at `place`.
@@ -169,6 +202,35 @@ unsafe extern "C-unwind" fn number_of(state: *mut lua_State) -> c_int {
     }
 }
 
+/// Counts instructions of the script that runs on this thread, if one does.
+pub fn count(instructions: u32) {
+    // SAFETY: it adds to numbers of the state that this thread is in, if it is in one.
+    unsafe { lua_charge(instructions as usize) };
+}
+
+/// The functions of prelude.lua that mark a table as one that nobody may change, and that count instructions.
+pub fn marks(lua: &Lua) -> mlua::Result<[Function; 2]> {
+    // SAFETY: what is pushed are functions without upvalues. Errors of these calls are mlua's to catch.
+    let make = |function| unsafe { lua.exec_raw((), move |state| lua_pushcclosure(state, function, 0)) };
+    Ok([make(lock)?, make(charge)?])
+}
+
+/// Marks its one argument, a table, and gives it back.
+unsafe extern "C-unwind" fn lock(state: *mut lua_State) -> c_int {
+    // SAFETY: prelude.lua alone calls it, with a table. It raises no error.
+    unsafe { lua_setreadonly(state, 1, 1) };
+    1
+}
+
+/// Counts as many instructions of the script as its argument says. If none is left, it ends with its next one.
+unsafe extern "C-unwind" fn charge(state: *mut lua_State) -> c_int {
+    /// More than any budget, of which a few sums still are a number.
+    const MOST: f64 = (1u64 << 60) as f64;
+    // SAFETY: neither raises an error: what is no number counts as none.
+    unsafe { lua_charge(lua_tonumber(state, 1).min(MOST) as usize) };
+    0
+}
+
 /// The number that `text` is, if it is one to fifteen digits, perhaps behind a minus: each such integer is a number of Lua's.
 fn short_integer(text: &[u8]) -> Option<f64> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
@@ -258,8 +320,7 @@ struct Work {
     owed: Cell<usize>,
     /// How many may be owed: beyond that, Lua begins nothing long.
     left: Cell<usize>,
-    /// The number of the next object.
-    serial: Cell<c_uint>,
+    // The numbers of objects, strings and runs are Lua's own.
 }
 
 /// Objects that are older than a run have lower numbers than its own, whatever their number is.
@@ -268,6 +329,16 @@ const FIRST_OF_A_RUN: c_uint = 1 << 20;
 unsafe extern "C" {
     /// `lua_Work *lua_work (lua_State *L)`
     fn lua_work(state: *mut lua_State) -> *const Work;
+    /// `void lua_newrun (lua_State *L, unsigned int serial)`
+    fn lua_newrun(state: *mut lua_State, serial: c_uint);
+    /// `int lua_charge (size_t n)`
+    fn lua_charge(instructions: usize) -> c_int;
+    /// `void lua_setreadonly (lua_State *L, int idx, int readonly)`
+    fn lua_setreadonly(state: *mut lua_State, place: c_int, readonly: c_int);
+    /// `int lua_words (lua_State *L, int from, lua_Word *words, int most)`
+    fn lua_words(state: *mut lua_State, from: c_int, words: *mut RawWord, most: c_int) -> c_int;
+    /// `void lua_fill (lua_State *L, int from, const lua_Word *words, int n)`
+    fn lua_fill(state: *mut lua_State, from: c_int, words: *const RawWord, count: c_int);
 }
 
 /// What `state` counts.
@@ -324,6 +395,9 @@ pub struct Entrance {
     begin: RegistryKey,
     xpcall: RegistryKey,
     located: RegistryKey,
+    /// What scripts see, which is marked as one that nobody may change, and the names of the lists in there.
+    globals: RegistryKey,
+    names: [RegistryKey; 2],
     /// Chunks by their names.
     compiled: RegistryKey,
 }
@@ -362,6 +436,8 @@ impl Entrance {
             begin: keep("begin")?,
             xpcall: keep("xpcall")?,
             located: keep("located")?,
+            globals: lua.create_registry_value(prelude.get::<Table>("globals")?)?,
+            names: [lua.create_registry_value("KEYS")?, lua.create_registry_value("ARGV")?],
             compiled: lua.create_registry_value(compiled)?,
             lua: lua.clone(),
         })
@@ -371,8 +447,8 @@ impl Entrance {
     pub fn enter(&mut self, name: &str, keys: &[Bytes], args: &[Bytes]) -> bool {
         let state = self.state;
         // SAFETY: the state is alive, as `self.lua` is, and it is at rest: nobody else is using it. Without a limit of memory,
-        // none of these calls can raise an error: strings and tables are made, tables without metatables are read, and `begin`
-        // sets variables. Nine places of the stack are taken at most, of the 20 that a state at rest has.
+        // none of these calls can raise an error: strings and tables are made, and tables without metatables are read. Nine places
+        // of the stack are taken at most, of the 20 that a state at rest has.
         unsafe {
             lua_settop(state, 0);
             lua_rawgeti_(state, LUA_REGISTRYINDEX, self.xpcall.id());
@@ -385,12 +461,41 @@ impl Entrance {
                 return false;
             }
             lua_rawgeti_(state, LUA_REGISTRYINDEX, self.located.id());
-            lua_rawgeti_(state, LUA_REGISTRYINDEX, self.begin.id());
-            push_list(state, keys);
-            push_list(state, args);
-            lua_call(state, 2, 0);
+            self.begin([Some(keys), Some(args)]);
         }
         true
+    }
+
+    /// Makes ready for code that has no lists of its own.
+    pub fn enter_library(&mut self) {
+        // SAFETY: as in `enter`.
+        unsafe { self.begin([None, None]) }
+    }
+
+    /// Makes what scripts see as it is before any has run, with these lists for KEYS and ARGV.
+    ///
+    /// # Safety
+    /// The state is at rest, and there is no limit of memory. Six places of its stack are free.
+    unsafe fn begin(&mut self, lists: [Option<&[Bytes]>; 2]) {
+        let state = self.state;
+        // SAFETY: `begin` of prelude.lua sets a variable; what else is called, reads and writes tables. None of it can raise an
+        // error without a limit of memory, while the mark is off.
+        unsafe {
+            lua_rawgeti_(state, LUA_REGISTRYINDEX, self.begin.id());
+            lua_call(state, 0, 0);
+            lua_rawgeti_(state, LUA_REGISTRYINDEX, self.globals.id());
+            lua_setreadonly(state, -1, 0);
+            for (name, list) in self.names.iter().zip(lists) {
+                lua_rawgeti_(state, LUA_REGISTRYINDEX, name.id());
+                match list {
+                    Some(words) => push_list(state, words),
+                    None => lua_pushnil(state),
+                }
+                lua_rawset(state, -3);
+            }
+            lua_setreadonly(state, -1, 1);
+            lua_pop(state, 1);
+        }
     }
 
     /// Has the host look at what runs now and then, and sooner when something long has been done. Set anew, so that Lua begins to
@@ -413,10 +518,17 @@ impl Entrance {
         work.owed.take() as u64
     }
 
-    /// Numbers what is made from now on as in any other run: tables hash functions and tables by these.
+    /// Bytes that the state uses.
+    pub fn used_bytes(&self) -> usize {
+        // SAFETY: the state is alive.
+        unsafe { used_bytes(self.state) }
+    }
+
+    /// Numbers what is made from now on as in any other run: tables hash functions and tables by these. And strings that are there
+    /// count as made by this run when it first makes them.
     pub fn number_anew(&mut self) {
         // SAFETY: the state is alive and at rest.
-        unsafe { work_of(self.state) }.serial.set(FIRST_OF_A_RUN);
+        unsafe { lua_newrun(self.state, FIRST_OF_A_RUN) };
     }
 
     /// Runs what [`Entrance::enter`] has made ready.
@@ -483,16 +595,18 @@ impl Entrance {
 /// Pushes a list of `words`.
 ///
 /// # Safety
-/// There is no limit of memory, and two places of the stack are free.
+/// There is no limit of memory, and a place of the stack is free.
 unsafe fn push_list(state: *mut lua_State, words: &[Bytes]) {
     let count = c_int::try_from(words.len()).expect("a call has fewer words");
-    // SAFETY: the list lies below the word that is added to it.
-    unsafe {
-        lua_createtable(state, count, 0);
-        for (word, place) in words.iter().zip(1..) {
-            push(state, word);
-            lua_rawseti_(state, -2, place);
+    // SAFETY: the list has room for all.
+    unsafe { lua_createtable(state, count, 0) };
+    let mut some = [RawWord { text: std::ptr::null(), len: 0, number: 0.0 }; SOME];
+    for (words, from) in words.chunks(SOME).zip((0..).step_by(SOME)) {
+        for (raw, word) in some.iter_mut().zip(words) {
+            (raw.text, raw.len) = (word.as_ptr(), word.len());
         }
+        // SAFETY: the list is on top of the stack, and so many words are there.
+        unsafe { lua_fill(state, from, some.as_ptr(), words.len() as c_int) };
     }
 }
 

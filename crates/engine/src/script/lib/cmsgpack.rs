@@ -5,7 +5,7 @@ use mlua::{Lua, MultiValue, Table, Value};
 use super::maths::number;
 use super::{Given, Meter, add, lua_error, metered, one};
 use crate::script::convert::{Key, number_of, ordered_keys, unordered_keys, value_of};
-use crate::script::cost::VALUE;
+use crate::script::cost::CODED;
 
 /// Tables that are nested deeper are packed as nil.
 const MAX_DEPTH: usize = 16;
@@ -127,7 +127,7 @@ fn pack_table(
         (false, _) => put(out, 0xdf, &(len as u32).to_be_bytes()),
     }
     if !is_array {
-        meter.count(VALUE * len as u64)?;
+        meter.count(CODED * len as u64)?;
         keys = hashed(lua, keys).map_err(lua_error)?;
     }
     for key in keys {

@@ -13,7 +13,7 @@ mod structs;
 use mlua::{IntoLuaMulti, Lua, MultiValue, Table, Value};
 
 use super::api::{NO_MEMORY, SPENT};
-use super::{api, cost};
+use super::{api, cost, raw};
 
 pub use cjson::Settings as JsonSettings;
 pub use maths::{math, put_word};
@@ -56,12 +56,15 @@ fn add_counted(
     name: &str,
     function: impl Fn(&Lua, &MultiValue) -> Given + Send + 'static,
 ) -> mlua::Result<()> {
-    let function = lua.create_function(move |lua, args: MultiValue| match function(lua, &args) {
-        Ok(mut values) => {
-            values.push_front(Value::Boolean(true));
-            Ok(values)
+    let function = lua.create_function(move |lua, args: MultiValue| {
+        raw::count(cost::CROSSING);
+        match function(lua, &args) {
+            Ok(mut values) => {
+                values.push_front(Value::Boolean(true));
+                Ok(values)
+            }
+            Err(why) => (false, why).into_lua_multi(lua),
         }
-        Err(why) => (false, why).into_lua_multi(lua),
     })?;
     library.set(name, function)
 }
@@ -89,7 +92,7 @@ pub struct Meter {
 impl Meter {
     /// Counts a value, and that what is being written has grown to `written` bytes.
     pub fn value(&mut self, written: usize) -> Result<(), String> {
-        self.count(cost::VALUE)?;
+        self.count(cost::CODED)?;
         if written > self.room { Err(NO_MEMORY.to_string()) } else { Ok(()) }
     }
 

@@ -199,7 +199,7 @@ fn a_panic_goes_through_lua() {
     let world = Rc::<World>::default();
     let [call, _] = commands(&lua, &world).expect("two functions");
     let prelude =
-        lua.load("return { begin = function() end, located = function(e) return e end, xpcall = xpcall }");
+        lua.load("return { globals = {}, begin = function() end, located = function(e) return e end, xpcall = xpcall }");
     let chunks = lua.load("local call = ... return { calls = function() return pcall(call, 'ping') end, loops = function() while true do end end }");
     let (prelude, chunks): (Table, Table) =
         (prelude.eval().expect("a table"), chunks.call(&call).expect("a table"));
