@@ -11,7 +11,7 @@ RATE, CPU = "requests_per_second", "cpu_seconds_per_million"
 NEEDED = {
     "transfer": (50_000, "transfers by script"),
     "xadd": (100_000, "stream appends"),
-    "score": (100_000, "leaderboard updates by script"),
+    "rank": (100_000, "leaderboard updates by script (ZADD and XADD)"),
     "buy": (10_000, "purchases by script, at p99 < 10 ms"),
 }
 PURCHASE_P99_US = 10_000

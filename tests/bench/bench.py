@@ -30,7 +30,7 @@ from cluster import built  # noqa: E402
 from servers import all_servers  # noqa: E402
 
 WRITES = ("set", "incr", "hset", "zadd", "xadd", "multi", "transfer")
-WORKLOADS = ("set", "get", "mixed", "reads", *WRITES[1:], "score", "buy")
+WORKLOADS = ("set", "get", "mixed", "reads", *WRITES[1:], "rank", "score", "buy")
 CONNECTIONS = (1, 50, 500)
 PIPELINES = (1, 16)
 RATES = (500, 1000, 2000, 5000, 10_000, 20_000, 40_000, 80_000)

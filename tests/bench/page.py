@@ -5,8 +5,8 @@ from bars import Measured, bars
 
 NAMES = {
     "set": "SET", "get": "GET", "mixed": "50/50", "reads": "5/95", "incr": "INCR", "hset": "HSET", "zadd": "ZADD",
-    "xadd": "XADD", "multi": "MULTI of five", "transfer": "EVALSHA transfer", "score": "EVALSHA score",
-    "buy": "EVALSHA buy",
+    "xadd": "XADD", "multi": "MULTI of five", "transfer": "EVALSHA transfer", "rank": "EVALSHA rank",
+    "score": "EVALSHA score", "buy": "EVALSHA buy",
 }
 OURS = ("quoris-1", "quoris-3")
 INTRODUCTION = """\

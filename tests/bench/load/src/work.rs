@@ -85,6 +85,8 @@ pub enum Workload {
     Transfer,
     /// EVALSHA of examples/leaderboard: ZINCRBY, XADD, and the request's answer.
     Score,
+    /// EVALSHA of rank.lua: ZADD and XADD alone.
+    Rank,
     /// EVALSHA of examples/inventory: a number, a stream, and the request's answer.
     Buy,
 }
@@ -95,6 +97,7 @@ impl Workload {
         match self {
             Workload::Transfer => Some(include_str!("../../../../examples/payments/transfer.lua")),
             Workload::Score => Some(include_str!("../../../../examples/leaderboard/score.lua")),
+            Workload::Rank => Some(include_str!("rank.lua")),
             Workload::Buy => Some(include_str!("../../../../examples/inventory/buy.lua")),
             _ => None,
         }
@@ -191,6 +194,21 @@ impl Composer {
                 return SETS_OF_A_TRANSACTION as usize + 2;
             }
             Workload::Transfer | Workload::Score | Workload::Buy => self.script_call(key, out),
+            Workload::Rank => {
+                let score = rng.random_range(0..1_000_000).to_string();
+                let member = format!("member:{}", rng.random_range(0..MEMBERS));
+                let (board, history) = (name("rank"), name("rank:x"));
+                let words: [&[u8]; 7] = [
+                    b"EVALSHA",
+                    self.sha.as_bytes(),
+                    b"2",
+                    &board,
+                    &history,
+                    member.as_bytes(),
+                    score.as_bytes(),
+                ];
+                wire::encode(out, &words);
+            }
         }
         1
     }
