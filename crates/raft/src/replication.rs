@@ -65,12 +65,13 @@ impl<'s> OnItsWay<'s> {
     async fn said(self, ttl: Duration) -> Said {
         let (thrifty, target) = (self.network.thrifty(), self.network.target());
         let reply = async { self.network.append_reply(self.sent?, ttl).await }.await;
-        match (&reply, self.last) {
-            (Ok(_), Some(last)) if self.last > self.before => thrifty.answered(target, last.index),
-            (Ok(_), _) => {}
-            (Err(_), _) => thrifty.failed(target),
+        let said = reply.map(|reply| reply.into_stream_result(self.before, self.last));
+        match (&said, self.last) {
+            (Ok(Ok(_)), Some(last)) if self.last > self.before => thrifty.answered(target, last.index),
+            (Ok(Ok(_)), _) => {}
+            (Ok(Err(_)) | Err(_), _) => thrifty.failed(target),
         }
-        Ok(reply?.into_stream_result(self.before, self.last))
+        said
     }
 }
 
