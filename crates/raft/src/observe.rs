@@ -32,8 +32,8 @@ pub struct Position {
     pub snapshot: u64,
     /// Snapshots that leaders have sent, and that were not installed because its log had all that they cover.
     pub snapshots_not_needed: u64,
-    /// How often a follower of this node was left without new entries for a moment, and how often it was sent them sooner, as
-    /// those that are asked first were late.
+    /// How often a follower of this node was left without new entries for a moment, and how often it was sent them sooner, as it
+    /// had come to be among those asked first.
     pub held_back: (u64, u64),
 }
 

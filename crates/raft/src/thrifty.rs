@@ -1,6 +1,6 @@
 //! Whom a group's leader asks first. It needs the word of a quorum, no more: so an entry, and the question whether there is a
 //! newer leader, go to as many followers at once as make one with itself. The others are sent an entry a moment later, together
-//! with those that follow it ("thrifty", as in EPaxos: Moraru, Andersen, Kaminsky, SOSP 2013, section 6).
+//! with those that follow it ("thrifty", as in EPaxos: Moraru, Andersen, Kaminsky, SOSP 2013).
 //!
 //! An append costs who takes it as much as some twenty small calls, however few it holds; for who need not be quick these costs are
 //! shared by all entries of that moment.
@@ -123,8 +123,8 @@ impl Thrifty {
         self.inner.called.fetch_add(u64::from(held), Ordering::Relaxed);
     }
 
-    /// How often a follower was left without new entries for as long as it may be, and how often it was asked sooner, as others
-    /// were late.
+    /// How often a follower was left without new entries for as long as it may be, and how often it was asked sooner, as it had
+    /// come to be among the first: one of those was late, or slower.
     pub fn counts(&self) -> (u64, u64) {
         (self.inner.held.load(Ordering::Relaxed), self.inner.called.load(Ordering::Relaxed))
     }

@@ -29,7 +29,7 @@ pub enum Event {
     DiskFailed,
     /// A node lost its disk.
     DiskWiped,
-    /// A follower that no quorum needed was sent entries sooner, as one that was asked first was late.
+    /// A follower that was left without new entries was sent them sooner, as one that was asked first was late, or slower.
     FirstWasLate,
     /// A follower that no quorum needed was left without new entries for a moment.
     FollowerHeldBack,
